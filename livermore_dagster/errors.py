@@ -1,0 +1,207 @@
+"""Every error Livermore raises on purpose.
+
+LivermoreError
+├── UsageError                  the caller gave something that cannot be (exit code 2)
+│   ├── UnknownExchange
+│   ├── InactiveExchange
+│   ├── UnknownSymbol
+│   ├── UnknownTimeframe
+│   ├── UnsupportedTimeframe    the timeframe exists, the exchange does not have it
+│   ├── BadFile
+│   └── BadSetting
+├── PlatformError               this machine or its servers are not as needed (exit code 1)
+│   ├── AlreadyRunning
+│   ├── NotRunning
+│   ├── ProvenanceMismatch      simulated and live data would meet (R13)
+│   ├── PortInUse
+│   ├── HomeNotUsable
+│   ├── ClusterRefused          a Redis Cluster splits the keys of one Lua call
+│   ├── TlsRequired             a PostgreSQL address that would not be encrypted (R5)
+│   ├── SchemaDrift
+│   └── ToolMissing
+├── ExchangeError               an exchange answered, or did not, as it should
+│   ├── RateLimited             429 or 418; carries when the budget reopens
+│   ├── RequestRefused          a 4xx that repeating will not mend
+│   └── ExchangeUnavailable     network, 5xx, malformed body: worth another try
+└── ClaimError
+    ├── ClaimConflict           another instance holds the exchange (R7, N3)
+    └── ClaimLost               the claim is no longer this instance's own
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "AlreadyRunning",
+    "BadFile",
+    "BadSetting",
+    "ClaimConflict",
+    "ClaimError",
+    "ClaimLost",
+    "ClusterRefused",
+    "ExchangeError",
+    "ExchangeUnavailable",
+    "HomeNotUsable",
+    "InactiveExchange",
+    "LivermoreError",
+    "NotRunning",
+    "PlatformError",
+    "PortInUse",
+    "ProvenanceMismatch",
+    "RateLimited",
+    "RequestRefused",
+    "SchemaDrift",
+    "TlsRequired",
+    "ToolMissing",
+    "UnknownExchange",
+    "UnknownSymbol",
+    "UnknownTimeframe",
+    "UnsupportedTimeframe",
+    "UsageError",
+]
+
+
+class LivermoreError(Exception):
+    """An expected failure: `message` says what is wrong, `advice` what to do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message if not advice else f"{message} {advice}")
+        self.message = message
+        self.advice = advice
+
+
+class UsageError(LivermoreError):
+    exit_code = 2
+
+
+def _choices(known: Iterable[str]) -> str:
+    names = list(known)
+    shown = ", ".join(names[:12])
+    return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown
+
+
+class UnknownExchange(UsageError):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"Unknown exchange {name!r}.", f"Known exchanges: {_choices(known)}.")
+
+
+class InactiveExchange(UsageError):
+    def __init__(self, name: str, active: Iterable[str]) -> None:
+        super().__init__(
+            f"Exchange {name!r} is not active: it has no adapter here yet.",
+            f"Active exchanges: {_choices(active)}.",
+        )
+
+
+class UnknownSymbol(UsageError):
+    def __init__(self, symbol: str, exchange: str, known: Iterable[str]) -> None:
+        names = list(known)
+        advice = f"Symbols there: {_choices(names)}." if names else "No symbol of it is known yet."
+        super().__init__(f"Unknown symbol {symbol!r} on {exchange}.", advice)
+
+
+class UnknownTimeframe(UsageError):
+    def __init__(self, timeframe: str, known: Iterable[str]) -> None:
+        super().__init__(f"Unknown timeframe {timeframe!r}.", f"Timeframes: {_choices(known)}.")
+
+
+class UnsupportedTimeframe(UsageError):
+    def __init__(self, timeframe: str, exchange: str, supported: Iterable[str]) -> None:
+        super().__init__(
+            f"{exchange} has no {timeframe} candles here.",
+            f"Its timeframes: {_choices(supported)}. Livermore never derives one from another.",
+        )
+
+
+class BadFile(UsageError):
+    pass
+
+
+class BadSetting(UsageError):
+    pass
+
+
+class PlatformError(LivermoreError):
+    pass
+
+
+class AlreadyRunning(PlatformError):
+    pass
+
+
+class NotRunning(PlatformError):
+    pass
+
+
+class ProvenanceMismatch(PlatformError):
+    def __init__(self, place: str, found: str, wanted: str) -> None:
+        super().__init__(
+            f"{place} holds {found!r} data, this start is {wanted!r}.",
+            "Simulated and live data never share a home, database or Redis: choose another with --home, "
+            "or start with the same provenance.",
+        )
+
+
+class PortInUse(PlatformError):
+    pass
+
+
+class HomeNotUsable(PlatformError):
+    pass
+
+
+class ClusterRefused(PlatformError):
+    pass
+
+
+class TlsRequired(PlatformError):
+    pass
+
+
+class SchemaDrift(PlatformError):
+    pass
+
+
+class ToolMissing(PlatformError):
+    pass
+
+
+class ExchangeError(LivermoreError):
+    pass
+
+
+class RateLimited(ExchangeError):
+    """429 or 418. `retry_at_ms` is wall-clock epoch ms at which the budget reopens."""
+
+    def __init__(self, message: str, retry_at_ms: int, status: int = 429) -> None:
+        super().__init__(message)
+        self.retry_at_ms = retry_at_ms
+        self.status = status
+
+
+class RequestRefused(ExchangeError):
+    """`status` is the HTTP status, `code` the exchange's own error text or number."""
+
+    def __init__(self, message: str, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class ExchangeUnavailable(ExchangeError):
+    pass
+
+
+class ClaimError(LivermoreError):
+    pass
+
+
+class ClaimConflict(ClaimError):
+    pass
+
+
+class ClaimLost(ClaimError):
+    pass

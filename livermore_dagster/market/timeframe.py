@@ -1,0 +1,53 @@
+"""The six timeframes Livermore works with, and the UTC grid they stand on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from livermore_dagster.errors import UnknownTimeframe
+
+__all__ = ["BOUNDARY_TIMEFRAMES", "TIMEFRAMES", "Timeframe"]
+
+_MS = {
+    "1m": 60_000,
+    "5m": 300_000,
+    "15m": 900_000,
+    "1h": 3_600_000,
+    "4h": 14_400_000,
+    "1d": 86_400_000,
+}
+
+
+class Timeframe(StrEnum):
+    """A candle's length; its value is the text used in keys, tables and commands ('5m')."""
+
+    M1 = "1m"
+    M5 = "5m"
+    M15 = "15m"
+    H1 = "1h"
+    H4 = "4h"
+    D1 = "1d"
+
+    @classmethod
+    def parse(cls, text: str) -> Timeframe:
+        """Raises UnknownTimeframe, which names what was given and what exists."""
+        try:
+            return cls(text)
+        except ValueError:
+            raise UnknownTimeframe(text, [tf.value for tf in cls]) from None
+
+    @property
+    def ms(self) -> int:
+        return _MS[self.value]
+
+    def open_of(self, at_ms: int) -> int:
+        """Open (epoch ms) of the UTC-grid bucket that holds `at_ms`."""
+        return at_ms - at_ms % self.ms
+
+    def is_due(self, boundary_ms: int) -> bool:
+        """Whether a candle of this timeframe ends on the UTC grid at `boundary_ms`."""
+        return boundary_ms % self.ms == 0
+
+
+TIMEFRAMES: tuple[Timeframe, ...] = tuple(Timeframe)
+BOUNDARY_TIMEFRAMES: tuple[Timeframe, ...] = (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)

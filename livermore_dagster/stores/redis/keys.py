@@ -1,0 +1,109 @@
+"""Names of every Redis key, stream and channel. Nothing else spells one out (X4)."""
+
+from __future__ import annotations
+
+from livermore_dagster.market.timeframe import Timeframe
+
+MACDV = "macd-v"
+
+PROVENANCE = "livermore:provenance"
+INCIDENTS = "livermore:incidents"
+"""Stream: what went wrong and was survived, one entry each."""
+
+CLOSES_GROUP_SIGNALS = "signals"
+CLOSES_GROUP_STORE = "store"
+
+
+def candles(exchange_id: int, symbol: str, timeframe: Timeframe) -> str:
+    """Sorted set, score = candle open in ms, newest 1,000 (P5)."""
+    return f"candles:{exchange_id}:{symbol}:{timeframe.value}"
+
+
+def indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind: str = MACDV) -> str:
+    return f"indicator:{exchange_id}:{symbol}:{timeframe.value}:{kind}"
+
+
+def ticker(exchange_id: int, symbol: str) -> str:
+    return f"ticker:{exchange_id}:{symbol}"
+
+
+def closes(exchange_id: int) -> str:
+    """Stream: every candle that became final or was revised; the write-ahead log of signals and store."""
+    return f"closes:{exchange_id}"
+
+
+def boundaries(exchange_id: int) -> str:
+    """Stream: one entry per 15m boundary of the exchange's clock, ever (P8)."""
+    return f"boundaries:{exchange_id}"
+
+
+def boundary_guard(exchange_id: int) -> str:
+    """String: newest boundary raised, epoch ms."""
+    return f"exchange:{exchange_id}:boundary:last"
+
+
+def boundary_done(exchange_id: int) -> str:
+    """Hash, boundary ms -> JSON {state: started|finished, by, at_ms}: who fetches it, whether it is done."""
+    return f"exchange:{exchange_id}:boundary:handled"
+
+
+def status(exchange_id: int) -> str:
+    """String (JSON, TTL 45 s): the instance's claim and public facts (N1, N3)."""
+    return f"exchange:{exchange_id}:status"
+
+
+def desired(exchange_id: int) -> str:
+    """String (JSON): what the exchange's instance shall be: running or stopped, with which symbols."""
+    return f"exchange:{exchange_id}:desired"
+
+
+def warmup_schedule(exchange_id: int) -> str:
+    return f"exchange:{exchange_id}:warm-up-schedule:symbols"
+
+
+def warmup_stats(exchange_id: int) -> str:
+    return f"exchange:{exchange_id}:warm-up-schedule:stats"
+
+
+def monitored(exchange_id: int) -> str:
+    """String (JSON list): symbols the running instance monitors, in rank order."""
+    return f"exchange:{exchange_id}:monitored"
+
+
+def settled(exchange_id: int) -> str:
+    """String: exchange-clock ms up to which every monitored series is final, proven absent or given up on."""
+    return f"exchange:{exchange_id}:settled"
+
+
+def counters(exchange_id: int) -> str:
+    """Hash of monotonic counters."""
+    return f"exchange:{exchange_id}:counters"
+
+
+def latency(name: str) -> str:
+    """Hash: log-bucket histogram of a latency in ms."""
+    return f"livermore:latency:{name}"
+
+
+def budget(exchange_id: int, credential: str = "public") -> str:
+    return f"budget:{exchange_id}:{credential}"
+
+
+def network_log(exchange_name: str) -> str:
+    return f"logs:network:{exchange_name}"
+
+
+def channel_indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind: str = MACDV) -> str:
+    return f"channel:indicator:{exchange_id}:{symbol}:{timeframe.value}:{kind}"
+
+
+def channel_close(exchange_id: int, symbol: str, timeframe: Timeframe) -> str:
+    return f"channel:exchange:{exchange_id}:candle:close:{symbol}:{timeframe.value}"
+
+
+def channel_ticker(exchange_id: int, symbol: str) -> str:
+    return f"channel:ticker:{exchange_id}:{symbol}"
+
+
+def channel_alerts(exchange_id: int) -> str:
+    return f"channel:alerts:{exchange_id}"

