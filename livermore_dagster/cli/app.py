@@ -1,0 +1,130 @@
+"""The root of the command line. A command's module is imported only when it runs or shows its help."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from livermore_dagster.errors import LivermoreError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    # name: (module under cli, function or typer.Typer in it, one line for the overview)
+    "up": ("up_command", "up", "Start everything, show it, stop it with Ctrl-C."),
+    "down": ("down_command", "down", "Stop a platform that runs elsewhere."),
+    "status": ("status_command", "status", "What runs where, and how each exchange fares."),
+    "env": ("env_command", "env", 'Lines for eval "$(livermore env)".'),
+    "doctor": ("doctor_command", "doctor", "Check servers, schema, clocks, exchanges and disk."),
+    "db": ("db_command", "app", "Apply schema.sql to the database, or check it for drift."),
+    "start": ("exchange_commands", "start", "Start an exchange's instance."),
+    "stop": ("exchange_commands", "stop", "Stop an exchange's instance, and keep it stopped."),
+    "backfill": ("backfill_command", "backfill", "Fetch an exchange's older candles, resumably."),
+    "candles": ("market_commands", "candles", "Show stored candles."),
+    "indicators": ("market_commands", "indicators", "Show MACD-V values and stages."),
+    "alerts": ("market_commands", "alerts", "Show alerts, or follow them as they come."),
+    "macdv": ("macdv_command", "macdv", "Compute MACD-V over a CSV file."),
+    "simulate": ("simulate_command", "simulate", "Play the exchanges on loopback."),
+}
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """Knows its commands by name; loads one when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        if ctx.resilient_parsing or not ctx._protected_args:  # noqa: SLF001 - overview: names and lines are enough
+            return _overview(cmd_name)
+        return _load(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] in COMMANDS:
+            return args[0], _load(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+
+def _overview(name: str) -> Any:
+    shell = typer.Typer(add_completion=False)
+
+    def nothing() -> None:
+        """Stands for a command that is not loaded."""
+
+    shell.command(name, help=COMMANDS[name][2])(nothing)
+    command = typer.main.get_command(shell)
+    command.name = name
+    return command
+
+
+def _load(name: str) -> Any:
+    module_name, attribute, line = COMMANDS[name]
+    target = getattr(importlib.import_module(f"livermore_dagster.cli.{module_name}"), attribute)
+    if not isinstance(target, typer.Typer):
+        alone = typer.Typer(add_completion=False, context_settings=CONTEXT)
+        alone.command(name, help=target.__doc__ or line)(target)
+        target = alone
+    command = typer.main.get_command(target)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    name="livermore",
+    cls=LazyGroup,
+    help="Native candles, MACD-V alerts and data at rest.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings=CONTEXT,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"livermore {version('livermore')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Show the version.", callback=_show_version, is_eager=True
+    ),
+) -> None:
+    """Native candles, MACD-V alerts and data at rest."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `livermore` command. Expected failures end in words on standard error, never in a traceback."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, prog_name="livermore")
+    except LivermoreError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: no more to say, and nothing of ours is wrong.
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def show_error(error: LivermoreError) -> None:
+    """Message and advice, red where the terminal has colours."""
+    typer.secho(error.message, fg=typer.colors.RED, bold=True, err=True)
+    if error.advice:
+        typer.secho(error.advice, fg=typer.colors.RED, err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Where a running platform lives: home, servers and provenance, from the environment or from what `up` wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from livermore_dagster.errors import BadSetting, NotRunning
+
+__all__ = ["ENVIRONMENT", "Settings", "default_home", "home_from"]
+
+HOME = "LIVERMORE_HOME"
+REDIS_URL = "LIVERMORE_REDIS_URL"
+DATABASE_URL = "LIVERMORE_DATABASE_URL"
+PROVENANCE = "LIVERMORE_PROVENANCE"
+DATABASE_CA = "LIVERMORE_DATABASE_CA"
+ENVIRONMENT = (HOME, REDIS_URL, DATABASE_URL, PROVENANCE, DATABASE_CA)
+"""Every variable a service reads. `livermore env` prints them with DAGSTER_HOME."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every service needs to find the platform it belongs to."""
+
+    home: Path
+    redis_url: str
+    database_url: str
+    provenance: str
+    """'live' or 'sim:SEED' (R13)."""
+    database_ca: Path | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Settings from LIVERMORE_* variables; BadSetting names the first one missing."""
+        values = os.environ if environment is None else environment
+
+        def needed(name: str) -> str:
+            value = values.get(name, "")
+            if not value:
+                raise BadSetting(
+                    f"{name} is not set.", 'Run eval "$(livermore env)" first, or start with `livermore up`.'
+                )
+            return value
+
+        ca = values.get(DATABASE_CA)
+        return cls(
+            home=Path(needed(HOME)),
+            redis_url=needed(REDIS_URL),
+            database_url=needed(DATABASE_URL),
+            provenance=check_provenance(needed(PROVENANCE)),
+            database_ca=Path(ca) if ca else None,
+        )
+
+    @classmethod
+    def discover(cls, home: Path | None = None) -> Settings:
+        """The environment's platform, else the one whose `up` wrote `<home>/run/platform.json`.
+
+        A `home` given beats an environment that speaks of another one.
+        """
+        stated = os.environ.get(HOME)
+        same_home = home is None or (stated is not None and Path(stated).resolve() == home.resolve())
+        if same_home and all(os.environ.get(name) for name in ENVIRONMENT[:4]):
+            return cls.from_environment()
+        for candidate in [home] if home is not None else _usual_homes():
+            record = platform_record(candidate)
+            if record is not None:
+                return cls.from_record(candidate, record)
+        where = str(home) if home is not None else " or ".join(str(path) for path in _usual_homes())
+        raise NotRunning(f"No platform runs in {where}.", "Start one with `livermore up`.")
+
+    @classmethod
+    def from_record(cls, home: Path, record: Mapping[str, object]) -> Settings:
+        """Settings out of a platform.json that `up` wrote."""
+        ca = record.get("database_ca")
+        return cls(
+            home=home,
+            redis_url=str(record["redis_url"]),
+            database_url=str(record["database_url"]),
+            provenance=check_provenance(str(record["provenance"])),
+            database_ca=Path(str(ca)) if ca else None,
+        )
+
+    @property
+    def dagster_home(self) -> Path:
+        """The one DAGSTER_HOME all Dagster processes of this platform share."""
+        return self.home / "dagster"
+
+    @property
+    def simulated(self) -> bool:
+        return self.provenance.startswith("sim:")
+
+    def environment(self) -> dict[str, str]:
+        """What a child process, or a shell, needs to find this platform."""
+        values = {
+            HOME: str(self.home),
+            REDIS_URL: self.redis_url,
+            DATABASE_URL: self.database_url,
+            PROVENANCE: self.provenance,
+            "DAGSTER_HOME": str(self.dagster_home),
+        }
+        if self.database_ca is not None:
+            values[DATABASE_CA] = str(self.database_ca)
+        return values
+
+    def export_lines(self) -> str:
+        """Lines for `eval`, quoted for a POSIX shell."""
+        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in self.environment().items())
+
+
+def check_provenance(value: str) -> str:
+    """The stamp itself, if it is one."""
+    if value == "live" or (value.startswith("sim:") and len(value) > len("sim:")):
+        return value
+    raise BadSetting(f"{PROVENANCE} is {value!r}.", "It is 'live' or 'sim:SEED'.")
+
+
+def default_home(*, simulate: bool) -> Path:
+    """~/.livermore, or ~/.livermore-sim: simulated and real data never meet (R13)."""
+    return Path.home() / (".livermore-sim" if simulate else ".livermore")
+
+
+def home_from(option: Path | None, *, simulate: bool) -> Path:
+    """The home to start in: the option, else LIVERMORE_HOME, else the default. Absolute."""
+    stated = os.environ.get(HOME)
+    chosen = option or (Path(stated) if stated else default_home(simulate=simulate))
+    return chosen.expanduser().absolute()
+
+
+def platform_record(home: Path) -> dict[str, object] | None:
+    """What `up` wrote about the platform in this home, None when there is none."""
+    try:
+        record = json.loads((home / "run" / "platform.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise BadSetting(
+            f"{home}/run/platform.json cannot be read: {error}.", "Stop and start the platform."
+        ) from error
+    if not isinstance(record, dict):
+        raise BadSetting(f"{home}/run/platform.json is not an object.", "Stop and start the platform.")
+    return record
+
+
+def _usual_homes() -> list[Path]:
+    stated = os.environ.get(HOME)
+    if stated:
+        return [Path(stated)]
+    return [default_home(simulate=False), default_home(simulate=True)]
