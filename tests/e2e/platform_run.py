@@ -1,0 +1,139 @@
+"""Starts the platform as its user does, and reads what it left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+
+LIVERMORE = str(Path(sys.executable).parent / "livermore")
+STEP_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def to_ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one platform lives: its home and the servers that outlive it."""
+
+    home: Path
+    redis_url: str
+    database_url: str
+
+    def env(self) -> dict[str, str]:
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith("LIVERMORE_")},
+            "LIVERMORE_REDIS_URL": self.redis_url,
+            "LIVERMORE_DATABASE_URL": self.database_url,
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [LIVERMORE, *arguments, "--home", str(self.home)]
+
+    def up(self, *arguments: str, timeout: float) -> dict[str, Any]:
+        """Runs `livermore up … --json` to its own end and returns its report."""
+        command = self.command("up", "--json", "--port", str(free_port()), *arguments)
+        done = subprocess.run(command, env=self.env(), capture_output=True, timeout=timeout)
+        assert done.returncode == 0, (
+            f"{command}\n{done.stdout.decode()[-2000:]}\n{done.stderr.decode()[-6000:]}"
+        )
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    @contextmanager
+    def running(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """The platform up in the background; ended by SIGINT as a user's Ctrl-C would."""
+        log = (self.home.parent / f"{self.home.name}.up.log").open("wb")
+        process = subprocess.Popen(
+            self.command("up", "--port", str(free_port()), *arguments),
+            env=self.env(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+            log.close()
+
+    def candles(self, exchange_id: int, symbol: str, timeframe: str) -> dict[int, tuple[str, ...]]:
+        with psycopg.connect(self.database_url) as connection:
+            rows = connection.execute(
+                "SELECT open_ms, open, high, low, close, volume FROM candles"
+                " WHERE exchange_id = %s AND symbol = %s AND timeframe = %s ORDER BY open_ms",
+                (exchange_id, symbol, timeframe),
+            ).fetchall()
+        return {row[0]: tuple(format(value.normalize(), "f") for value in row[1:]) for row in rows}
+
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(sql, parameters).fetchall()
+
+
+class Truth:
+    """The simulator's final candles, asked of it over its control door after the fact."""
+
+    def __init__(self, doors: Mapping[str, str]) -> None:
+        self._doors = doors
+
+    def candles(
+        self, exchange: str, symbol: str, timeframe: str, start: int, end: int
+    ) -> dict[int, tuple[str, ...]]:
+        reply = httpx.get(
+            f"{self._doors[exchange]}/truth",
+            params={"symbol": symbol, "timeframe": timeframe, "start": start, "end": end},
+            timeout=60,
+        )
+        reply.raise_for_status()
+        return {int(row[0]): tuple(str(value) for value in row[1:6]) for row in reply.json()["candles"]}
+
+    def symbols(self, exchange: str) -> dict[str, str]:
+        reply = httpx.get(f"{self._doors[exchange]}/symbols", timeout=60)
+        reply.raise_for_status()
+        return {row["symbol"]: row["kind"] for row in reply.json()["symbols"]}
+
+
+@contextmanager
+def truth_of(exchanges: Sequence[str], seed: int, at: str, anchor: Path | None = None) -> Iterator[Truth]:
+    """A simulator of the same market, its clock at `at`, so that all that closed before is final."""
+    command = [LIVERMORE, "simulate", "--json", "--seed", str(seed), "--base-port", "0"]
+    command += ["--anchor", str(anchor)] if anchor else ["--from", at]
+    for exchange in exchanges:
+        command += ["--exchange", exchange]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        text = ""
+        while True:
+            text += process.stdout.readline().decode()
+            try:
+                doors = json.loads(text)
+                break
+            except json.JSONDecodeError:
+                assert process.poll() is None, text
+        yield Truth({name: door["control_url"] for name, door in doors["exchanges"].items()})
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
