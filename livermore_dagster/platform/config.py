@@ -95,12 +95,14 @@ class Settings:
 
     def environment(self) -> dict[str, str]:
         """What a child process, or a shell, needs to find this platform."""
+        from livermore_dagster.platform.dagster_yaml import dagster_environment
+
         values = {
             HOME: str(self.home),
             REDIS_URL: self.redis_url,
             DATABASE_URL: self.database_url,
             PROVENANCE: self.provenance,
-            "DAGSTER_HOME": str(self.dagster_home),
+            **dagster_environment(self),
         }
         if self.database_ca is not None:
             values[DATABASE_CA] = str(self.database_ca)

@@ -81,10 +81,10 @@ def celery_url(redis_url: str) -> str:
     return f"redis+socket://{credentials}{quote(parts.path)}?{urlencode(query)}"
 
 
-def dagster_environment(settings: Settings, home: Path | None = None) -> dict[str, str]:
+def dagster_environment(settings: Settings) -> dict[str, str]:
     """What every process of the platform that runs Dagster needs beside the LIVERMORE_* settings."""
     return {
-        "DAGSTER_HOME": str((home or settings.home) / "dagster"),
+        "DAGSTER_HOME": str(settings.dagster_home),
         DAGSTER_DATABASE_URL: sqlalchemy_url(
             dagster_database_url(settings.database_url), settings.database_ca
         ),
@@ -137,7 +137,9 @@ def _document(folder: Path) -> dict[str, object]:
         },
         # Off unless a run's own tag asks for them: an ingest run is the keeper's to start again.
         "run_retries": {"enabled": True, "max_retries": 0},
-        "retention": {"sensor": {"purge_after_days": {"skipped": 1, "success": 14, "failure": 30, "started": 30}}},
+        "retention": {
+            "sensor": {"purge_after_days": {"skipped": 1, "success": 14, "failure": 30, "started": 30}}
+        },
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
     }
