@@ -52,6 +52,11 @@ def status(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:status"
 
 
+def last_status(exchange_id: int) -> str:
+    """String (JSON, no TTL): the newest status ever written, for saying what a dead instance last was (N6)."""
+    return f"exchange:{exchange_id}:status:last"
+
+
 def desired(exchange_id: int) -> str:
     """String (JSON): what the exchange's instance shall be: running or stopped, with which symbols."""
     return f"exchange:{exchange_id}:desired"

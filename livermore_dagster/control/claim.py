@@ -1,0 +1,281 @@
+"""The claim of one instance on one exchange: taken atomically, kept beating, never anyone else's (R7, N3).
+
+Everything here is synchronous on purpose: the heartbeat has its own thread and its own connections, so that
+a busy event loop can never starve it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any, Final
+
+import msgspec
+import redis
+import structlog
+
+from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.control.network_log import log_error, log_transition
+from livermore_dagster.control.process import local_address, machine_id, process_start
+from livermore_dagster.control.states import InstanceState, check_transition
+from livermore_dagster.control.status import HEARTBEAT_S, TTL_MS, ClaimFacts, InstanceStatus, decode_status
+from livermore_dagster.errors import ClaimConflict, ClaimLost
+from livermore_dagster.stores.redis import keys
+
+__all__ = ["Claim", "read_claim"]
+
+log = structlog.get_logger(__name__)
+
+_RETRY_S = 1.0
+_OWNED: Final[set[str]] = set()
+"""Tokens this process holds now: a claim with its pid but another token is a dead instance's."""
+
+
+def _script(name: str) -> str:
+    return files("livermore_dagster.control").joinpath(f"lua/{name}.lua").read_text()
+
+
+_WRITE = _script("write_status")
+_TAKE_OVER = _script("take_over")
+_RELEASE = _script("release_claim")
+
+
+def read_claim(client: redis.Redis, exchange_id: int) -> ClaimFacts | None:
+    """The exchange's claim as it is now, None when nobody holds it."""
+    with client.pipeline(transaction=True) as pipe:
+        pipe.get(keys.status(exchange_id))
+        pipe.pttl(keys.status(exchange_id))
+        text, left_ms = pipe.execute()
+    if text is None:
+        return None
+    status = decode_status(text)
+    return ClaimFacts(status=status, left_ms=left_ms, gone=_is_dead(status))
+
+
+def _is_dead(status: InstanceStatus) -> bool:
+    own = status.machine_id == machine_id() and status.pid == os.getpid()
+    if own and status.pid_start_time == process_start():
+        return status.token not in _OWNED
+    return status.holder_is_gone()
+
+
+class Claim:
+    """One instance's hold on one exchange. Thread-safe. Use: acquire, start_heartbeat, …, release.
+
+    `on_lost` is called once, from the heartbeat thread, when the claim is no longer this instance's own:
+    another took it, it expired, or it could not be refreshed in time.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        exchange_id: int,
+        exchange_name: str,
+        *,
+        run_id: str | None = None,
+        admin: tuple[str, str] = ("", ""),
+        clock: Clock | None = None,
+        ttl_ms: int = TTL_MS,
+        heartbeat_s: float = HEARTBEAT_S,
+        on_lost: Callable[[ClaimLost], None] | None = None,
+    ) -> None:
+        """`admin` is e-mail and display name of who started it."""
+        self._redis = client
+        self._clock = clock or SystemClock()
+        self._ttl_ms = ttl_ms
+        self._heartbeat_s = heartbeat_s
+        self._on_lost = on_lost
+        self._lock = threading.RLock()
+        self._halt = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lost: ClaimLost | None = None
+        self._held = False
+        self._refreshed = 0.0
+        now = self._clock.now_ms()
+        token = secrets.token_hex(16)
+        self._status = InstanceStatus(
+            exchange_id=exchange_id,
+            exchange_name=exchange_name,
+            instance_id=f"{socket.gethostname()}-{os.getpid()}-{token[:8]}",
+            connection_state=InstanceState.IDLE,
+            hostname=socket.gethostname(),
+            ip_address=local_address(),
+            admin_email=admin[0],
+            admin_display_name=admin[1],
+            symbol_count=0,
+            paused=False,
+            connected_at=None,
+            registered_at=now,
+            last_heartbeat=now,
+            last_state_change=now,
+            last_error=None,
+            last_error_at=None,
+            token=token,
+            machine_id=machine_id(),
+            pid=os.getpid(),
+            pid_start_time=process_start(),
+            run_id=run_id,
+        )
+
+    @property
+    def status(self) -> InstanceStatus:
+        """A copy of the facts as last written."""
+        with self._lock:
+            return msgspec.structs.replace(self._status)
+
+    @property
+    def state(self) -> InstanceState:
+        return self._status.connection_state
+
+    @property
+    def lost(self) -> ClaimLost | None:
+        return self._lost
+
+    # --- taking and giving back ---------------------------------------------------------------------------
+    def acquire(self, patience_s: float = 0.0) -> None:
+        """Takes the claim, or raises ClaimConflict naming its holder.
+
+        A dead holder of this machine is succeeded at once. For another whose heartbeat is overdue it waits
+        up to `patience_s` for the claim to expire.
+        """
+        deadline = self._clock.monotonic() + patience_s
+        while not self._try_acquire():
+            facts = read_claim(self._redis, self._status.exchange_id)
+            if facts is None:
+                continue
+            waiting = facts.late and self._clock.monotonic() + facts.left_ms / 1000 <= deadline
+            if not waiting or self._halt.wait(min(1.0, facts.left_ms / 1000 + 0.02)):
+                raise self._conflict(facts)
+
+    def _try_acquire(self) -> bool:
+        with self._lock:
+            status, key = self._status, keys.status(self._status.exchange_id)
+            now = self._clock.now_ms()
+            status.registered_at = status.last_heartbeat = now
+            before = self._clock.monotonic()
+            taken = bool(self._redis.set(key, status.encode(), nx=True, px=self._ttl_ms))
+            if not taken:
+                facts = read_claim(self._redis, status.exchange_id)
+                if facts is None or not facts.gone:
+                    return False
+                taken = self._eval(_TAKE_OVER, facts.status.token, status.encode(), self._ttl_ms) == 1
+                if taken:
+                    log.warning("claim_taken_over", exchange=status.exchange_name, pid=facts.status.pid)
+            if taken:
+                self._held, self._refreshed = True, before
+                _OWNED.add(status.token)
+            return taken
+
+    def release(self) -> None:
+        """Ends the heartbeat and deletes the claim if it is still its own. Never raises ClaimLost."""
+        self._halt.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout=2.0)
+        with self._lock:
+            if self._held:
+                self._held = False
+                try:
+                    self._eval(_RELEASE, self._status.token, self._status.encode())
+                finally:
+                    _OWNED.discard(self._status.token)
+
+    # --- telling ------------------------------------------------------------------------------------------
+    def advance(self, new: InstanceState, message: str = "") -> None:
+        """Goes to state `new` (N2), tells it in the status and the network log. Raises ClaimLost."""
+        with self._lock:
+            old = self._status.connection_state
+            check_transition(old, new)
+            now = self._clock.now_ms()
+            self._change(connection_state=new, last_state_change=now)
+            log_transition(self._redis, self._status, old.value, now, message)
+
+    def record_error(self, message: str) -> None:
+        """Raises ClaimLost."""
+        with self._lock:
+            now = self._clock.now_ms()
+            self._change(last_error=message, last_error_at=now)
+            log_error(self._redis, self._status, now, message)
+
+    def update(self, **facts: Any) -> None:
+        """Changes public facts (symbol_count, paused, connected_at, ip_address …). Raises ClaimLost."""
+        with self._lock:
+            self._change(**facts)
+
+    def beat(self) -> None:
+        """One heartbeat: renews the TTL. Raises ClaimLost."""
+        with self._lock:
+            before = self._clock.monotonic()
+            self._status.last_heartbeat = self._clock.now_ms()
+            self._write(str(self._ttl_ms))
+            self._refreshed = before
+
+    def _change(self, **facts: Any) -> None:
+        changed = msgspec.structs.replace(self._status, **facts)
+        self._status = changed
+        self._write("")
+
+    def _write(self, ttl: str) -> None:
+        if self._lost is not None:
+            raise self._lost
+        if not self._held:
+            raise ClaimLost(f"{self._status.exchange_name}: no claim is held.")
+        answer = self._eval(_WRITE, self._status.token, self._status.encode(), ttl)
+        if answer != 1:
+            raise self._lose("it expired" if answer == 0 else "another instance holds it now")
+
+    def _eval(self, script: str, *arguments: str | int) -> int:
+        exchange_id = self._status.exchange_id
+        answer: Any = self._redis.eval(
+            script, 2, keys.status(exchange_id), keys.last_status(exchange_id), *map(str, arguments)
+        )
+        return int(answer)
+
+    def _lose(self, why: str) -> ClaimLost:
+        self._held = False
+        _OWNED.discard(self._status.token)
+        self._lost = ClaimLost(f"The claim on {self._status.exchange_name} is lost: {why}.")
+        return self._lost
+
+    # --- heartbeat ----------------------------------------------------------------------------------------
+    def start_heartbeat(self) -> None:
+        self._thread = threading.Thread(
+            target=self._beat_on, name=f"heartbeat-{self._status.exchange_name}", daemon=True
+        )
+        self._thread.start()
+
+    def _beat_on(self) -> None:
+        pause = self._heartbeat_s
+        while not self._halt.wait(pause):
+            pause = self._heartbeat_s
+            try:
+                self.beat()
+            except ClaimLost as lost:
+                self._tell_lost(lost)
+                return
+            except redis.RedisError as error:
+                # Beyond the TTL another may hold it: then this instance must not go on, heard or not.
+                if self._clock.monotonic() - self._refreshed > self._ttl_ms / 1000:
+                    with self._lock:
+                        gone = self._lose(f"Redis could not be reached in time ({type(error).__name__})")
+                    self._tell_lost(gone)
+                    return
+                pause = _RETRY_S
+
+    def _tell_lost(self, lost: ClaimLost) -> None:
+        log.error("claim_lost", exchange=self._status.exchange_name, reason=lost.message)
+        if self._on_lost is not None:
+            self._on_lost(lost)
+
+    def _conflict(self, facts: ClaimFacts) -> ClaimConflict:
+        holder = facts.status
+        since = datetime.fromtimestamp(holder.registered_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        return ClaimConflict(
+            f"{holder.exchange_name} is held by {holder.hostname} ({holder.ip_address}, pid {holder.pid}) "
+            f"since {since}.",
+            f"Its claim runs out in {max(0, facts.left_ms) / 1000:.0f} s unless it is refreshed.",
+        )

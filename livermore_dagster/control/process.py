@@ -1,0 +1,68 @@
+"""Who this process is, and whether another one of the same machine is still there (N3)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import sys
+import uuid
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+__all__ = ["local_address", "machine_id", "process_is_gone", "process_start"]
+
+
+@cache
+def machine_id() -> str:
+    """Names the place in which process ids mean the same: machine, boot and process namespace.
+
+    Containers share the machine's id and often the host's boot, but not its process ids, so the namespace
+    is part of it; a reboot frees all ids, so the boot is too.
+    """
+    parts = [_text("/etc/machine-id") or f"{uuid.getnode():x}", _text("/proc/sys/kernel/random/boot_id")]
+    if sys.platform == "linux":
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:32]
+
+
+def process_start(pid: int | None = None) -> str:
+    """When process `pid` (default: this one) started, as text to compare; '' when there is none.
+
+    A zombie counts as gone. On Linux it is ticks since boot, which a step of the clock does not move.
+    """
+    number = os.getpid() if pid is None else pid
+    if sys.platform == "linux":
+        stat = _text(f"/proc/{number}/stat")
+        if not stat:
+            return ""
+        fields = stat.rpartition(")")[2].split()  # the name before ')' may hold blanks
+        return "" if fields[0] in ("Z", "X") else fields[19]
+    try:
+        return f"{psutil.Process(number).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def process_is_gone(machine: str, pid: int, started: str) -> bool:
+    """True only when it is certain: same machine, and no process of that id and start."""
+    return machine == machine_id() and process_start(pid) != started
+
+
+def local_address() -> str:
+    """This host's own address towards the outside, '127.0.0.1' when it has none. Sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1: a datagram socket only looks up the route
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

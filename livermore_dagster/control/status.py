@@ -1,0 +1,72 @@
+"""The claim and public facts of one instance, as its status key holds them (N1)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from livermore_dagster.control.process import process_is_gone
+from livermore_dagster.control.states import InstanceState
+
+__all__ = ["HEARTBEAT_S", "TTL_MS", "ClaimFacts", "InstanceStatus", "decode_status"]
+
+TTL_MS = 45_000
+HEARTBEAT_S = 15.0
+_LATE_BEAT_MS = 20_000
+"""A holder whose last beat is older than this has missed one: it is probably dead."""
+
+
+class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
+    """Times are wall-clock epoch ms; None where it has not happened."""
+
+    exchange_id: int
+    exchange_name: str
+    instance_id: str
+    connection_state: InstanceState
+    hostname: str
+    ip_address: str
+    admin_email: str
+    admin_display_name: str
+    symbol_count: int
+    paused: bool
+    connected_at: int | None
+    registered_at: int
+    last_heartbeat: int
+    last_state_change: int
+    last_error: str | None
+    last_error_at: int | None
+    token: str
+    machine_id: str
+    pid: int
+    pid_start_time: str
+    run_id: str | None
+    """Dagster run that hosts the instance; None when it was started without Dagster."""
+
+    def encode(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+    def holder_is_gone(self) -> bool:
+        """Certain death only: the holder ran on this machine and its process is no more."""
+        return process_is_gone(self.machine_id, self.pid, self.pid_start_time)
+
+
+def decode_status(text: str) -> InstanceStatus:
+    return msgspec.json.decode(text, type=InstanceStatus)
+
+
+class ClaimFacts(msgspec.Struct, frozen=True):
+    """A claim as the keeper and status screens judge it."""
+
+    status: InstanceStatus
+    left_ms: int
+    """Until it expires."""
+    gone: bool
+    """Its process, on this machine, is certainly dead."""
+
+    @property
+    def live(self) -> bool:
+        return not self.gone and self.left_ms > 0
+
+    @property
+    def late(self) -> bool:
+        """The last heartbeat is overdue. Judged by the TTL, so no two clocks are compared."""
+        return TTL_MS - self.left_ms > _LATE_BEAT_MS
