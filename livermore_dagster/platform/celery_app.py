@@ -1,9 +1,61 @@
 """The Celery app that runs Dagster's runs, one worker process per queue.
 
-    celery -A livermore_dagster.platform.celery_app worker -n boundary@%h -Q boundary -c 2 --without-gossip --without-mingle
-    celery -A livermore_dagster.platform.celery_app worker -n batch@%h    -Q batch    -c 2 --without-gossip --without-mingle
-    celery -A livermore_dagster.platform.celery_app worker -n ingest@%h   -Q ingest   -c 6 --without-gossip --without-mingle
+    celery -A livermore_dagster.platform.celery_app worker -n boundary@%h -Q boundary -c 2 ...
+    celery -A livermore_dagster.platform.celery_app worker -n batch@%h    -Q batch    -c 2 ...
+    celery -A livermore_dagster.platform.celery_app worker -n ingest@%h   -Q ingest   -c 6 ...
 
-Needs the LIVERMORE_* settings, LIVERMORE_CELERY_URL and DAGSTER_HOME in its environment. Definitions are loaded
-before the pool forks, so that a run finds them warm.
+each with `--without-gossip --without-mingle --loglevel WARNING`, the LIVERMORE_* settings, LIVERMORE_CELERY_URL
+and DAGSTER_HOME in the environment. Definitions are loaded before the pool forks, so that a run finds them warm.
+SIGTERM waits for running tasks: terminate ingest runs first (`platform.runs.cancel_runs`).
 """
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import celeryd_init
+from dagster_celery.make_app import make_app
+from dagster_celery.tasks import create_execute_job_task, create_resume_job_task, create_task
+
+from livermore_dagster.platform.dagster_yaml import BATCH_QUEUE, CELERY_URL, INGEST_QUEUE
+
+__all__ = ["app", "execute_job", "execute_plan", "resume_job"]
+
+DEFINITIONS = "livermore_dagster.definitions"
+HEAVY = ("pandas", "ta.momentum", "ta.trend", "ta.volatility", "ta.volume")
+"""What batch and boundary assets import inside their functions; ingest stays without."""
+
+
+def _make() -> Celery:
+    url = os.environ.get(CELERY_URL)
+    made = make_app({"broker": url, "backend": url, "task_default_queue": BATCH_QUEUE})
+    made.conf.update(
+        worker_prefetch_multiplier=1,
+        result_expires=0,  # a STARTED result that expires makes run monitoring fail a healthy run
+        task_acks_late=False,  # an ingest run delivered twice would be two instances
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_transport_options={"socket_keepalive": True},
+    )
+    return made
+
+
+app = _make()
+execute_plan = create_task(app)
+execute_job = create_execute_job_task(app)
+resume_job = create_resume_job_task(app)
+
+
+@celeryd_init.connect  # type: ignore[untyped-decorator]
+def _warm(options: dict[str, Any] | None = None, **_: object) -> None:
+    """Load in the parent what every child would load for its first run."""
+    definitions = importlib.import_module(DEFINITIONS)
+    definitions.defs.get_repository_def().get_all_jobs()
+    if INGEST_QUEUE not in str((options or {}).get("queues", "")):
+        for name in HEAVY:
+            importlib.import_module(name)
