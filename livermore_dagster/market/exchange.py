@@ -44,3 +44,5 @@ class Product:
     """In quote currency, canonical decimal text; None where the list does not carry it."""
     trades_24h: int | None = None
     listed_ms: int | None = None
+    price: str | None = None
+    """Last price in quote currency, canonical decimal text; None where the list does not carry it."""

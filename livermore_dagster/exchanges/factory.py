@@ -1,0 +1,76 @@
+"""Builds an exchange's dialect, client and connection from its row; never anything but what was named (X2, R6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import redis.asyncio
+
+from livermore_dagster.clock import Clock
+from livermore_dagster.errors import InactiveExchange, UnknownExchange
+from livermore_dagster.exchanges.binance import BinanceDialect
+from livermore_dagster.exchanges.budget import Budget, RateBudget
+from livermore_dagster.exchanges.client import ExchangeClient
+from livermore_dagster.exchanges.coinbase import CoinbaseDialect
+from livermore_dagster.exchanges.connection import Connection
+from livermore_dagster.exchanges.contract import BudgetRule, Dialect
+from livermore_dagster.exchanges.http import HttpxPort
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.timeframe import Timeframe
+
+__all__ = ["client_for", "connection_for", "dialect_for", "require_active", "row_named"]
+
+_DIALECTS: Mapping[str, Callable[[ExchangeRow], Dialect]] = {
+    "coinbase": CoinbaseDialect,
+    "binance": BinanceDialect,
+    "binance_us": BinanceDialect,
+}
+
+
+def row_named(name: str, rows: Sequence[ExchangeRow] = ROWS) -> ExchangeRow:
+    """Raises UnknownExchange, which names what was given and what exists."""
+    for row in rows:
+        if row.name == name:
+            return row
+    raise UnknownExchange(name, [row.name for row in rows])
+
+
+def require_active(row: ExchangeRow, rows: Sequence[ExchangeRow] = ROWS) -> ExchangeRow:
+    """Raises InactiveExchange for a row that is switched off or has no adapter here."""
+    if not row.active or row.name not in _DIALECTS:
+        raise InactiveExchange(row.name, [r.name for r in rows if r.active and r.name in _DIALECTS])
+    return row
+
+
+def dialect_for(row: ExchangeRow) -> Dialect:
+    """Raises UnknownExchange or InactiveExchange."""
+    row_named(row.name)
+    return _DIALECTS[require_active(row).name](row)
+
+
+def start_rule(row: ExchangeRow, dialect: Dialect) -> BudgetRule:
+    """The cautious budget before the exchange has stated its limit, never above the row's own."""
+    rest = row.api_limits["rest"]
+    known = BudgetRule(int(rest["capacity"] * row.api_limits["use"]), int(rest["window_ms"]))
+    start = dialect.quirks.budget
+    if start.capacity * known.window_ms <= known.capacity * start.window_ms:
+        return start
+    return known
+
+
+def client_for(
+    row: ExchangeRow, redis: redis.asyncio.Redis, clock: Clock, *, budget: Budget | None = None
+) -> ExchangeClient:
+    """The exchange's REST client under its shared budget."""
+    dialect = dialect_for(row)
+    if budget is None:
+        budget = RateBudget(redis, row.id, start_rule(row, dialect), clock)
+    return ExchangeClient(row, dialect, HttpxPort(row.rest_url), budget, redis, clock)
+
+
+def connection_for(
+    row: ExchangeRow, symbols: Sequence[str], timeframes: Sequence[Timeframe], clock: Clock, name: str
+) -> Connection:
+    """One connection for at most `quirks.symbols_per_connection` symbols."""
+    return Connection(row, dialect_for(row), symbols, timeframes, clock, name)

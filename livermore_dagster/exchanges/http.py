@@ -1,0 +1,65 @@
+"""A thin port over the HTTP library: one GET, with its status, headers and body, or ExchangeUnavailable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+from livermore_dagster.errors import ExchangeUnavailable
+
+__all__ = ["HttpPort", "HttpReply", "HttpxPort", "is_loopback"]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """`headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpPort(Protocol):
+    async def get(self, path: str, params: Mapping[str, str]) -> HttpReply:
+        """Raises ExchangeUnavailable when no whole reply came."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is on this machine, where no proxy stands between."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+class HttpxPort:
+    """`timeout_s` bounds connecting and each silence of the server, not the whole reply."""
+
+    def __init__(self, base_url: str, *, timeout_s: float = 10.0, connections: int = 16) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._client = httpx.AsyncClient(
+            timeout=httpx.Timeout(timeout_s, pool=None),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            headers={"accept": "application/json", "user-agent": "livermore"},
+            trust_env=not is_loopback(base_url),
+            follow_redirects=False,
+        )
+
+    async def get(self, path: str, params: Mapping[str, str]) -> HttpReply:
+        try:
+            reply = await self._client.get(self._base_url + path, params=dict(params))
+        except httpx.InvalidURL as error:
+            raise ExchangeUnavailable(f"{self._base_url} is not an address: {error}.") from error
+        except httpx.HTTPError as error:
+            raise ExchangeUnavailable(
+                f"No reply from {self._base_url}{path}: {type(error).__name__} {error}".rstrip() + "."
+            ) from error
+        headers = {name.lower(): value for name, value in reply.headers.items()}
+        return HttpReply(reply.status_code, headers, reply.content)
+
+    async def close(self) -> None:
+        await self._client.aclose()
