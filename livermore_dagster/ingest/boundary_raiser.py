@@ -1,0 +1,148 @@
+"""Raises each 15m boundary of the exchange's clock once, and fetches what fell due if nobody else does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import redis.asyncio
+import structlog
+
+from livermore_dagster.clock import Clock
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
+from livermore_dagster.stores.redis import boundaries
+
+__all__ = ["BoundaryRaiser"]
+
+log = structlog.get_logger(__name__)
+
+_STEP_MS: Final = Timeframe.M15.ms
+_FALLBACK_S: Final = 10.0
+_RENEW_S: Final = 8.0
+_TAKE_OVER_S: Final = 15.0
+_GIVE_UP_S: Final = 180.0
+
+Fetch = Callable[[int, Sequence[Timeframe]], Awaitable[None]]
+Settled = Callable[[int], tuple[Sequence[str], Sequence[str]]]
+Tell = Callable[[str], Awaitable[None]]
+
+
+class BoundaryRaiser:
+    """`on_clock` never waits; `run` appends the events. Market time says when, real time how long to wait."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        row: ExchangeRow,
+        clock: Clock,
+        *,
+        grace_ms: int,
+        by: str,
+        settled: Settled,
+        fetch: Fetch,
+        on_fallback: Tell,
+    ) -> None:
+        """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too."""
+        self._redis = client
+        self._row = row
+        self._clock = clock
+        self._grace_ms = grace_ms
+        self._by = by
+        self._settled = settled
+        self._fetch = fetch
+        self._on_fallback = on_fallback
+        self._reached = 0
+        self._wake = asyncio.Event()
+        self._watches: set[asyncio.Task[None]] = set()
+
+    def on_clock(self, exchange_ms: int) -> None:
+        """The exchange's clock stands at `exchange_ms`."""
+        boundary = exchange_ms - self._grace_ms
+        boundary -= boundary % _STEP_MS
+        if boundary > self._reached:
+            self._reached = boundary
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. What lies behind the start is raised only if an earlier boundary ever was."""
+        raised = await boundaries.last_raised(self._redis, self._row.id)
+        await self._wake.wait()
+        if raised is None:
+            raised = self._reached
+        while True:
+            if self._reached > raised:
+                await self._raise(self._reached)
+                raised = self._reached
+            self._wake.clear()
+            if self._reached <= raised:
+                await self._wake.wait()
+
+    async def close(self) -> None:
+        """Ends what is still being watched or fetched."""
+        for watch in self._watches:
+            watch.cancel()
+        if self._watches:
+            await asyncio.wait(self._watches)
+
+    async def _due(self, boundary_ms: int) -> list[Timeframe]:
+        """Timeframes that closed since the last boundary somebody handled."""
+        handled = await boundaries.last_handled(self._redis, self._row.id)
+        after = boundary_ms - _STEP_MS if handled is None else min(handled, boundary_ms - _STEP_MS)
+        return [
+            timeframe
+            for timeframe in BOUNDARY_TIMEFRAMES
+            if timeframe in self._row.timeframes and boundary_ms // timeframe.ms > after // timeframe.ms
+        ]
+
+    async def _raise(self, boundary_ms: int) -> None:
+        timeframes = await self._due(boundary_ms)
+        settled, unsettled = self._settled(boundary_ms)
+        entry = await boundaries.raise_boundary(
+            self._redis, self._row.id, boundary_ms, timeframes, settled, unsettled, self._clock.now_ms()
+        )
+        if entry is None:
+            return
+        log.info("boundary", exchange=self._row.name, boundary_ms=boundary_ms, timeframes=timeframes)
+        fetched = [tf for tf in timeframes if tf not in self._row.streamed_timeframes]
+        if fetched:
+            watch = asyncio.create_task(self._watch(boundary_ms, fetched))
+            self._watches.add(watch)
+            watch.add_done_callback(self._ended)
+
+    def _ended(self, watch: asyncio.Task[None]) -> None:
+        self._watches.discard(watch)
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            log.error("boundary_fallback_failed", exchange=self._row.name, exc_info=error)
+
+    async def _watch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        """Fetches here when nobody has begun in time, or whoever had has died; each at most once."""
+        deadline = self._clock.monotonic() + _GIVE_UP_S
+        wait_s = _FALLBACK_S
+        while self._clock.monotonic() < deadline:
+            await self._clock.sleep(wait_s)
+            wait_s = _TAKE_OVER_S
+            try:
+                last = await boundaries.last_handled(self._redis, self._row.id)
+                if last is not None and last >= boundary_ms:
+                    return
+                if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
+                    await self._fall_back(boundary_ms, timeframes)
+                    return
+            except redis.RedisError as error:
+                log.warning("boundary_watch_waits", exchange=self._row.name, error=str(error))
+
+    async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        await self._on_fallback(
+            f"{self._row.name}: no run began boundary {boundary_ms} within {_FALLBACK_S:.0f} s; fetched here."
+        )
+        fetching = asyncio.ensure_future(self._fetch(boundary_ms, timeframes))
+        try:
+            while not fetching.done():
+                await asyncio.wait({fetching}, timeout=_RENEW_S)
+                await boundaries.renew(self._redis, self._row.id, boundary_ms, self._by)
+        finally:
+            fetching.cancel()
+        await fetching
+        await boundaries.finish(self._redis, self._row.id, boundary_ms, self._by)

@@ -1,0 +1,40 @@
+"""Tickers on their way to Redis: the newest of each symbol, at most once a second (P14)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from livermore_dagster.clock import Clock
+from livermore_dagster.exchanges.contract import TickerFrame
+
+__all__ = ["TickerSink"]
+
+_PAUSE_S = 1.0
+
+Write = Callable[[Sequence[TickerFrame]], Awaitable[None]]
+
+
+class TickerSink:
+    """`offer` never waits; memory is one ticker per symbol."""
+
+    def __init__(self, write: Write, clock: Clock) -> None:
+        self._write = write
+        self._clock = clock
+        self._newest: dict[str, TickerFrame] = {}
+        self._something = asyncio.Event()
+
+    def offer(self, ticker: TickerFrame) -> None:
+        held = self._newest.get(ticker.symbol)
+        if held is None or ticker.event_ms >= held.event_ms:
+            self._newest[ticker.symbol] = ticker
+            self._something.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            batch, self._newest = list(self._newest.values()), {}
+            await self._write(batch)
+            await self._clock.sleep(_PAUSE_S)
