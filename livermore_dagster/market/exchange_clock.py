@@ -1,0 +1,113 @@
+"""What time it is at an exchange, told from its own messages: never back, never by one wild frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ExchangeClock"]
+
+_SPEED_WINDOW_S = 5.0
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One connection's newest accepted time, and when (seconds, monotonic) its last message came."""
+
+    newest_ms: int
+    heard_at: float
+    pending_ms: int | None = None
+    """A jump too far to believe from one frame."""
+
+
+class ExchangeClock:
+    """Newest message time of a connection alive within 3 s; the minimum over connections that are.
+
+    Never runs back. A step of more than `max_jump_ms` beyond a connection's newest time counts only when a
+    second, later frame confirms it. `max_jump_ms` is exchange time: a market that runs N times faster moves
+    N times further between two frames, so the limit is multiplied by the speed seen (never below 1).
+    `refused` counts frames whose jump was not believed at once.
+    """
+
+    def __init__(self, *, max_jump_ms: int = 60_000, alive_s: float = 3.0) -> None:
+        self.max_jump_ms = max_jump_ms
+        self.alive_s = alive_s
+        self.refused = 0
+        self._connections: dict[str, _Reading] = {}
+        self._rest_ms: int | None = None
+        self._now_ms: int | None = None
+        self._speed = 1.0
+        self._speed_from: tuple[int, float] | None = None
+
+    @property
+    def speed(self) -> float:
+        """Exchange seconds per real second as measured over the last few seconds; 1.0 for a real market."""
+        return self._speed
+
+    def observe(self, connection: str, event_ms: int, monotonic: float) -> None:
+        """A message of `connection` carried exchange time `event_ms`."""
+        reading = self._connections.get(connection)
+        if reading is None:
+            reading = self._first(connection, event_ms, monotonic)
+        reading.heard_at = monotonic
+        limit = self.max_jump_ms * max(1.0, self._speed)
+        if event_ms - reading.newest_ms > limit:
+            pending = reading.pending_ms
+            if pending is None or event_ms <= pending:
+                # Equal times are one frame sent twice: no confirmation.
+                if event_ms != pending:
+                    self.refused += 1
+                reading.pending_ms = event_ms
+                return
+            event_ms = event_ms if event_ms - pending <= limit else pending
+        reading.pending_ms = None
+        if event_ms > reading.newest_ms:
+            reading.newest_ms = event_ms
+            self._measure(event_ms, monotonic)
+
+    def heard(self, connection: str, monotonic: float) -> None:
+        """A message without a time: the connection lives."""
+        reading = self._connections.get(connection)
+        if reading is not None:
+            reading.heard_at = monotonic
+
+    def observe_rest(self, server_ms: int) -> None:
+        """Server time by REST: counts while no connection is alive."""
+        self._rest_ms = server_ms if self._rest_ms is None else max(self._rest_ms, server_ms)
+
+    def drop(self, connection: str) -> None:
+        """The connection is gone: it holds the clock back no longer."""
+        self._connections.pop(connection, None)
+
+    def alive(self, monotonic: float) -> bool:
+        """Whether any connection was heard within `alive_s` seconds."""
+        return any(monotonic - reading.heard_at <= self.alive_s for reading in self._connections.values())
+
+    def now(self, monotonic: float) -> int | None:
+        """Exchange clock, epoch ms; None until something was heard."""
+        heard = [
+            reading.newest_ms
+            for reading in self._connections.values()
+            if monotonic - reading.heard_at <= self.alive_s
+        ]
+        candidate = min(heard) if heard else self._rest_ms
+        if candidate is not None and (self._now_ms is None or candidate > self._now_ms):
+            self._now_ms = candidate
+        return self._now_ms
+
+    def _first(self, connection: str, event_ms: int, monotonic: float) -> _Reading:
+        """A new connection starts from what is known already, so its first frame too cannot jump."""
+        known = self._now_ms if self._now_ms is not None else self._rest_ms
+        start = event_ms if known is None else min(event_ms, known)
+        reading = _Reading(start, monotonic)
+        self._connections[connection] = reading
+        return reading
+
+    def _measure(self, event_ms: int, monotonic: float) -> None:
+        if self._speed_from is None:
+            self._speed_from = (event_ms, monotonic)
+            return
+        from_ms, from_at = self._speed_from
+        elapsed = monotonic - from_at
+        if elapsed >= _SPEED_WINDOW_S:
+            self._speed = max(1.0, round((event_ms - from_ms) / 1000 / elapsed, 1))
+            self._speed_from = (event_ms, monotonic)
