@@ -1,0 +1,147 @@
+"""The newest 1,000 candles of every series, written by one atomic rule (DESIGN: the write rule).
+
+Nothing else writes candle keys, and nothing else appends to closes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import cast
+
+import redis.asyncio
+
+from livermore_dagster.market.candle import Rank, StampedCandle
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.member import decode, encode
+from livermore_dagster.stores.redis.scripts import lua
+
+__all__ = ["CACHE_SIZE", "CandleCache", "WriteResult"]
+
+CACHE_SIZE = 1_000
+"""Candles kept per series."""
+
+
+class WriteResult(StrEnum):
+    """What the write rule did with one candle."""
+
+    INSERTED = "inserted"
+    UPDATED = "updated"
+    """An open candle moved on, or became final."""
+    REVISED = "revised"
+    """A final candle got other values."""
+    UNCHANGED = "unchanged"
+    """The same values; rank or stamp may have risen."""
+    REFUSED = "refused"
+    """Of a lower rank, or older, than what is there."""
+    OLDER = "older"
+    """Older than the oldest of a full cache: its place is PostgreSQL."""
+
+
+_RESULT = {
+    "i": WriteResult.INSERTED,
+    "u": WriteResult.UPDATED,
+    "v": WriteResult.REVISED,
+    "n": WriteResult.UNCHANGED,
+    "r": WriteResult.REFUSED,
+    "o": WriteResult.OLDER,
+}
+
+
+class CandleCache:
+    """Candles of one exchange in Redis."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        exchange_id: int,
+        *,
+        exchange_name: str = "",
+        size: int = CACHE_SIZE,
+    ) -> None:
+        """`exchange_name` is named in published closes."""
+        self._client = client
+        self._exchange_id = exchange_id
+        self._exchange_name = json.dumps(exchange_name)
+        self._size = size
+        self._script = client.register_script(lua("write_candles"))
+
+    async def write(self, batch: Sequence[StampedCandle], wall_ms: int) -> list[WriteResult]:
+        """Writes `batch` in its order by one Lua call; one result per candle.
+
+        Candles that become final or are revised are appended to closes in the same call, and published
+        unless their origin is history. `wall_ms` is the wall clock, kept in closes for latencies.
+        """
+        if not batch:
+            return []
+        series: dict[tuple[str, Timeframe], int] = {}
+        rows: list[str | int] = []
+        for stamped in batch:
+            index = series.setdefault((stamped.symbol, stamped.timeframe), len(series) + 1)
+            rows += (index, stamped.candle.open_ms, encode(stamped), stamped.proven_ms)
+        exchange_id = self._exchange_id
+        names = [keys.closes(exchange_id), keys.counters(exchange_id)]
+        heads: list[str | int] = [self._size, exchange_id, self._exchange_name, wall_ms, len(series)]
+        for symbol, timeframe in series:
+            names.append(keys.candles(exchange_id, symbol, timeframe))
+            heads += (
+                symbol,
+                json.dumps(symbol),
+                timeframe.value,
+                timeframe.ms,
+                keys.channel_close(exchange_id, symbol, timeframe),
+            )
+        reply = cast("str", await self._script(keys=names, args=heads + rows))
+        return [_RESULT[letter] for letter in reply]
+
+    async def read(
+        self,
+        symbol: str,
+        timeframe: Timeframe,
+        count: int = CACHE_SIZE,
+        *,
+        final_only: bool = True,
+        until_ms: int | None = None,
+    ) -> list[StampedCandle]:
+        """The newest `count` candles, oldest first; with `until_ms` only those that open before it."""
+        found = await self.read_many([symbol], timeframe, count, final_only=final_only, until_ms=until_ms)
+        return found[symbol]
+
+    async def read_many(
+        self,
+        symbols: Iterable[str],
+        timeframe: Timeframe,
+        count: int = CACHE_SIZE,
+        *,
+        final_only: bool = True,
+        until_ms: int | None = None,
+    ) -> dict[str, list[StampedCandle]]:
+        """`read` for several symbols in one round trip; a symbol without candles has an empty list."""
+        wanted = list(dict.fromkeys(symbols))
+        upper = "+inf" if until_ms is None else f"({until_ms}"
+        # One more than asked for: the newest may be open and is then left out.
+        extra = 1 if final_only else 0
+        pipe = self._client.pipeline(transaction=False)
+        for symbol in wanted:
+            key = keys.candles(self._exchange_id, symbol, timeframe)
+            pipe.zrevrangebyscore(key, upper, "-inf", start=0, num=count + extra)
+        replies = cast("list[list[str]]", await pipe.execute())
+        found: dict[str, list[StampedCandle]] = {}
+        for symbol, members in zip(wanted, replies, strict=True):
+            candles = [decode(member, symbol, timeframe) for member in reversed(members)]
+            if final_only:
+                candles = [stamped for stamped in candles if stamped.rank is not Rank.OPEN]
+            found[symbol] = candles[-count:] if count else []
+        return found
+
+    async def newest_final(self, symbols: Iterable[str], timeframe: Timeframe) -> dict[str, int]:
+        """Open (ms) of each symbol's newest final candle; symbols without one are absent."""
+        newest: dict[str, int] = {}
+        # A few: beside the open candle there may be older ones that are still unproven.
+        candidates = await self.read_many(symbols, timeframe, 8)
+        for symbol, candles in candidates.items():
+            if candles:
+                newest[symbol] = candles[-1].candle.open_ms
+        return newest

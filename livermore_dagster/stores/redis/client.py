@@ -1,0 +1,75 @@
+"""Connections to the one Redis or Valkey primary everything meets in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError
+
+__all__ = ["connect", "connect_async", "refuse_cluster", "refuse_cluster_info"]
+
+CONNECT_TIMEOUT_S = 5.0
+
+
+def _options(max_connections: int) -> dict[str, Any]:
+    return {
+        "decode_responses": True,
+        # redis-py's default of 5 s would cut every longer blocking read.
+        "socket_timeout": None,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "max_connections": max_connections,
+        # One shape of replies, whatever the server offers.
+        "protocol": 2,
+    }
+
+
+def connect(url: str, max_connections: int = 64) -> redis.Redis:
+    """A sync client, tried at once.
+
+    Raises BadSetting for an address that cannot be read, PlatformError when no server answers and
+    ClusterRefused for a Redis Cluster.
+    """
+    try:
+        client = redis.Redis.from_url(url, **_options(max_connections))
+    except ValueError as error:
+        raise BadSetting(f"The Redis address cannot be read: {error}.") from None
+    try:
+        info = client.info("cluster")
+    except (RedisError, OSError) as error:
+        client.close()
+        raise PlatformError(
+            f"Redis does not answer: {error}.", "Is it running, and is LIVERMORE_REDIS_URL right?"
+        ) from error
+    try:
+        refuse_cluster_info(info)
+    except ClusterRefused:
+        client.close()
+        raise
+    return client
+
+
+def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
+    """An async client; it connects with its first command. Call `refuse_cluster` at a service's start."""
+    try:
+        return redis.asyncio.Redis.from_url(url, **_options(max_connections))
+    except ValueError as error:
+        raise BadSetting(f"The Redis address cannot be read: {error}.") from None
+
+
+async def refuse_cluster(client: redis.asyncio.Redis) -> None:
+    """Raises ClusterRefused when the server is part of a Redis Cluster."""
+    refuse_cluster_info(await client.info("cluster"))
+
+
+def refuse_cluster_info(info: dict[str, Any]) -> None:
+    """The same judgement on the reply of INFO cluster."""
+    if int(info.get("cluster_enabled", 0)):
+        raise ClusterRefused(
+            "This is a Redis Cluster.",
+            "A candle and its close are written in one Lua call over several keys, which a cluster splits "
+            "across nodes: give Livermore one primary.",
+        )

@@ -1,0 +1,154 @@
+"""The closes stream of an exchange: the write-ahead log that signals and store read.
+
+One consumer of constant name per group takes its own unacknowledged entries first, from id 0 and in stream
+order, and acknowledges after its effect is durable. Entries leave only behind what both groups have
+acknowledged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis.asyncio
+from redis.exceptions import ResponseError
+
+from livermore_dagster.market.candle import Candle, Origin, Rank
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.member import decode
+from livermore_dagster.stores.redis.scripts import lua
+
+__all__ = ["HARD_CAP", "Backlog", "Close", "ClosesReader", "backlog", "read_closes", "trim_closes"]
+
+HARD_CAP = 200_000
+"""Entries of one exchange at which ingest pauses (about 40 MB); nothing is ever dropped."""
+GROUPS = (keys.CLOSES_GROUP_SIGNALS, keys.CLOSES_GROUP_STORE)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """A candle that became final, or a final candle that got other values (`revision`)."""
+
+    entry_id: str
+    symbol: str
+    timeframe: Timeframe
+    candle: Candle
+    rank: Rank
+    stamp_ms: int
+    origin: Origin
+    proven_ms: int
+    """Exchange clock at the proof."""
+    wall_ms: int
+    """Wall clock of the writer when it was appended."""
+    revision: bool
+    trades: int
+
+    @property
+    def end_ms(self) -> int:
+        return self.candle.open_ms + self.timeframe.ms
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How far the consumers of an exchange's closes are behind, in entries."""
+
+    entries: int
+    unacknowledged: dict[str, int]
+    """Per group: delivered or not, but not acknowledged. A missing group counts the whole stream."""
+    cap: int = HARD_CAP
+
+    @property
+    def over_cap(self) -> bool:
+        """Ingest must pause until consumers have caught up."""
+        return max(self.unacknowledged.values(), default=0) >= self.cap
+
+
+class ClosesReader:
+    """One consumer of one group. Never two at a time: order would be lost."""
+
+    def __init__(
+        self, client: redis.asyncio.Redis, exchange_id: int, group: str, consumer: str | None = None
+    ) -> None:
+        self._client = client
+        self._key = keys.closes(exchange_id)
+        self._group = group
+        self._consumer = consumer or group
+
+    async def ensure_group(self) -> None:
+        """Creates the group at the stream's beginning unless it is there."""
+        try:
+            await self._client.xgroup_create(self._key, self._group, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    async def pending(self, count: int) -> list[Close]:
+        """The oldest of its own unacknowledged entries, in stream order; empty when none is left."""
+        reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: "0"}, count=count)
+        return _closes(reply)
+
+    async def fresh(self, count: int, block_ms: int) -> list[Close]:
+        """Entries nobody of the group has had; waits up to `block_ms` (0: not at all) for the first."""
+        reply = await self._client.xreadgroup(
+            self._group, self._consumer, {self._key: ">"}, count=count, block=block_ms or None
+        )
+        return _closes(reply)
+
+    async def ack(self, ids: Iterable[str]) -> None:
+        """Call after the effect of these entries is durable."""
+        wanted = list(ids)
+        if wanted:
+            await self._client.xack(self._key, self._group, *wanted)
+
+
+def _closes(reply: Any) -> list[Close]:
+    entries = reply[0][1] if reply else []
+    return [_close(entry_id, fields) for entry_id, fields in entries]
+
+
+def _close(entry_id: str, fields: dict[str, str]) -> Close:
+    proven_ms = int(fields["p"])
+    stamped = decode(fields["m"], fields["s"], Timeframe(fields["t"]), proven_ms)
+    return Close(
+        entry_id=entry_id,
+        symbol=stamped.symbol,
+        timeframe=stamped.timeframe,
+        candle=stamped.candle,
+        rank=stamped.rank,
+        stamp_ms=stamped.stamp_ms,
+        origin=stamped.origin,
+        proven_ms=proven_ms,
+        wall_ms=int(fields["w"]),
+        revision=fields["r"] == "1",
+        trades=stamped.trades,
+    )
+
+
+async def read_closes(
+    client: redis.asyncio.Redis, exchange_id: int, after_id: str = "0", count: int = 1_000
+) -> list[Close]:
+    """Entries after `after_id` without any group: for eyes and tests."""
+    entries = await client.xrange(keys.closes(exchange_id), min=f"({after_id}", count=count)
+    return [_close(entry_id, fields) for entry_id, fields in entries]
+
+
+async def trim_closes(client: redis.asyncio.Redis, exchange_id: int) -> int:
+    """Removes what both groups have acknowledged; how many entries went. Nothing while a group is missing."""
+    reply = await cast("Any", client.eval(lua("trim_closes"), 1, keys.closes(exchange_id), *GROUPS))
+    return int(reply)
+
+
+async def backlog(client: redis.asyncio.Redis, exchange_id: int, cap: int = HARD_CAP) -> Backlog:
+    """Judged from the groups, not the stream's length: acknowledged entries only await trimming."""
+    key = keys.closes(exchange_id)
+    entries = await client.xlen(key)
+    unacknowledged = dict.fromkeys(GROUPS, entries)
+    if await client.exists(key):
+        for group in await client.xinfo_groups(key):
+            if group["name"] in unacknowledged:
+                lag = group.get("lag")
+                waiting = entries if lag is None else int(lag)
+                unacknowledged[group["name"]] = waiting + int(group["pending"])
+    return Backlog(entries, unacknowledged, cap)

@@ -1,0 +1,74 @@
+"""What an exchange's instance shall be: running or stopped, and with which symbols."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import redis
+import redis.asyncio
+
+from livermore_dagster.stores.redis import keys
+
+__all__ = [
+    "Desired",
+    "SymbolChoice",
+    "read_desired",
+    "read_desired_sync",
+    "write_desired",
+    "write_desired_sync",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolChoice:
+    """The exchange's top `top` by volume, or the `listed` symbols (then `top` is None)."""
+
+    top: int | None = None
+    listed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Set by a start or stop; `user` is who wanted it."""
+
+    state: Literal["running", "stopped"]
+    symbols: SymbolChoice = field(default_factory=SymbolChoice)
+    user: str = ""
+
+
+def _encode(desired: Desired) -> str:
+    return json.dumps(
+        {
+            "state": desired.state,
+            "symbols": {"top": desired.symbols.top, "listed": list(desired.symbols.listed)},
+            "user": desired.user,
+        }
+    )
+
+
+def _decode(text: str | None) -> Desired | None:
+    if not text:
+        return None
+    fields = json.loads(text)
+    choice = SymbolChoice(fields["symbols"]["top"], tuple(fields["symbols"]["listed"]))
+    return Desired(fields["state"], choice, fields["user"])
+
+
+async def read_desired(client: redis.asyncio.Redis, exchange_id: int) -> Desired | None:
+    """None when nobody ever started or stopped this exchange."""
+    return _decode(cast("str | None", await cast("Any", client.get(keys.desired(exchange_id)))))
+
+
+async def write_desired(client: redis.asyncio.Redis, exchange_id: int, desired: Desired) -> None:
+    await client.set(keys.desired(exchange_id), _encode(desired))
+
+
+def read_desired_sync(client: redis.Redis, exchange_id: int) -> Desired | None:
+    """`read_desired` for sensors, the keeper and commands."""
+    return _decode(cast("str | None", client.get(keys.desired(exchange_id))))
+
+
+def write_desired_sync(client: redis.Redis, exchange_id: int, desired: Desired) -> None:
+    client.set(keys.desired(exchange_id), _encode(desired))
