@@ -1,0 +1,32 @@
+"""Canonical decimal text at streaming speed, and JSON decoding that tells a malformed body from a fault of ours."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TypeVar
+
+import msgspec
+
+from livermore_dagster.errors import ExchangeUnavailable
+from livermore_dagster.market.candle import canonical
+
+__all__ = ["decode_body", "text", "text_or_none"]
+
+T = TypeVar("T")
+
+# Open, high and low repeat from frame to frame of a candle, so most numbers were seen a moment ago.
+text = lru_cache(maxsize=32_768)(canonical)
+
+
+def text_or_none(number: str | None) -> str | None:
+    """None for what an exchange leaves out or empty."""
+    return text(number) if number else None
+
+
+def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, what: str) -> T:
+    """Raises ExchangeUnavailable for a body that is not the protocol's, an HTML page from the edge say."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        seen = body[:60].decode("utf-8", "replace")
+        raise ExchangeUnavailable(f"Not a {what} reply: {error} (it begins {seen!r}).") from error
