@@ -1,0 +1,247 @@
+"""Keeps connections up: spread over symbols, reconnected, renewed before the exchange cuts them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import structlog
+
+from livermore_dagster.clock import Clock
+from livermore_dagster.exchanges.connection import Connection, ConnectionLost
+from livermore_dagster.exchanges.contract import Quirks, StreamEvent
+from livermore_dagster.ingest.backoff import Backoff
+
+__all__ = ["ConnectionHub", "Line", "StreamSink"]
+
+log = structlog.get_logger(__name__)
+
+_RENEW_AT: Final = 0.9
+"""Share of a connection's allowed lifetime after which it is renewed."""
+_OVERLAP_S: Final = 2.0
+"""Old and new socket both deliver for this long, so that nothing falls between them."""
+_ESTABLISH_S: Final = 15.0
+_CLOSE_S: Final = 1.0
+
+Connect = Callable[[Sequence[str], str], Connection]
+"""Makes an unopened connection of these symbols with this name."""
+
+
+class StreamSink(Protocol):
+    """Where events go. Nothing of it waits but `ready`, which holds readers back while ingest is paused."""
+
+    def on_open(self, connection: str, symbols: Sequence[str]) -> None: ...
+    def on_events(self, connection: str, events: Sequence[StreamEvent]) -> None: ...
+    def on_break(self, connection: str, reason: str) -> None: ...
+    async def ready(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Session:
+    """One socket of a line: its task and, once open, its connection."""
+
+    name: str
+    task: asyncio.Task[ConnectionLost | None] | None = None
+    connection: Connection | None = None
+    opened_at: float | None = None
+    end_reason: str = ""
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Line:
+    """One connection's worth of symbols, over as many sockets in turn as it takes."""
+
+    def __init__(
+        self,
+        name: str,
+        symbols: Sequence[str],
+        quirks: Quirks,
+        connect: Connect,
+        sink: StreamSink,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.symbols = tuple(symbols)
+        self.backoff = Backoff()
+        self.reconnects = 0
+        self.last_reason = ""
+        self._quirks = quirks
+        self._connect = connect
+        self._sink = sink
+        self._clock = clock
+        self._on_change = on_change
+        self._generation = 0
+        self._current: _Session | None = None
+        self._renew = asyncio.Event()
+
+    @property
+    def up(self) -> bool:
+        return self._current is not None and self._current.connection is not None
+
+    @property
+    def connection(self) -> Connection | None:
+        """The socket that is open now."""
+        return self._current.connection if self._current is not None else None
+
+    @property
+    def last_frame_at(self) -> float | None:
+        """Monotonic seconds of the newest frame; None while no socket is open."""
+        return None if self.connection is None else self.connection.last_frame_at
+
+    def renew(self) -> None:
+        """Replace the socket: the new one is up before the old one closes."""
+        self._renew.set()
+
+    def reconnect(self, reason: str) -> None:
+        """End the socket now, for a reason; the line opens another."""
+        session = self._current
+        if session is not None and session.task is not None and session.connection is not None:
+            session.end_reason = reason
+            session.task.cancel()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            session = self._open()
+            try:
+                session, lost = await self._hold(session)
+            finally:
+                await self._end(self._current)
+            uptime = 0.0 if session.opened_at is None else self._clock.monotonic() - session.opened_at
+            delay = self.backoff.delay(uptime, retryable=lost is None or lost.retryable)
+            self.last_reason = session.end_reason
+            self._on_change()
+            log.warning(
+                "connection_lost", connection=session.name, reason=session.end_reason,
+                uptime_s=round(uptime, 1), next_in_s=round(delay, 2), failures=self.backoff.failures,
+            )  # fmt: skip
+            await self._clock.sleep(delay)
+            self.reconnects += 1
+
+    def _open(self) -> _Session:
+        self._generation += 1
+        session = _Session(f"{self.name}#{self._generation}")
+        session.task = asyncio.create_task(self._read(session), name=session.name)
+        self._current = self._current or session
+        return session
+
+    async def _hold(self, session: _Session) -> tuple[_Session, ConnectionLost | None]:
+        """Keeps a socket open, renewing it in time, until one ends by itself."""
+        self._current = session
+        while True:
+            task = session.task
+            assert task is not None  # noqa: S101 (set where sessions are made)
+            renewal = asyncio.create_task(self._renew.wait())
+            try:
+                await asyncio.wait({task, renewal}, timeout=self._until_renewal(session),
+                                   return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+            finally:
+                renewal.cancel()
+            if task.done():
+                return session, await self._ended(session)
+            self._renew.clear()
+            session = await self._replace(session)
+            self._current = session
+
+    def _until_renewal(self, session: _Session) -> float | None:
+        lifetime = self._quirks.lifetime_s
+        if lifetime is None:
+            return None
+        born = self._clock.monotonic() if session.opened_at is None else session.opened_at
+        return max(1.0, born + lifetime * _RENEW_AT - self._clock.monotonic())
+
+    async def _replace(self, old: _Session) -> _Session:
+        """The successor once it is established, or the old one when that did not succeed."""
+        new = self._open()
+        assert new.task is not None  # noqa: S101
+        opened = asyncio.create_task(new.opened.wait())
+        await asyncio.wait({new.task, opened}, timeout=_ESTABLISH_S, return_when=asyncio.FIRST_COMPLETED)
+        opened.cancel()
+        if not new.opened.is_set() or new.task.done():
+            log.warning("renewal_failed", connection=old.name)
+            await self._end(new)
+            return old
+        await self._clock.sleep(_OVERLAP_S)
+        old.end_reason = "renewed"
+        await self._end(old)
+        log.info("connection_renewed", old=old.name, new=new.name)
+        return new
+
+    async def _ended(self, session: _Session) -> ConnectionLost | None:
+        """What ended a finished session; the sink is told that its flow broke."""
+        assert session.task is not None  # noqa: S101
+        await asyncio.wait({session.task})
+        lost = None if session.task.cancelled() else session.task.result()
+        session.end_reason = session.end_reason or (lost.reason if lost else "closed by the exchange")
+        session.connection = None
+        if session.opened_at is not None:
+            self._sink.on_break(session.name, session.end_reason)
+        return lost
+
+    async def _end(self, session: _Session | None) -> None:
+        """Closes a session that may still be reading."""
+        if session is None or session.task is None:
+            return
+        if not session.task.done():
+            session.task.cancel()
+            await asyncio.wait({session.task}, timeout=_CLOSE_S)
+            if session.task.done():
+                await self._ended(session)
+        if session is self._current:
+            self._current = None
+
+    async def _read(self, session: _Session) -> ConnectionLost | None:
+        connection = self._connect(self.symbols, session.name)
+        try:
+            async with connection:
+                session.connection, session.opened_at = connection, self._clock.monotonic()
+                self._sink.on_open(session.name, self.symbols)
+                self._on_change()
+                async for events in connection:
+                    session.opened.set()
+                    self._sink.on_events(session.name, events)
+                    await self._sink.ready()
+        except ConnectionLost as lost:
+            return lost
+        return None
+
+
+class ConnectionHub:
+    """All lines of one exchange."""
+
+    def __init__(
+        self,
+        name: str,
+        symbols: Sequence[str],
+        quirks: Quirks,
+        connect: Connect,
+        sink: StreamSink,
+        clock: Clock,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`symbols` in rank order; `on_change` is called when a connection comes or goes."""
+        size = quirks.symbols_per_connection
+        self.lines = [
+            Line(f"{name}-{at // size + 1}", symbols[at : at + size], quirks, connect, sink, clock, on_change)
+            for at in range(0, len(symbols), size)
+        ]
+
+    @property
+    def up(self) -> int:
+        return sum(line.up for line in self.lines)
+
+    @property
+    def breaker_open(self) -> bool:
+        return any(line.backoff.breaker_open for line in self.lines)
+
+    @property
+    def reconnects(self) -> int:
+        return sum(line.reconnects for line in self.lines)
+
+    def line_of(self, connection: str) -> Line | None:
+        """The line a connection's name belongs to."""
+        name = connection.rpartition("#")[0]
+        return next((line for line in self.lines if line.name == name), None)

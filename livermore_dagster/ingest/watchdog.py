@@ -1,0 +1,78 @@
+"""Notices a connection that is open and dead: nothing at all for 30 s, or its liquid symbols silent (P12)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from livermore_dagster.clock import Clock
+from livermore_dagster.errors import ExchangeError
+from livermore_dagster.ingest.connections import ConnectionHub, Line
+
+__all__ = ["Watchdog"]
+
+log = structlog.get_logger(__name__)
+
+_LOOK_S: Final = 1.0
+_DEAD_S: Final = 30.0
+_SILENT_S: Final = 60.0
+_LIQUID: Final = 5
+
+Trades = Callable[[str], Awaitable[bool]]
+"""One REST look: whether this symbol has traded since its last frame."""
+
+
+class Watchdog:
+    """All times are real seconds: a simulated market that runs faster is watched no faster."""
+
+    def __init__(
+        self,
+        hub: ConnectionHub,
+        heard: Mapping[str, float],
+        traded: Trades,
+        clock: Clock,
+        on_reconnect: Callable[[Line, str], None],
+    ) -> None:
+        """`heard`: monotonic seconds of each symbol's last candle or ticker frame."""
+        self._hub = hub
+        self._heard = heard
+        self._traded = traded
+        self._clock = clock
+        self._on_reconnect = on_reconnect
+        self._looked: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._clock.sleep(_LOOK_S)
+            for line in self._hub.lines:
+                reason = await self._judge(line)
+                if reason:
+                    log.warning("watchdog", connection=line.name, reason=reason)
+                    self._on_reconnect(line, reason)
+                    line.reconnect(reason)
+
+    async def _judge(self, line: Line) -> str:
+        """Why the line must reconnect, '' when it need not."""
+        connection = line.connection
+        if connection is None:
+            return ""
+        now = self._clock.monotonic()
+        if now - connection.last_frame_at >= _DEAD_S:
+            return f"no message for {_DEAD_S:.0f} s"
+        liquid = line.symbols[:_LIQUID]
+        since = max(self._last_heard(liquid), connection.opened_at, self._looked.get(line.name, 0.0))
+        if not liquid or now - since < _SILENT_S:
+            return ""
+        self._looked[line.name] = now
+        try:
+            if await self._traded(liquid[0]):
+                return f"{', '.join(liquid)} silent for {_SILENT_S:.0f} s while they trade"
+        except ExchangeError as error:
+            log.warning("watchdog_look_failed", connection=line.name, error=str(error))
+        return ""
+
+    def _last_heard(self, symbols: Sequence[str]) -> float:
+        return max((self._heard.get(symbol, 0.0) for symbol in symbols), default=0.0)
