@@ -130,7 +130,7 @@ async def read_closes(
     client: redis.asyncio.Redis, exchange_id: int, after_id: str = "0", count: int = 1_000
 ) -> list[Close]:
     """Entries after `after_id` without any group: for eyes and tests."""
-    entries = await client.xrange(keys.closes(exchange_id), min=f"({after_id}", count=count)
+    entries = cast("Any", await client.xrange(keys.closes(exchange_id), min=f"({after_id}", count=count))
     return [_close(entry_id, fields) for entry_id, fields in entries]
 
 

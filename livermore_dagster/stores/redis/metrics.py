@@ -192,7 +192,7 @@ async def read_incidents(
     client: redis.asyncio.Redis, after_id: str = "0", count: int = 1_000
 ) -> list[Incident]:
     """Incidents after `after_id`, oldest first."""
-    entries = await client.xrange(keys.INCIDENTS, min=f"({after_id}", count=count)
+    entries = cast("Any", await client.xrange(keys.INCIDENTS, min=f"({after_id}", count=count))
     return [_incident(entry_id, fields) for entry_id, fields in entries]
 
 

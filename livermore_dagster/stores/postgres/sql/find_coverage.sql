@@ -1,0 +1,25 @@
+-- The part of the window that needs no asking: buckets of candles (off-grid rows count for the bucket they
+-- open in), the ledger, and what lies before the series' beginning.
+WITH known AS (
+    SELECT int8range(open_ms - open_ms %% %(step_ms)s, open_ms - open_ms %% %(step_ms)s + %(step_ms)s) AS span
+    FROM candles
+    WHERE exchange_id = %(exchange_id)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s
+        AND open_ms >= %(start_ms)s - %(start_ms)s %% %(step_ms)s AND open_ms < %(end_ms)s
+    UNION ALL
+    SELECT int8range(from_ms, to_ms)
+    FROM asked_ranges
+    WHERE exchange_id = %(exchange_id)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s
+        AND from_ms < %(end_ms)s AND to_ms > %(start_ms)s
+    UNION ALL
+    SELECT int8range(NULL, first_open_ms)
+    FROM series
+    WHERE exchange_id = %(exchange_id)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s
+)
+SELECT lower(part), upper(part)
+FROM (
+    SELECT unnest(
+        int8multirange(int8range(%(start_ms)s, %(end_ms)s)) * coalesce(range_agg(span), '{}'::int8multirange)
+    ) AS part
+    FROM known
+) AS parts
+ORDER BY lower(part)

@@ -1,0 +1,8 @@
+SELECT EXISTS (SELECT 1 FROM candles)
+    OR EXISTS (SELECT 1 FROM indicators)
+    OR EXISTS (SELECT 1 FROM standard_indicators)
+    OR EXISTS (SELECT 1 FROM alert_history)
+    OR EXISTS (SELECT 1 FROM asked_ranges)
+    OR EXISTS (SELECT 1 FROM series)
+    OR EXISTS (SELECT 1 FROM exchange_symbols)
+    OR EXISTS (SELECT 1 FROM exchange_probes)
