@@ -10,7 +10,7 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from livermore_dagster.control.claim import read_claim
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis.client import connect
-from livermore_dagster.stores.redis.desired import stop_desired
+from livermore_dagster.stores.redis.desired import stop_desired_sync
 
 __all__ = ["ENDED_BY_TAG", "EXCHANGE_ID_TAG", "INGEST_JOB", "LivermoreRunLauncher"]
 
@@ -29,7 +29,7 @@ class LivermoreRunLauncher(CeleryRunLauncher):
             return False
         if run.job_name == INGEST_JOB and ENDED_BY_TAG not in run.tags:
             with connect(Settings.discover().redis_url) as client:
-                stop_desired(client, int(run.tags[EXCHANGE_ID_TAG]), user="dagster")
+                stop_desired_sync(client, int(run.tags[EXCHANGE_ID_TAG]), user="dagster")
         if run.status is not DagsterRunStatus.CANCELING:  # else the interrupted run would read FAILURE
             self._instance.report_run_canceling(run)
         return super().terminate(run_id)

@@ -16,6 +16,7 @@ __all__ = [
     "SymbolChoice",
     "read_desired",
     "read_desired_sync",
+    "stop_desired_sync",
     "write_desired",
     "write_desired_sync",
 ]
@@ -72,3 +73,9 @@ def read_desired_sync(client: redis.Redis, exchange_id: int) -> Desired | None:
 
 def write_desired_sync(client: redis.Redis, exchange_id: int, desired: Desired) -> None:
     client.set(keys.desired(exchange_id), _encode(desired))
+
+
+def stop_desired_sync(client: redis.Redis, exchange_id: int, user: str) -> None:
+    """From now on it shall not run; its symbols stay chosen for the next start."""
+    known = read_desired_sync(client, exchange_id) or Desired("stopped")
+    write_desired_sync(client, exchange_id, Desired("stopped", known.symbols, user))
