@@ -14,7 +14,7 @@ from typing import Any, cast
 import redis.asyncio
 from redis.exceptions import ResponseError
 
-from livermore_dagster.market.candle import Candle, Origin, Rank
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.member import decode
@@ -48,6 +48,19 @@ class Close:
     @property
     def end_ms(self) -> int:
         return self.candle.open_ms + self.timeframe.ms
+
+    def stamped(self) -> StampedCandle:
+        """As it was written to the cache."""
+        return StampedCandle(
+            symbol=self.symbol,
+            timeframe=self.timeframe,
+            candle=self.candle,
+            rank=self.rank,
+            stamp_ms=self.stamp_ms,
+            origin=self.origin,
+            trades=self.trades,
+            proven_ms=self.proven_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +99,14 @@ class ClosesReader:
 
     async def pending(self, count: int) -> list[Close]:
         """The oldest of its own unacknowledged entries, in stream order; empty when none is left."""
-        reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: "0"}, count=count)
-        return _closes(reply)
+        while True:
+            reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: "0"}, count=count)
+            found = _closes(reply)
+            # Someone emptied the stream by hand: what is gone cannot be handled and must not block the rest.
+            gone = [entry_id for entry_id, fields in _entries(reply) if not fields]
+            await self.ack(gone)
+            if found or not gone:
+                return found
 
     async def fresh(self, count: int, block_ms: int) -> list[Close]:
         """Entries nobody of the group has had; waits up to `block_ms` (0: not at all) for the first."""
@@ -103,9 +122,12 @@ class ClosesReader:
             await self._client.xack(self._key, self._group, *wanted)
 
 
+def _entries(reply: Any) -> list[tuple[str, dict[str, str]]]:
+    return reply[0][1] if reply else []
+
+
 def _closes(reply: Any) -> list[Close]:
-    entries = reply[0][1] if reply else []
-    return [_close(entry_id, fields) for entry_id, fields in entries]
+    return [_close(entry_id, fields) for entry_id, fields in _entries(reply) if fields]
 
 
 def _close(entry_id: str, fields: dict[str, str]) -> Close:
