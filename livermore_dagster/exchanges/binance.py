@@ -150,21 +150,10 @@ class BinanceDialect:
     def parse_products(self, bodies: Sequence[bytes]) -> list[Product]:
         info = decode_body(_info, bodies[0], "exchangeInfo")
         tickers = {t.symbol: t for t in decode_body(_tickers, bodies[1], "24hr ticker")}
-        products: list[Product] = []
-        for item in info.symbols:
-            ticker = tickers.get(item.symbol)
-            products.append(
-                Product(
-                    symbol=item.symbol,
-                    base=item.base,
-                    quote=item.quote,
-                    trading=item.status == "TRADING" and item.spot,
-                    quote_volume_24h=text_or_none(ticker.quote_volume) if ticker else None,
-                    trades_24h=ticker.trades if ticker and ticker.trades >= 0 else None,
-                    price=text_or_none(ticker.last) if ticker else None,
-                )
-            )
-        return products
+        try:
+            return [_product(item, tickers.get(item.symbol)) for item in info.symbols]
+        except ValueError as error:
+            raise ExchangeUnavailable(f"Not a 24hr ticker reply: {error}.") from error
 
     def candles_request(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Request:
         return self._request(
@@ -254,6 +243,18 @@ class BinanceDialect:
 
     def page_url(self, symbol: str) -> str:
         return self._page.format(symbol)
+
+
+def _product(item: _Symbol, ticker: _Ticker | None) -> Product:
+    return Product(
+        symbol=item.symbol,
+        base=item.base,
+        quote=item.quote,
+        trading=item.status == "TRADING" and item.spot,
+        quote_volume_24h=text_or_none(ticker.quote_volume) if ticker else None,
+        trades_24h=ticker.trades if ticker and ticker.trades >= 0 else None,
+        price=text_or_none(ticker.last) if ticker else None,
+    )
 
 
 def _retry_after_ms(status: int, headers: Mapping[str, str], body: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ import msgspec
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.market.candle import canonical
 
-__all__ = ["decode_body", "text", "text_or_none"]
+__all__ = ["decode_body", "product_text", "text", "text_or_none"]
 
 T = TypeVar("T")
 
@@ -21,6 +22,11 @@ text = lru_cache(maxsize=32_768)(canonical)
 def text_or_none(number: str | None) -> str | None:
     """None for what an exchange leaves out or empty."""
     return text(number) if number else None
+
+
+def product_text(left: str, right: str) -> str | None:
+    """Exact product of two numbers; None where either is missing."""
+    return canonical(Decimal(left) * Decimal(right)) if left and right else None
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, what: str) -> T:
