@@ -1,101 +1,22 @@
 """When a streamed candle is final: only when that is proven (P3).
 
-One `Closer` serves one exchange. It does no I/O: frames, clock readings, breaks and REST replies go in, writes
-and questions come out. The caller writes `Effects.writes` to the candle cache in order, and has
+One `Closer` serves one exchange. It does no I/O: frames, clock readings, breaks and REST replies go in,
+writes and questions come out. The caller writes `Effects.writes` to the candle cache in order, and has
 `Effects.questions` answered by REST, whose reply comes back through `on_rest`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Protocol
+from decimal import Decimal
 
-from livermore_dagster.market.candle import Candle, StampedCandle
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.closing_rest import settle_by_rest
+from livermore_dagster.market.closing_state import Final, Held, Link, Series, Stalls
+from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["Closer", "CloserStats", "Effects", "Frame", "Question", "Reason", "Row"]
-
-
-class Frame(Protocol):
-    """A candle as streamed (exchanges.contract.CandleFrame is one)."""
-
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def timeframe(self) -> Timeframe: ...
-    @property
-    def candle(self) -> Candle: ...
-    @property
-    def event_ms(self) -> int: ...
-    @property
-    def snapshot(self) -> bool: ...
-    @property
-    def closed(self) -> bool | None: ...
-    @property
-    def trades(self) -> int: ...
-
-
-class Row(Protocol):
-    """A row of a REST reply (exchanges.contract.RestCandle is one)."""
-
-    @property
-    def candle(self) -> Candle: ...
-    @property
-    def trades(self) -> int: ...
-
-
-class Reason(StrEnum):
-    """Why REST is asked."""
-
-    SILENT = "silent"
-    """No frame for the bucket: silence is never absence."""
-    UNPROVEN = "unproven"
-    """Frames came, but its connection broke, or its closed flag did not come."""
-    STALL = "stall"
-    """The candle stream itself stood still."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Ask REST for the buckets that open in [from_ms, to_ms). `rank`: position in the universe, 0 first."""
-
-    symbol: str
-    timeframe: Timeframe
-    from_ms: int
-    to_ms: int
-    reason: Reason
-    rank: int
-
-
-@dataclass(slots=True)
-class Effects:
-    """What follows from one input. `absent`: ranges REST proved to hold no candle, for the ledger.
-
-    `stalled`: connections whose candle stream stands still and should be renewed.
-    """
-
-    writes: list[StampedCandle] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
-    absent: list[tuple[str, Timeframe, int, int]] = field(default_factory=list)
-    stalled: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class CloserStats:
-    """Buckets closed by each proof, and what was not as it should be."""
-
-    by_flag: int = 0
-    by_successor: int = 0
-    by_clock: int = 0
-    by_rest: int = 0
-    late: int = 0
-    revisions: int = 0
-    silent: int = 0
-    unproven: int = 0
-    stalls: int = 0
-    given_up: int = 0
 
 
 class Closer:
@@ -104,10 +25,10 @@ class Closer:
     `symbols` in rank order. `flagged`: the exchange sends a closed flag (quirks.closed_flag). `grace_ms` is
     exchange time after a candle's end. The waits (`silent_wait_ms`, `flag_wait_ms`, `flow_wait_ms`) cover
     latencies and the update cadence, which are real time: they are multiplied by `speed`, which the service
-    sets from `ExchangeClock.speed`.
+    sets from `ExchangeClock.speed`. Frames of symbols not monitored are ignored.
 
-    Proof by the clock needs more than the clock: a candle frame (of any symbol) of the same connection at or
-    after the candle's end, so that a stream that stalls under live heartbeats closes nothing.
+    Proof by the clock needs more than the clock: a candle update (of any symbol) of the same connection at
+    or after the candle's end, so that a stream that stalls under live heartbeats closes nothing.
     """
 
     def __init__(
@@ -123,23 +44,308 @@ class Closer:
         flow_wait_ms: int = 5_000,
     ) -> None:
         self.timeframes = tuple(timeframes)
+        self.flagged = flagged
         self.speed = 1.0
         self.stats = CloserStats()
+        self._grace_ms = grace_ms
+        self._settle_ms = settle_ms
+        self._silent_wait_ms = silent_wait_ms
+        self._flag_wait_ms = flag_wait_ms
+        self._flow_wait_ms = flow_wait_ms
+        self._series: dict[tuple[str, Timeframe], Series] = {}
+        self._links: dict[str, Link] = {}
+        self._now_ms = 0
+        self._next_due_ms = 0
+        self.monitor(symbols)
 
     def monitor(self, symbols: Sequence[str]) -> None:
         """The monitored symbols from now on, in rank order; those gone are forgotten."""
+        kept: dict[tuple[str, Timeframe], Series] = {}
+        for rank, symbol in enumerate(symbols):
+            for timeframe in self.timeframes:
+                series = self._series.get((symbol, timeframe)) or Series(symbol, timeframe, rank)
+                series.rank = rank
+                kept[symbol, timeframe] = series
+        self._series = kept
+        self._next_due_ms = 0
+
+    # --- frames -----------------------------------------------------------------------------------------
 
     def on_frame(self, frame: Frame, connection: str) -> Effects:
         """A candle frame of `connection` (its name)."""
+        return self.on_frames((frame,), connection)
 
     def on_frames(self, frames: Iterable[Frame], connection: str) -> Effects:
-        """A burst of frames, in order."""
+        """A burst of frames, in the order they came."""
+        effects = Effects()
+        link = self._links.get(connection)
+        if link is None:
+            link = self._links[connection] = Link()
+        for frame in frames:
+            series = self._series.get((frame.symbol, frame.timeframe))
+            if series is None:
+                continue
+            if frame.snapshot:
+                self._snapshot(series, frame, connection, link, effects)
+            else:
+                self._update(series, frame, connection, link, effects)
+        return effects
+
+    def _update(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
+        open_ms, event_ms = frame.candle.open_ms, frame.event_ms
+        slot = open_ms - open_ms % series.step
+        if event_ms > link.newest_event_ms:
+            link.newest_event_ms = event_ms
+        series.connection = connection
+        if slot != series.active_slot:
+            series.mark_active(slot)
+        if series.frontier is None:
+            series.frontier = slot
+        final = series.finals.get(open_ms)
+        if final is not None:
+            self._maybe_revise(series, final, frame, effects)
+            return
+        held = series.held
+        if frame.closed and self.flagged:
+            if held is not None and held.candle.open_ms <= open_ms:
+                series.held = None
+            series.newest_open = max(series.newest_open, open_ms)
+            self._finalise(series, frame.candle, event_ms, frame.trades, effects)
+            self.stats.by_flag += 1
+        elif held is not None and held.candle.open_ms == open_ms:
+            if held.is_older_than(event_ms, frame.trades, frame.candle.volume) or (
+                held.snapshot and event_ms == held.event_ms
+            ):
+                self._hold(series, frame, connection, link, effects)
+        elif open_ms > series.newest_open:
+            if held is not None and not self.flagged:
+                self._succeed(series, held, frame, connection, link, effects)
+            self._hold(series, frame, connection, link, effects)
+        else:
+            self._behind(series, frame, slot, effects)
+
+    def _succeed(
+        self, series: Series, held: Held, frame: Frame, connection: str, link: Link, effects: Effects
+    ) -> None:
+        """A newer bucket began: the held one is closed, proven so if nothing can be lost between."""
+        series.held = None
+        if held.connection == connection and held.epoch == link.epoch and not held.snapshot:
+            self._finalise(series, held.candle, held.event_ms, held.trades, effects, frame.event_ms)
+            self.stats.by_successor += 1
+        else:
+            self._doubt(series, series.slot(held.candle.open_ms), Reason.UNPROVEN)
+
+    def _behind(self, series: Series, frame: Frame, slot: int, effects: Effects) -> None:
+        """An update of an older bucket than the newest that is not (known to be) final."""
+        frontier = series.frontier or 0
+        if slot < frontier and series.reason_of(slot) is None:
+            return
+        if not self.flagged and frame.event_ms >= frame.candle.open_ms + series.step:
+            # Said after its end, with its successor begun: these are its final values.
+            self._finalise(series, frame.candle, frame.event_ms, frame.trades, effects)
+            self.stats.by_successor += 1
+            return
+        if slot >= frontier:
+            series.seen.add(slot)
+        effects.writes.append(self._open(series, frame))
+
+    def _hold(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
+        open_ms = frame.candle.open_ms
+        series.held = Held(
+            frame.candle, frame.event_ms, frame.trades, connection, link.epoch, frame.snapshot
+        )
+        if open_ms > series.newest_open:
+            series.newest_open = open_ms
+            self._next_due_ms = min(self._next_due_ms, open_ms + series.step + self._grace_ms)
+            if self.flagged and series.frontier is not None and series.slot(open_ms) >= series.frontier:
+                series.seen.add(series.slot(open_ms))
+        effects.writes.append(self._open(series, frame))
+
+    def _maybe_revise(self, series: Series, final: Final, frame: Frame, effects: Effects) -> None:
+        """A frame of a final bucket: a revision when it is newer and says something else."""
+        if frame.event_ms <= final.stamp_ms or final.settled or (self.flagged and not frame.closed):
+            return
+        final.stamp_ms = frame.event_ms
+        if frame.candle == final.candle:
+            return
+        final.candle = frame.candle
+        self.stats.revisions += 1
+        effects.writes.append(self._final(series, frame.candle, frame.event_ms, frame.trades, frame.event_ms))
+
+    def _snapshot(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
+        """A row of a snapshot: closed, and history, when a newer row is beside it. The newest only primes."""
+        candle, primed = frame.candle, series.primed
+        if primed is None or primed[:2] != (connection, link.epoch):
+            series.primed = (connection, link.epoch, candle)
+        elif candle.open_ms > primed[2].open_ms:
+            self._late(series, primed[2], effects)
+            series.primed = (connection, link.epoch, candle)
+        elif candle.open_ms < primed[2].open_ms:
+            self._late(series, candle, effects)
+            return
+        if candle.open_ms + series.step <= frame.event_ms or candle.open_ms in series.finals:
+            return
+        held = series.held
+        if held is None and candle.open_ms >= series.newest_open:
+            self._hold(series, frame, connection, link, effects)
+        elif held is not None and held.candle.open_ms < candle.open_ms:
+            self._doubt(series, series.slot(held.candle.open_ms), Reason.UNPROVEN)
+            self._hold(series, frame, connection, link, effects)
+        elif (
+            held is not None
+            and held.candle.open_ms == candle.open_ms
+            # A snapshot may be older than updates that came before it; volume only grows.
+            and Decimal(candle.volume) > Decimal(held.candle.volume)
+        ):
+            self._hold(series, frame, connection, link, effects)
+
+    def _late(self, series: Series, candle: Candle, effects: Effects) -> None:
+        if candle.open_ms in series.finals:
+            return
+        self.stats.late += 1
+        effects.writes.append(
+            # Stamped with its own open: it fills what is missing and overrides nothing final.
+            StampedCandle(
+                series.symbol, series.timeframe, candle, Rank.FINAL, candle.open_ms, Origin.LATE,
+                proven_ms=max(self._now_ms, candle.open_ms + series.step),
+            )
+        )  # fmt: skip
+
+    # --- time -------------------------------------------------------------------------------------------
 
     def on_clock(self, exchange_ms: int) -> Effects:
         """The exchange clock reads `exchange_ms`. Call after every burst and about 10 times a second."""
+        effects = Effects()
+        self._now_ms = max(self._now_ms, exchange_ms)
+        if self._now_ms < self._next_due_ms:
+            return effects
+        stalls = Stalls(self._series.values(), self._links)
+        due = self._now_ms + 3_600_000
+        for series in self._series.values():
+            if series.frontier is None:
+                series.frontier = series.timeframe.open_of(self._now_ms)
+            doubts: list[tuple[int, Reason]] = []
+            next_due = (self._judge_flagged if self.flagged else self._judge)(series, stalls, doubts, effects)
+            due = min(due, next_due)
+            if doubts:
+                self._ask(series, doubts, effects)
+        effects.stalled |= stalls.standing
+        self._next_due_ms = due
+        return effects
+
+    def _judge(
+        self, series: Series, stalls: Stalls, doubts: list[tuple[int, Reason]], effects: Effects
+    ) -> int:
+        """Close or doubt what has ended, where no flag says so; returns when to look again (exchange ms)."""
+        now = self._now_ms
+        while True:
+            frontier = series.frontier or 0
+            held = series.held
+            slot = series.slot(held.candle.open_ms) if held is not None else -1
+            if held is not None and slot <= frontier:
+                end = held.candle.open_ms + series.step
+                if end + self._grace_ms > now:
+                    return end + self._grace_ms
+                if self._may_still_flow(held, end):
+                    return now
+                doubt = self._doubt_of(series, held, slot, stalls)
+                series.held = None
+                if doubt is None:
+                    self._finalise(series, held.candle, held.event_ms, held.trades, effects, by_clock=True)
+                    self.stats.by_clock += 1
+                else:
+                    doubts.append((slot, doubt))
+                    if slot == frontier:
+                        series.advance()
+                continue
+            end = frontier + series.step
+            seen = frontier in series.seen
+            wait = self._grace_ms if seen else self._silent_wait_ms * self.speed
+            if end + wait > now:
+                return int(end + wait)
+            stalled = series.connection in stalls.of(series.timeframe, frontier)
+            silence = Reason.STALL if stalled else Reason.SILENT
+            doubts.append((frontier, Reason.UNPROVEN if seen else silence))
+            series.advance()
+
+    def _may_still_flow(self, held: Held, end: int) -> bool:
+        """Whether the held candle's connection, unbroken, has yet to show that it flows past the end."""
+        link = self._links.get(held.connection)
+        if held.snapshot or link is None or link.epoch != held.epoch or link.newest_event_ms >= end:
+            return False
+        return self._now_ms < end + self._grace_ms + self._flow_wait_ms * self.speed
+
+    def _doubt_of(self, series: Series, held: Held, slot: int, stalls: Stalls) -> Reason | None:
+        """None when the clock proves `held` closed."""
+        link = self._links.get(held.connection)
+        if held.snapshot or link is None or link.epoch != held.epoch:
+            return Reason.UNPROVEN
+        if link.newest_event_ms < held.candle.open_ms + series.step:
+            return Reason.STALL
+        return Reason.STALL if held.connection in stalls.of(series.timeframe, slot) else None
+
+    def _judge_flagged(
+        self, series: Series, stalls: Stalls, doubts: list[tuple[int, Reason]], effects: Effects
+    ) -> int:
+        """The clock never closes where the exchange flags: it only notices that the flag did not come."""
+        while True:
+            frontier = series.frontier or 0
+            seen = frontier in series.seen
+            # A silent bucket is asked for within 10 s of its end, so it cannot wait as long as a flag may.
+            wait = self._flag_wait_ms * self.speed * (1.0 if seen else 0.8)
+            end = frontier + series.step
+            if end + wait > self._now_ms:
+                return int(end + wait)
+            stalled = series.connection in stalls.of(series.timeframe, frontier)
+            silence = Reason.STALL if stalled else Reason.SILENT
+            doubts.append((frontier, Reason.UNPROVEN if seen else silence))
+            if series.held is not None and series.slot(series.held.candle.open_ms) == frontier:
+                series.held = None
+            series.advance()
+
+    def _doubt(self, series: Series, slot: int, reason: Reason) -> None:
+        """A bucket with frames lost its proof: the next look at the clock asks for it."""
+        if series.frontier is not None and slot >= series.frontier:
+            series.seen.add(slot)
+        else:
+            series.question(slot, reason)
+        self._next_due_ms = 0
+
+    def _ask(self, series: Series, doubts: list[tuple[int, Reason]], effects: Effects) -> None:
+        """One question for each run of adjacent doubtful slots."""
+        runs: list[tuple[int, int, Reason]] = []
+        for slot, reason in doubts:
+            series.question(slot, reason)
+            if reason is Reason.UNPROVEN:
+                self.stats.unproven += 1
+            elif reason is Reason.SILENT:
+                self.stats.silent += 1
+            else:
+                self.stats.stalls += 1
+            if runs and runs[-1][1] == slot:
+                runs[-1] = (runs[-1][0], slot + series.step, runs[-1][2])
+            else:
+                runs.append((slot, slot + series.step, reason))
+        for from_ms, to_ms, reason in runs:
+            before = series.finals.get(from_ms - series.step)
+            start = from_ms
+            if before is not None and before.by_clock and not before.settled:
+                # Closed by the clock, then silence: the stream may have died before that close.
+                before.by_clock = False
+                start = from_ms - series.step
+            effects.questions.append(
+                Question(series.symbol, series.timeframe, start, to_ms, reason, series.rank)
+            )
+
+    # --- connections and REST ---------------------------------------------------------------------------
 
     def on_break(self, connection: str, reason: str) -> Effects:
-        """Frames of `connection` may have been lost: it dropped, stalled, was renewed, skipped a sequence number."""
+        """Frames of `connection` may be lost: it dropped, stalled, was renewed, skipped a sequence number."""
+        link = self._links.setdefault(connection, Link())
+        link.epoch += 1
+        link.newest_event_ms = 0
+        self._next_due_ms = 0
+        return Effects()
 
     def on_rest(
         self,
@@ -154,15 +360,64 @@ class Closer:
 
         `rows` may hold open rows and rows outside the range; they count as evidence only.
         """
+        series = self._series.get((symbol, timeframe)) or Series(symbol, timeframe, 0)
+        effects = settle_by_rest(series, (from_ms, to_ms), rows, asked_ms, self._settle_ms)
+        self.stats.by_rest += len(effects.writes)
+        self._next_due_ms = 0
+        return effects
 
     def on_given_up(self, symbol: str, timeframe: Timeframe, from_ms: int, to_ms: int) -> None:
-        """REST could not answer for [from_ms, to_ms): it is no longer waited for (the next audit finds it)."""
+        """REST could not answer for [from_ms, to_ms): it is not waited for; the next audit finds it."""
+        series = self._series.get((symbol, timeframe))
+        if series is not None:
+            series.resolve(from_ms, to_ms)
+            self.stats.given_up += (to_ms - from_ms) // series.step
+
+    # --- answers ----------------------------------------------------------------------------------------
 
     def open_questions(self) -> list[Question]:
         """Questions asked and not yet settled, in rank order."""
+        return [
+            Question(series.symbol, series.timeframe, one.from_ms, one.to_ms, one.reason, series.rank)
+            for series in self._series.values()
+            for one in series.unresolved
+        ]
 
     def settled_until(self) -> int:
-        """Exchange ms through which every monitored series is final, proven absent or given up; 0 at first."""
+        """Exchange ms through which every series is final, proven absent or given up; 0 at first."""
+        return min((series.settled_until(self._now_ms) for series in self._series.values()), default=0)
 
     def series_settled_until(self, symbol: str, timeframe: Timeframe) -> int:
         """The same of one series."""
+        return self._series[symbol, timeframe].settled_until(self._now_ms)
+
+    # --- writes -----------------------------------------------------------------------------------------
+
+    def _finalise(
+        self,
+        series: Series,
+        candle: Candle,
+        stamp_ms: int,
+        trades: int,
+        effects: Effects,
+        proven_ms: int = 0,
+        *,
+        by_clock: bool = False,
+    ) -> None:
+        series.remember(Final(candle, stamp_ms, settled=False, by_clock=by_clock))
+        series.decide(series.slot(candle.open_ms))
+        effects.writes.append(self._final(series, candle, stamp_ms, trades, proven_ms or stamp_ms))
+
+    def _final(
+        self, series: Series, candle: Candle, stamp_ms: int, trades: int, proven_ms: int
+    ) -> StampedCandle:
+        return StampedCandle(
+            series.symbol, series.timeframe, candle, Rank.FINAL, stamp_ms, Origin.LIVE, trades,
+            max(self._now_ms, proven_ms),
+        )  # fmt: skip
+
+    def _open(self, series: Series, frame: Frame) -> StampedCandle:
+        return StampedCandle(
+            series.symbol, series.timeframe, frame.candle, Rank.OPEN, frame.event_ms, Origin.LIVE,
+            frame.trades,
+        )  # fmt: skip

@@ -1,0 +1,64 @@
+"""What a REST reply settles of a series: rows that are closed, and slots proven to hold none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
+from livermore_dagster.market.closing_state import Final, Series
+from livermore_dagster.market.closing_types import Effects, Row
+
+__all__ = ["settle_by_rest"]
+
+
+def settle_by_rest(
+    series: Series, asked_range: tuple[int, int], rows: Sequence[Row], asked_ms: int, settle_ms: int
+) -> Effects:
+    """A row is closed when its end had passed as it was asked for, or when a later row came with it."""
+    from_ms, to_ms = asked_range
+    effects = Effects()
+    newest = max((row.candle.open_ms for row in rows), default=-1)
+    filled: set[int] = set()
+    for row in sorted(rows, key=lambda one: one.candle.open_ms):
+        open_ms = row.candle.open_ms
+        if not from_ms <= open_ms < to_ms:
+            continue
+        filled.add(series.slot(open_ms))
+        if open_ms + series.step <= asked_ms or open_ms < newest:
+            effects.writes.append(_settle(series, row, asked_ms, settle_ms))
+    for slot in range(series.slot(from_ms), to_ms, series.step):
+        if slot not in filled and _is_absent(series, slot, newest, asked_ms, settle_ms):
+            _absent(series, slot, effects)
+    return effects
+
+
+def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int) -> StampedCandle:
+    candle = row.candle
+    settled = asked_ms >= candle.open_ms + series.step + settle_ms
+    known = series.finals.get(candle.open_ms)
+    if series.held is not None and series.held.candle.open_ms == candle.open_ms:
+        series.held = None
+    if known is None or (settled, asked_ms) >= (known.settled, known.stamp_ms):
+        series.remember(Final(candle, asked_ms, settled, by_clock=False))
+    series.decide(series.slot(candle.open_ms))
+    rank = Rank.SETTLED if settled else Rank.FINAL
+    return StampedCandle(
+        series.symbol, series.timeframe, candle, rank, asked_ms, Origin.REPAIR, row.trades, asked_ms
+    )
+
+
+def _is_absent(series: Series, slot: int, newest: int, asked_ms: int, settle_ms: int) -> bool:
+    """A later row proves it; so does time enough, unless the stream had shown the bucket itself."""
+    if newest >= slot + series.step:
+        return True
+    shown = slot in series.seen or series.was_active(slot)
+    return asked_ms >= slot + series.step + settle_ms and not shown
+
+
+def _absent(series: Series, slot: int, effects: Effects) -> None:
+    series.decide(slot)
+    last = effects.absent[-1] if effects.absent else None
+    if last is not None and last[3] == slot:
+        effects.absent[-1] = (last[0], last[1], last[2], slot + series.step)
+    else:
+        effects.absent.append((series.symbol, series.timeframe, slot, slot + series.step))

@@ -1,0 +1,221 @@
+"""What the closer remembers of one series and of one connection: a few buckets, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from livermore_dagster.market.candle import Candle
+from livermore_dagster.market.closing_types import Reason
+from livermore_dagster.market.timeframe import Timeframe
+
+__all__ = ["Final", "Held", "Link", "Series", "Stalls", "Unresolved"]
+
+REMEMBERED_FINALS = 4
+MOST_RANGES = 32
+_ACTIVITY_BITS = (1 << 32) - 1
+
+
+@dataclass(slots=True)
+class Link:
+    """A connection. `epoch` counts its breaks: what was held in another epoch is not proven by this one."""
+
+    epoch: int = 0
+    newest_event_ms: int = 0
+    """Exchange time of the newest candle update since the last break."""
+
+
+@dataclass(slots=True)
+class Held:
+    """The newest content of a bucket that is still open, and the unbroken stretch it came by."""
+
+    candle: Candle
+    event_ms: int
+    trades: int
+    connection: str
+    epoch: int
+    snapshot: bool
+
+    def is_older_than(self, event_ms: int, trades: int, volume: str) -> bool:
+        """The order among open candles: exchange time; ties by trades, then by volume."""
+        if event_ms != self.event_ms:
+            return event_ms > self.event_ms
+        if trades != self.trades:
+            return trades > self.trades
+        return Decimal(volume) > Decimal(self.candle.volume)
+
+
+@dataclass(slots=True)
+class Final:
+    """A recent final candle, kept to tell a revision from a repetition."""
+
+    candle: Candle
+    stamp_ms: int
+    settled: bool
+    by_clock: bool
+
+
+@dataclass(slots=True)
+class Unresolved:
+    """Slots [from_ms, to_ms) that REST was asked about and has not settled yet."""
+
+    from_ms: int
+    to_ms: int
+    reason: Reason
+
+
+@dataclass(slots=True)
+class Series:
+    """One symbol and timeframe. A slot is a bucket of the UTC grid, named by its open.
+
+    Every slot before `frontier` is decided: final, proven absent, given up, or in `unresolved`. Slots at or
+    after it that are final already are in `ahead`; those that had frames but no proof in `seen`.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    rank: int
+    step: int = 0
+    frontier: int | None = None
+    held: Held | None = None
+    newest_open: int = -1
+    ahead: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
+    finals: dict[int, Final] = field(default_factory=dict)
+    unresolved: list[Unresolved] = field(default_factory=list)
+    primed: tuple[str, int, Candle] | None = None
+    """Newest snapshot row: (connection, epoch, candle)."""
+    connection: str = ""
+    active_slot: int = -1
+    activity: int = 0
+    """Bit i: an update came for the slot i before `active_slot`."""
+
+    def __post_init__(self) -> None:
+        self.step = self.timeframe.ms
+
+    def slot(self, open_ms: int) -> int:
+        return open_ms - open_ms % self.step
+
+    def mark_active(self, slot: int) -> None:
+        behind = (self.active_slot - slot) // self.step
+        if self.active_slot < 0 or behind < 0:
+            shift = min(-behind, 32) if self.active_slot >= 0 else 32
+            self.activity = ((self.activity << shift) | 1) & _ACTIVITY_BITS
+            self.active_slot = slot
+        elif behind < 32:
+            self.activity |= 1 << behind
+
+    def was_active(self, slot: int) -> bool:
+        """Whether an update came for `slot`, one of the newest 32."""
+        if self.active_slot < 0 or slot > self.active_slot:
+            return False
+        behind = (self.active_slot - slot) // self.step
+        return behind < 32 and bool(self.activity >> behind & 1)
+
+    def remember(self, final: Final) -> None:
+        self.finals[final.candle.open_ms] = final
+        if len(self.finals) > REMEMBERED_FINALS:
+            del self.finals[min(self.finals)]
+
+    def decide(self, slot: int) -> None:
+        """`slot` is final or absent; the frontier moves over whatever is decided."""
+        self.seen.discard(slot)
+        self.resolve(slot, slot + self.step)
+        if self.frontier is None or slot < self.frontier:
+            return
+        if slot > self.frontier:
+            self.ahead.add(slot)
+            return
+        self.advance()
+
+    def advance(self) -> None:
+        """Leave the slot at the frontier behind."""
+        if self.frontier is None:
+            return
+        self.seen.discard(self.frontier)
+        self.frontier += self.step
+        while self.frontier in self.ahead:
+            self.ahead.discard(self.frontier)
+            self.seen.discard(self.frontier)
+            self.frontier += self.step
+
+    def question(self, slot: int, reason: Reason) -> None:
+        """Add one slot to what REST shall settle."""
+        last = self.unresolved[-1] if self.unresolved else None
+        if last is not None and last.to_ms == slot and last.reason is reason:
+            last.to_ms = slot + self.step
+            return
+        self.unresolved.append(Unresolved(slot, slot + self.step, reason))
+        if len(self.unresolved) > MOST_RANGES:
+            # What lies between two ranges is decided already: asking it again harms nothing.
+            first, second = self.unresolved[:2]
+            self.unresolved[:2] = [Unresolved(first.from_ms, second.to_ms, second.reason)]
+
+    def reason_of(self, slot: int) -> Reason | None:
+        """Why `slot` is unresolved, None when it is not."""
+        for one in self.unresolved:
+            if one.from_ms <= slot < one.to_ms:
+                return one.reason
+        return None
+
+    def resolve(self, from_ms: int, to_ms: int) -> None:
+        """Cut [from_ms, to_ms) out of what is unresolved."""
+        if not self.unresolved:
+            return
+        kept: list[Unresolved] = []
+        for one in self.unresolved:
+            if to_ms <= one.from_ms or from_ms >= one.to_ms:
+                kept.append(one)
+                continue
+            if one.from_ms < from_ms:
+                kept.append(Unresolved(one.from_ms, from_ms, one.reason))
+            if to_ms < one.to_ms:
+                kept.append(Unresolved(to_ms, one.to_ms, one.reason))
+        self.unresolved = kept
+
+    def settled_until(self, now_ms: int) -> int:
+        """Exchange ms through which every bucket that ended is decided and answered for."""
+        if self.frontier is None:
+            return 0
+        floor = self.frontier
+        if self.unresolved:
+            floor = min(floor, min(one.from_ms for one in self.unresolved))
+        if self.held is not None:
+            floor = min(floor, self.held.candle.open_ms)
+        return min(now_ms, floor + self.step - 1)
+
+
+class Stalls:
+    """Of which connections most symbols that were active a bucket ago are silent in this one."""
+
+    def __init__(self, series: Iterable[Series], links: dict[str, Link]) -> None:
+        self._series = series
+        self._links = links
+        self._known: dict[tuple[Timeframe, int], frozenset[str]] = {}
+        self.standing: set[str] = set()
+        """Those of which no candle update at all came since the bucket's end: they should be renewed."""
+
+    def of(self, timeframe: Timeframe, slot: int) -> frozenset[str]:
+        known = self._known.get((timeframe, slot))
+        if known is None:
+            known = self._known[timeframe, slot] = self._find(timeframe, slot)
+        return known
+
+    def _find(self, timeframe: Timeframe, slot: int) -> frozenset[str]:
+        active: dict[str, int] = {}
+        silent: dict[str, int] = {}
+        for series in self._series:
+            if series.timeframe is timeframe and series.was_active(slot - series.step):
+                active[series.connection] = active.get(series.connection, 0) + 1
+                if not series.was_active(slot):
+                    silent[series.connection] = silent.get(series.connection, 0) + 1
+        stalled = {
+            name
+            for name, count in active.items()
+            # Two symbols are no majority of anything.
+            if count >= 3 and silent.get(name, 0) * 2 > count
+        }
+        end = slot + timeframe.ms
+        self.standing |= {name for name in stalled if self._links[name].newest_event_ms < end}
+        return frozenset(stalled)

@@ -1,0 +1,92 @@
+"""What goes into the closer and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from livermore_dagster.market.candle import Candle, StampedCandle
+from livermore_dagster.market.timeframe import Timeframe
+
+__all__ = ["CloserStats", "Effects", "Frame", "Question", "Reason", "Row"]
+
+
+class Frame(Protocol):
+    """A candle as streamed (exchanges.contract.CandleFrame is one)."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def timeframe(self) -> Timeframe: ...
+    @property
+    def candle(self) -> Candle: ...
+    @property
+    def event_ms(self) -> int: ...
+    @property
+    def snapshot(self) -> bool: ...
+    @property
+    def closed(self) -> bool | None: ...
+    @property
+    def trades(self) -> int: ...
+
+
+class Row(Protocol):
+    """A row of a REST reply (exchanges.contract.RestCandle is one)."""
+
+    @property
+    def candle(self) -> Candle: ...
+    @property
+    def trades(self) -> int: ...
+
+
+class Reason(StrEnum):
+    """Why REST is asked."""
+
+    SILENT = "silent"
+    """No frame for the bucket: silence is never absence."""
+    UNPROVEN = "unproven"
+    """Frames came, but its connection broke, or its closed flag did not come."""
+    STALL = "stall"
+    """The candle stream itself stood still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Ask REST for the buckets that open in [from_ms, to_ms). `rank`: position in the universe, 0 first."""
+
+    symbol: str
+    timeframe: Timeframe
+    from_ms: int
+    to_ms: int
+    reason: Reason
+    rank: int
+
+
+@dataclass(slots=True)
+class Effects:
+    """What follows from one input. `absent`: ranges REST proved to hold no candle, for the ledger.
+
+    `stalled`: connections whose candle stream stands still and should be renewed.
+    """
+
+    writes: list[StampedCandle] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    absent: list[tuple[str, Timeframe, int, int]] = field(default_factory=list)
+    stalled: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class CloserStats:
+    """Buckets closed by each proof, and what was not as it should be."""
+
+    by_flag: int = 0
+    by_successor: int = 0
+    by_clock: int = 0
+    by_rest: int = 0
+    late: int = 0
+    revisions: int = 0
+    silent: int = 0
+    unproven: int = 0
+    stalls: int = 0
+    given_up: int = 0
