@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import deque
@@ -44,7 +45,9 @@ class ChildSpec:
     os_user: str | None = None
     prepare: Callable[[], None] | None = None
     """Run before each start, e.g. to remove a stale socket."""
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 90.0
+    output: Path | None = None
+    """Where standard output goes; None: into the log, as standard error does."""
 
 
 class Child:
@@ -79,17 +82,24 @@ class Child:
         _rotate(self.spec.log)
         self._log = self.spec.log.open("ab")
         self.log_from = self._log.tell()
-        self._process = subprocess.Popen(
-            self.spec.command,
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=dict(self.spec.environment),
-            cwd="/",
-            start_new_session=True,
-            user=self.spec.os_user,
-            group=self.spec.os_user,
-        )
+        begin = getattr(self.spec.ready, "begin", None)
+        if begin is not None:
+            begin(self)
+        with contextlib.ExitStack() as files:
+            output = (
+                self._log if self.spec.output is None else files.enter_context(self.spec.output.open("wb"))
+            )
+            self._process = subprocess.Popen(
+                self.spec.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=self._log,
+                env=dict(self.spec.environment),
+                cwd="/",
+                start_new_session=True,
+                user=self.spec.os_user,
+                group=self.spec.os_user,
+            )
         self.started_at = time.monotonic()
         self._starts.append(self.started_at)
         self.process_id = ProcessId.of(self.spec.name, self._process.pid)

@@ -1,0 +1,102 @@
+"""What `livermore up` was asked for, checked before anything is started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from livermore_dagster.errors import BadSetting
+from livermore_dagster.exchanges.factory import require_active, row_named
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.stores.redis.desired import SymbolChoice
+
+__all__ = ["DEFAULT_PORT", "UpOptions", "parse_from", "parse_symbols", "seed_of_home"]
+
+DEFAULT_PORT = 3000
+DEFAULT_SEED = 1
+TOP_DEFAULT = 50
+"""Tier 1's size where nobody says otherwise (X3)."""
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """One start of the platform."""
+
+    home: Path
+    simulate: bool
+    speed: float
+    seed: int
+    from_ms: int | None
+    """Market time, epoch ms, at which a new simulated market begins."""
+    autostart: tuple[ExchangeRow, ...]
+    symbols: SymbolChoice | None
+    """None: as each exchange was last started, else the top 50."""
+    run_for_s: float | None
+    as_json: bool
+    port: int
+    redis_url: str | None
+    """None: the embedded Valkey."""
+    database_url: str | None
+    """None: the embedded PostgreSQL."""
+    database_ca: Path | None
+
+    @property
+    def provenance(self) -> str:
+        return f"sim:{self.seed}" if self.simulate else "live"
+
+
+def checked_exchanges(names: Sequence[str]) -> tuple[ExchangeRow, ...]:
+    """Rows of the exchanges named, once each; UnknownExchange or InactiveExchange for any other."""
+    return tuple(require_active(row_named(name)) for name in dict.fromkeys(names))
+
+
+def parse_symbols(text: str | None) -> SymbolChoice | None:
+    """'20' is the top 20 by volume, 'BTCUSDT,ETHUSDT' those."""
+    if text is None:
+        return None
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if len(words) == 1 and words[0].lstrip("-").isdigit():
+        number = int(words[0])
+        if number < 1:
+            raise BadSetting(f"--symbols {text}: at least one symbol is needed.")
+        return SymbolChoice(top=number)
+    if not words:
+        raise BadSetting(f"--symbols {text!r} names none.", "Give a number (top N) or names with commas.")
+    return SymbolChoice(listed=tuple(dict.fromkeys(words)))
+
+
+def parse_from(text: str | None) -> int | None:
+    """ISO 8601 with its offset (Z for UTC) as epoch ms."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadSetting(f"--from {text!r} is not a time.", "Write it like 2026-01-05T23:30:00Z.")
+    return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+def seed_of_home(home: Path, given: int | None) -> int:
+    """The seed given, else the one this home's market was begun with."""
+    if given is not None:
+        return given
+    try:
+        stamp = (home / "provenance").read_text().strip()
+    except OSError:
+        return DEFAULT_SEED
+    seed = stamp.removeprefix("sim:")
+    return int(seed) if seed != stamp and seed.lstrip("-").isdigit() else DEFAULT_SEED
+
+
+def outside_server(variable: str, home_sockets: Path) -> str | None:
+    """The server an environment variable names, unless that is this home's own embedded one.
+
+    A shell in which `eval "$(livermore env)"` ran names the embedded servers, which `up` is about to start.
+    """
+    url = os.environ.get(variable)
+    return None if not url or str(home_sockets) in url else url

@@ -1,0 +1,138 @@
+"""The two servers of one start, embedded or outside, and what must be true of them first."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import psycopg
+
+from livermore_dagster.errors import PlatformError, ProvenanceMismatch
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.platform import schema
+from livermore_dagster.platform.child import ChildSpec
+from livermore_dagster.platform.children import child_environment
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.embedded import EmbeddedPostgres, EmbeddedValkey
+from livermore_dagster.platform.home import Home
+from livermore_dagster.platform.options import UpOptions
+from livermore_dagster.platform.processes import TOKEN
+from livermore_dagster.stores.postgres.connect import conninfo
+from livermore_dagster.stores.postgres.exchanges import upsert_rows
+from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.provenance import claim_provenance
+
+__all__ = ["Servers", "check_redis", "prepare_database", "write_rows"]
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where data lives in this start."""
+
+    home: Home
+    options: UpOptions
+
+    @property
+    def valkey(self) -> EmbeddedValkey:
+        return EmbeddedValkey(self.home.path / "valkey", self.home.sockets / "valkey")
+
+    @property
+    def postgres(self) -> EmbeddedPostgres:
+        return EmbeddedPostgres(self.home.path / "postgres" / "data", self.home.sockets / "pg")
+
+    def settings(self) -> Settings:
+        return Settings(
+            home=self.home.path,
+            redis_url=self.options.redis_url or self.valkey.url,
+            database_url=self.options.database_url or self.postgres.url,
+            provenance=self.options.provenance,
+            database_ca=self.options.database_ca,
+        )
+
+    def specs(self, token: str) -> list[ChildSpec]:
+        """Embedded servers to run; none for a server that is given."""
+        found = []
+        environment = child_environment({TOKEN: token})
+        if self.options.redis_url is None:
+            valkey = self.valkey
+            found.append(
+                ChildSpec(
+                    "valkey",
+                    tuple(valkey.command()),
+                    valkey.url,
+                    self.home.logs / "valkey.log",
+                    ready=valkey.ready,
+                    environment=environment,
+                    prepare=valkey.prepare,
+                )
+            )
+        if self.options.database_url is None:
+            postgres = self.postgres
+            found.append(
+                ChildSpec(
+                    "postgresql",
+                    tuple(postgres.command()),
+                    f"unix:{postgres.sockets}/.s.PGSQL.5432",
+                    self.home.logs / "postgresql.log",
+                    ready=postgres.ready,
+                    environment=environment,
+                    os_user=postgres.os_user,
+                    prepare=postgres.prepare,
+                )
+            )
+        return found
+
+
+def check_redis(settings: Settings) -> None:
+    """Reachable, no cluster, our provenance, never forgetting (R13)."""
+    client = connect(settings.redis_url)
+    try:
+        claim_provenance(client, settings.provenance)
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")
+        if policy != "noeviction":
+            raise PlatformError(
+                f"This Redis forgets keys when it is full (maxmemory-policy {policy}).",
+                "Set it to noeviction: a forgotten candle or close is lost.",
+            )
+    finally:
+        client.close()
+
+
+def prepare_database(settings: Settings) -> bool:
+    """schema.sql into an empty database, a check of any other, the stamp; True when it was empty."""
+    address = conninfo(settings.database_url, settings.database_ca)
+    try:
+        connection = psycopg.connect(address, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        raise PlatformError(
+            f"PostgreSQL does not let us in: {str(error).strip().splitlines()[-1]}",
+            "Is it running, and is LIVERMORE_DATABASE_URL right?",
+        ) from None
+    with connection:
+        fresh = schema.apply_to_empty(connection)
+        connection.commit()
+        if not fresh:
+            schema.check_schema(connection)
+        _stamp(connection, settings.provenance)
+    return fresh
+
+
+def _stamp(connection: psycopg.Connection, provenance: str) -> None:
+    connection.execute(
+        "INSERT INTO provenance (id, stamp) VALUES (1, %s) ON CONFLICT (id) DO NOTHING", [provenance]
+    )
+    row = connection.execute("SELECT stamp FROM provenance WHERE id = 1").fetchone()
+    found = str(row[0]) if row else "unstamped"
+    if found != provenance:
+        raise ProvenanceMismatch("The database", found, provenance)
+
+
+def write_rows(settings: Settings, rows: tuple[ExchangeRow, ...]) -> None:
+    """The six exchanges, idempotently (X1)."""
+
+    async def write() -> None:
+        address = conninfo(settings.database_url, settings.database_ca)
+        async with await psycopg.AsyncConnection.connect(address) as connection:
+            await upsert_rows(connection, rows)
+
+    asyncio.run(write())

@@ -1,0 +1,349 @@
+"""`livermore up`: starts everything in order, keeps it alive, stops it. One thread; screens look on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.platform import children, guardian
+from livermore_dagster.platform.addresses import Doors, free_port_range, read_doors, rows_for_simulation
+from livermore_dagster.platform.child import Child, ChildSpec, ChildState
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.dagster_yaml import (
+    dagster_environment,
+    ensure_dagster_database,
+    write_dagster_yaml,
+)
+from livermore_dagster.platform.home import Home, check_port
+from livermore_dagster.platform.options import TOP_DEFAULT, UpOptions
+from livermore_dagster.platform.processes import (
+    TOKEN,
+    ProcessId,
+    RunRecord,
+    end_processes,
+    read_record,
+    write_record,
+)
+from livermore_dagster.platform.servers import Servers, check_redis, prepare_database, write_rows
+from livermore_dagster.stores.postgres.connect import conninfo
+from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.desired import (
+    Desired,
+    SymbolChoice,
+    read_desired_sync,
+    write_desired_sync,
+)
+
+__all__ = ["Supervisor"]
+
+TICK_S = 0.1
+PATIENCE_S = 3.0
+CANCEL_S = 2.5
+CANCEL_LIMIT_S = 5.5
+"""For cancelling runs, Dagster's import included."""
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Supervisor:
+    """One platform from its checks to its end. `tell` gets a line for each step."""
+
+    options: UpOptions
+    tell: Tell
+    children: list[Child] = field(default_factory=list)
+    doors: dict[str, Doors] = field(default_factory=dict)
+    rows: tuple[ExchangeRow, ...] = ROWS
+    errors: list[str] = field(default_factory=list)
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self.home = Home(self.options.home)
+        self.servers = Servers(self.home, self.options)
+        self.settings: Settings = self.servers.settings()
+        self.token = uuid.uuid4().hex
+        self.started_at = time.monotonic()
+        self._guardian: subprocess.Popen[str] | None = None
+        self._hurry = False
+
+    # --- start
+
+    def start(self, look: Callable[[], None] = lambda: None) -> None:
+        """Everything up and ready, or an error and nothing left running."""
+        self._check()
+        try:
+            self._start_all(look)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _check(self) -> None:
+        """What can be refused before anything runs."""
+        self.home.prepare()
+        self.home.lock()
+        try:
+            self.home.stamp(self.options.provenance)
+            self._clear_leftovers()
+            check_port(self.options.port, "--port")
+            if self.options.simulate:
+                self._anchor_market()
+        except BaseException:
+            self.home.unlock()
+            raise
+
+    def _clear_leftovers(self) -> None:
+        """What an `up` that was killed may have left, should its guardian have been killed too."""
+        record = read_record(self.home.record)
+        if record is None:
+            return
+        ended = end_processes(record)
+        if ended:
+            self.tell(f"Ended what a killed start had left: {', '.join(ended)}.")
+        self.home.record.unlink(missing_ok=True)
+
+    def _anchor_market(self) -> None:
+        from livermore_dagster.simulator.clock import load_anchor
+
+        path = self.home.path / "market.json"
+        now_ms = time.time_ns() // 1_000_000
+        load_anchor(path, self.options.seed, self.options.speed, self.options.from_ms, now_ms)
+
+    def _start_all(self, look: Callable[[], None]) -> None:
+        self._start_guardian()
+        if self.options.simulate:
+            self.tell(
+                f"SIMULATED: seed {self.options.seed}, {self.options.speed:g}×. No real exchange is met."
+            )
+        base_environment = children.child_environment({**self.settings.environment(), TOKEN: self.token})
+        first = self.servers.specs(self.token)
+        if self.options.simulate:
+            port = free_port_range(len(ROWS))
+            first.append(children.simulator(self.home, self.options, port, base_environment))
+        self._bring_up(first, look)
+        self._prepare_data()
+        self._write_platform_json()
+        self._start_dagster(look)
+        self._write_platform_json()
+
+    def _prepare_data(self) -> None:
+        check_redis(self.settings)
+        if self.options.database_url is None:
+            self.servers.postgres.ensure_database()
+        fresh = prepare_database(self.settings)
+        self.tell("Database made from schema.sql." if fresh else "Database is what schema.sql says.")
+        if self.options.simulate:
+            self.doors = read_doors(self.home.run / "simulator.json")
+            self.rows = rows_for_simulation(ROWS, self.doors)
+        write_rows(self.settings, self.rows)
+        self._autostart()
+
+    def _autostart(self) -> None:
+        client = connect(self.settings.redis_url)
+        try:
+            for row in self.options.autostart:
+                known = read_desired_sync(client, row.id)
+                symbols = self.options.symbols or (known.symbols if known else SymbolChoice(top=TOP_DEFAULT))
+                write_desired_sync(client, row.id, Desired("running", symbols, "livermore up"))
+        finally:
+            client.close()
+
+    def _start_dagster(self, look: Callable[[], None]) -> None:
+        ensure_dagster_database(self.settings.database_url, self.settings.database_ca)
+        write_dagster_yaml(self.home.path)
+        workspace = children.write_workspace(self.home)
+        environment = children.child_environment(
+            {**self.settings.environment(), **dagster_environment(self.settings), TOKEN: self.token}
+        )
+        address = conninfo(self._dagster_url(), self.settings.database_ca)
+        # One process makes Dagster's tables; the others would race it.
+        self._bring_up([children.code_server(self.home, environment)], look, wait=False)
+        workers = [children.worker(self.home, queue, slots, environment) for queue, slots in children.WORKERS]
+        self._bring_up(workers, look, wait=False)
+        self._wait_ready(look, only=("code server",))
+        doors = [
+            children.daemon(self.home, workspace, address, environment),
+            children.web_server(self.home, workspace, self.options.port, environment),
+        ]
+        self._bring_up(doors, look)
+
+    def _dagster_url(self) -> str:
+        from livermore_dagster.platform.dagster_yaml import dagster_database_url
+
+        return dagster_database_url(self.settings.database_url)
+
+    def _bring_up(self, specs: Sequence[ChildSpec], look: Callable[[], None], *, wait: bool = True) -> None:
+        fresh = [Child(spec) for spec in specs]
+        for child in fresh:
+            self.children.append(child)
+            child.start()
+            self._record()
+        if wait:
+            self._wait_ready(look)
+
+    def _wait_ready(self, look: Callable[[], None], only: tuple[str, ...] = ()) -> None:
+        told: set[str] = {child.spec.name for child in self.children if child.state is ChildState.READY}
+        while True:
+            self.tick()
+            look()
+            for child in self.children:
+                if child.state is ChildState.READY and child.spec.name not in told:
+                    told.add(child.spec.name)
+                    self.tell(f"{child.spec.name} ready after {time.monotonic() - child.started_at:.1f} s")
+            waited = [child for child in self.children if not only or child.spec.name in only]
+            if all(child.state is ChildState.READY for child in waited):
+                return
+            if self.stopping:
+                raise KeyboardInterrupt
+            time.sleep(TICK_S)
+
+    # --- life
+
+    def tick(self) -> None:
+        """Notice deaths and restart; PlatformError when a child cannot be kept alive."""
+        for child in self.children:
+            if child.look():
+                self.tell(f"{child.spec.name} died (exit code {child.exit_code}); restarted.")
+                self.errors.append(
+                    f"{child.spec.name} died with exit code {child.exit_code} and was restarted"
+                )
+                child.restart()
+                self._record()
+        if self._guardian is not None and self._guardian.poll() is not None:
+            self._start_guardian()
+
+    @property
+    def all_ready(self) -> bool:
+        return all(child.state is ChildState.READY for child in self.children)
+
+    def request_stop(self) -> None:
+        """From a signal handler: stop soon; a second time: without patience."""
+        self._hurry = self.stopping
+        self.stopping = True
+
+    # --- stop
+
+    def stop(self) -> None:
+        """Runs first, then everything; nothing is left running. Within 10 s."""
+        self.stopping = True
+        begun = time.monotonic()
+        self._signal(signal.SIGTERM, "daemon", "web server")  # else the keeper starts runs anew
+        if not self._hurry and self._alive("worker ingest"):
+            self._cancel_runs()
+        self._signal(signal.SIGKILL, "code server")  # it holds nothing, and ignores SIGTERM for 15 s
+        self._end([child for child in self.children if child.spec.name not in ("valkey", "postgresql")])
+        self._end([child for child in self.children if child.spec.name in ("valkey", "postgresql")])
+        left = RunRecord(self.token, ProcessId.of("up", os.getpid()), self._ids())
+        end_processes(left, patience_s=0.2)
+        for child in self.children:
+            child.ended()
+        self._dismiss_guardian()
+        self.home.platform_json.unlink(missing_ok=True)
+        self.home.record.unlink(missing_ok=True)
+        self.home.unlock()
+        self.tell(f"Stopped in {time.monotonic() - begun:.1f} s.")
+
+    def _cancel_runs(self) -> None:
+        """Ask Dagster to end the runs; their exchanges' desired state stays as it is."""
+        environment = children.child_environment(
+            {**self.settings.environment(), **dagster_environment(self.settings), TOKEN: self.token}
+        )
+        command = [sys.executable, "-m", "livermore_dagster.platform.runs", str(CANCEL_S)]
+        with (self.home.logs / "stop.log").open("ab") as log:
+            try:
+                subprocess.run(
+                    command,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    timeout=CANCEL_LIMIT_S,
+                    check=False,
+                    cwd="/",
+                )
+            except subprocess.TimeoutExpired:
+                self.tell("Runs did not end in time; their workers are ended instead.")
+
+    def _alive(self, name: str) -> bool:
+        return any(child.spec.name == name and child.running for child in self.children)
+
+    def _signal(self, number: signal.Signals, *names: str) -> None:
+        for child in self.children:
+            if child.spec.name in names:
+                child.signal(number)
+
+    def _end(self, some: Sequence[Child]) -> None:
+        for child in some:
+            child.signal(signal.SIGINT if child.spec.name == "postgresql" else signal.SIGTERM)
+        patience = 0.5 if self._hurry else PATIENCE_S
+        deadline = time.monotonic() + patience
+        while any(child.running for child in some) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for child in some:
+            child.signal(signal.SIGKILL)
+
+    # --- records
+
+    def _ids(self) -> tuple[ProcessId, ...]:
+        return tuple(child.process_id for child in self.children if child.process_id is not None)
+
+    def _record(self) -> None:
+        up = ProcessId.of("up", os.getpid())
+        write_record(self.home.record, RunRecord(self.token, up, self._ids()))
+
+    def _write_platform_json(self) -> None:
+        up = ProcessId.of("up", os.getpid())
+        facts = {
+            "pid": up.pid,
+            "started": up.started,
+            "redis_url": self.settings.redis_url,
+            "database_url": self.settings.database_url,
+            "provenance": self.settings.provenance,
+            "database_ca": str(self.settings.database_ca) if self.settings.database_ca else None,
+            "web_url": f"http://127.0.0.1:{self.options.port}",
+            "speed": self.options.speed if self.options.simulate else 1.0,
+            "doors": {name: vars(door) for name, door in self.doors.items()},
+            "processes": [
+                {
+                    "name": child.spec.name,
+                    "pid": child.pid,
+                    "address": child.spec.address,
+                    "log": str(child.spec.log),
+                }
+                for child in self.children
+            ],
+        }
+        fresh = self.home.platform_json.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(json.dumps(facts, indent=1))
+        fresh.replace(self.home.platform_json)
+
+    def _start_guardian(self) -> None:
+        if self._guardian is not None:
+            self.tell("The guardian died; restarted.")
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-m", guardian.__name__, str(self.home.record)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            cwd="/",
+            start_new_session=True,
+        )
+
+    def _dismiss_guardian(self) -> None:
+        if self._guardian is None or self._guardian.stdin is None:
+            return
+        try:
+            self._guardian.stdin.write(guardian.FAREWELL)
+            self._guardian.stdin.close()
+            self._guardian.wait(2)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self._guardian.kill()
+        self._guardian = None

@@ -1,0 +1,20 @@
+# Tools that tests need and users install otherwise.
+ATLAS_VERSION := v0.13.1
+ATLAS := .tools/atlas
+export LIVERMORE_ATLAS ?= $(CURDIR)/$(ATLAS)
+
+.PHONY: tools atlas-bin
+tools: atlas-bin ## what the tests need beside Python: Atlas
+
+atlas-bin: $(ATLAS)
+
+# The newest Atlas that its Go module gives. It is built in a module of our own because it asks for an x/tools that
+# no current Go compiles. Atlas' own installer is the way for users.
+$(ATLAS):
+	@command -v go >/dev/null || { echo "Go is needed to build Atlas for the tests (Debian: golang-go)"; exit 1; }
+	@mkdir -p $(dir $@)
+	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; cd "$$place"; \
+	go mod init atlas-build >/dev/null 2>&1; \
+	go get ariga.io/atlas/cmd/atlas@$(ATLAS_VERSION) golang.org/x/tools@v0.30.0 >build.log 2>&1 || { cat build.log; exit 1; }; \
+	go build -o "$(CURDIR)/$@" ariga.io/atlas/cmd/atlas
+	@$@ version | head -1
