@@ -19,7 +19,7 @@ from livermore_dagster.exchanges.contract import (
     Request,
     RestCandle,
 )
-from livermore_dagster.exchanges.decimal_text import decode_body, text, text_or_none
+from livermore_dagster.exchanges.wire import decode_body, retry_after_ms, text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.timeframe import Timeframe
@@ -199,7 +199,7 @@ class BinanceDialect:
 
     def feedback(self, status: int, headers: Mapping[str, str], body: bytes) -> BudgetFeedback:
         used = headers.get("x-mbx-used-weight-1m", "")
-        retry_after = _retry_after_ms(status, headers, body) if status in (418, 429) else None
+        retry_after = _closed_ms(status, headers, body) if status in (418, 429) else None
         return BudgetFeedback(used=int(used) if used.isdigit() else None, retry_after_ms=retry_after)
 
     def error_code(self, status: int, body: bytes) -> str:
@@ -257,11 +257,11 @@ def _product(item: _Symbol, ticker: _Ticker | None) -> Product:
     )
 
 
-def _retry_after_ms(status: int, headers: Mapping[str, str], body: bytes) -> int:
+def _closed_ms(status: int, headers: Mapping[str, str], body: bytes) -> int:
     """Retry-After, else the ban's end in the body measured against the reply's own Date, else a guess."""
-    stated = headers.get("retry-after", "")
-    if stated.isdigit():
-        return max(1, int(stated)) * 1000
+    stated = retry_after_ms(headers)
+    if stated is not None:
+        return stated
     until = _BANNED_UNTIL.search(body)
     if until and "date" in headers:
         try:

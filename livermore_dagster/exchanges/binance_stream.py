@@ -15,7 +15,7 @@ from livermore_dagster.exchanges.contract import (
     StreamEvent,
     TickerFrame,
 )
-from livermore_dagster.exchanges.decimal_text import text, text_or_none
+from livermore_dagster.exchanges.wire import text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -152,7 +152,7 @@ def _decode_answer(data: bytes) -> list[StreamEvent]:
         return [Refusal(reason, request_id=request_id) if request_id else ErrorFrame(reason)]
     if request_id is not None:
         return [Ack(request_id)]
-    if answer.event in ("kline", "24hrTicker") or answer.stream.endswith(("@ticker",)) or "@kline" in answer.stream:
+    if answer.event in ("kline", "24hrTicker") or "@kline" in answer.stream or "@ticker" in answer.stream:
         return [ErrorFrame(f"malformed {answer.event or answer.stream}: {_shown(data)}")]
     return []
 

@@ -1,4 +1,4 @@
-"""The request budget of one exchange and credential, shared in Redis by every process that talks to it (R3, P13)."""
+"""The request budget of one exchange and credential, shared in Redis by all processes (R3, P13)."""
 
 from __future__ import annotations
 

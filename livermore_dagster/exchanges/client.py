@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class ExchangeClient:
-    """Times are epoch ms. Rows that are still open are in the replies: callers judge them by the exchange's clock.
+    """Times are epoch ms. Open rows are in the replies: callers judge them by the exchange's clock.
 
     Every method raises RateLimited (429, 418, or a budget closed for long), RequestRefused (another 4xx) or
     ExchangeUnavailable (after the retries).

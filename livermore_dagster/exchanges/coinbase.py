@@ -16,7 +16,7 @@ from livermore_dagster.exchanges.contract import (
     Request,
     RestCandle,
 )
-from livermore_dagster.exchanges.decimal_text import decode_body, product_text, text, text_or_none
+from livermore_dagster.exchanges.wire import decode_body, product_text, retry_after_ms, text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.timeframe import Timeframe
@@ -152,12 +152,7 @@ class CoinbaseDialect:
     def parse_candles(self, body: bytes, timeframe: Timeframe) -> list[RestCandle]:
         try:
             rows = [
-                RestCandle(
-                    Candle(
-                        int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume)
-                    )
-                )
-                for c in decode_body(_candles, body, "candles").candles
+                RestCandle(_candle(c)) for c in decode_body(_candles, body, "candles").candles
             ]
         except ValueError as error:
             raise ExchangeUnavailable(f"Not a candles reply: {error}.") from error
@@ -172,8 +167,7 @@ class CoinbaseDialect:
         remaining = headers.get("x-ratelimit-remaining", "")
         retry_after: int | None = None
         if status in (418, 429):
-            stated = headers.get("retry-after", "")
-            retry_after = max(1, int(stated)) * 1000 if stated.isdigit() else _DEFAULT_RETRY_MS
+            retry_after = retry_after_ms(headers) or _DEFAULT_RETRY_MS
         return BudgetFeedback(
             remaining=int(remaining) if remaining.isdigit() else None, retry_after_ms=retry_after
         )
@@ -220,6 +214,12 @@ class CoinbaseDialect:
 
     def page_url(self, symbol: str) -> str:
         return f"https://www.coinbase.com/advanced-trade/spot/{symbol}"
+
+
+def _candle(c: _Candle) -> Candle:
+    return Candle(
+        int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume)
+    )
 
 
 def _message(kind: str, channel: str, symbols: Sequence[str]) -> str:

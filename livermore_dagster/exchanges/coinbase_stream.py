@@ -17,7 +17,7 @@ from livermore_dagster.exchanges.contract import (
     StreamEvent,
     TickerFrame,
 )
-from livermore_dagster.exchanges.decimal_text import text, text_or_none
+from livermore_dagster.exchanges.wire import text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -178,16 +178,16 @@ def _events(message: Any) -> list[StreamEvent]:
 def _candles(message: _Candles) -> list[StreamEvent]:
     event_ms = _ms(message.timestamp)
     return [
-        CandleFrame(
-            c.product_id,
-            Timeframe.M5,
-            Candle(int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume)),
-            event_ms,
-            event.type == "snapshot",
-        )
+        CandleFrame(c.product_id, Timeframe.M5, _candle(c), event_ms, event.type == "snapshot")
         for event in message.events
         for c in event.candles
     ]
+
+
+def _candle(c: _Candle) -> Candle:
+    return Candle(
+        int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume)
+    )
 
 
 def _ticker(ticker: _Ticker, event_ms: int) -> TickerFrame:

@@ -101,7 +101,7 @@ class CandleFrame:
 
 @dataclass(frozen=True, slots=True)
 class TickerFrame:
-    """P14. Prices in quote currency; `change_24h_pct` in percent; `volume_24h` in base. All canonical text."""
+    """P14. Prices in quote currency; `change_24h_pct` in percent; `volume_24h` in base. Canonical text."""
 
     symbol: str
     price: str

@@ -1,4 +1,4 @@
-"""Builds an exchange's dialect, client and connection from its row; never anything but what was named (X2, R6)."""
+"""Builds dialect, client and connection from an exchange's row; never another than the one named (X2, R6)."""
 
 from __future__ import annotations
 

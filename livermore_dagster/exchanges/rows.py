@@ -63,7 +63,7 @@ BINANCE_US = ExchangeRow(
     api_limits={
         "rest": {"capacity": 1200, "window_ms": 60_000},
         "use": 0.9,
-        "weights": {"candles": 1, "products": 10, "tickers": 40, "time": 1},
+        "weights": {"candles": 1, "products": 10, "tickers": 80, "time": 1},
     },
     fee_schedule={"tier": "entry", "maker": "0.004", "taker": "0.006"},
     geo_restrictions={"only": ["US"]},

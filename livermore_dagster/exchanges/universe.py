@@ -1,4 +1,4 @@
-"""Which products to watch: the exchange's liquid ones, aliases under their canonical id, and what was asked for."""
+"""Which products to watch: the liquid ones, what was asked for, and aliases under their canonical id."""
 
 from __future__ import annotations
 

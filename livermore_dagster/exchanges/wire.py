@@ -1,7 +1,9 @@
-"""Canonical decimal text at streaming speed, and JSON decoding that tells a malformed body from a fault of ours."""
+"""What all dialects read: canonical decimal text at streaming speed, typed bodies, Retry-After."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
@@ -11,7 +13,7 @@ import msgspec
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.market.candle import canonical
 
-__all__ = ["decode_body", "product_text", "text", "text_or_none"]
+__all__ = ["decode_body", "product_text", "retry_after_ms", "text", "text_or_none"]
 
 T = TypeVar("T")
 
@@ -36,3 +38,12 @@ def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, what: str) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         seen = body[:60].decode("utf-8", "replace")
         raise ExchangeUnavailable(f"Not a {what} reply: {error} (it begins {seen!r}).") from error
+
+
+def retry_after_ms(headers: Mapping[str, str]) -> int | None:
+    """The header in ms, at least one second; None where it is missing or no number of seconds."""
+    try:
+        seconds = float(headers["retry-after"])
+    except (KeyError, ValueError):
+        return None
+    return max(1000, math.ceil(seconds * 1000)) if math.isfinite(seconds) else None
