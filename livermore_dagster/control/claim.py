@@ -67,7 +67,7 @@ def _is_dead(status: InstanceStatus) -> bool:
 class Claim:
     """One instance's hold on one exchange. Thread-safe. Use: acquire, start_heartbeat, …, release.
 
-    `on_lost` is called once, from the heartbeat thread, when the claim is no longer this instance's own:
+    `on_lost` is called once, from whichever thread notices, when the claim is no longer this instance's own:
     another took it, it expired, or it could not be refreshed in time.
     """
 
@@ -238,8 +238,11 @@ class Claim:
     def _lose(self, why: str) -> ClaimLost:
         self._held = False
         _OWNED.discard(self._status.token)
-        self._lost = ClaimLost(f"The claim on {self._status.exchange_name} is lost: {why}.")
-        return self._lost
+        lost = self._lost = ClaimLost(f"The claim on {self._status.exchange_name} is lost: {why}.")
+        log.error("claim_lost", exchange=self._status.exchange_name, reason=lost.message)
+        if self._on_lost is not None:
+            self._on_lost(lost)
+        return lost
 
     # --- heartbeat ----------------------------------------------------------------------------------------
     def start_heartbeat(self) -> None:
@@ -254,22 +257,15 @@ class Claim:
             pause = self._heartbeat_s
             try:
                 self.beat()
-            except ClaimLost as lost:
-                self._tell_lost(lost)
+            except ClaimLost:
                 return
             except redis.RedisError as error:
                 # Beyond the TTL another may hold it: then this instance must not go on, heard or not.
                 if self._clock.monotonic() - self._refreshed > self._ttl_ms / 1000:
                     with self._lock:
-                        gone = self._lose(f"Redis could not be reached in time ({type(error).__name__})")
-                    self._tell_lost(gone)
+                        self._lose(f"Redis could not be reached in time ({type(error).__name__})")
                     return
                 pause = _RETRY_S
-
-    def _tell_lost(self, lost: ClaimLost) -> None:
-        log.error("claim_lost", exchange=self._status.exchange_name, reason=lost.message)
-        if self._on_lost is not None:
-            self._on_lost(lost)
 
     def _conflict(self, facts: ClaimFacts) -> ClaimConflict:
         holder = facts.status

@@ -40,6 +40,11 @@ class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
     pid_start_time: str
     run_id: str | None
     """Dagster run that hosts the instance; None when it was started without Dagster."""
+    connections: int = 0
+    """Connections the symbols are spread over."""
+    connections_up: int = 0
+    breaker_open: bool = False
+    """Connecting has failed five times in a row; it goes on, slowly."""
 
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()

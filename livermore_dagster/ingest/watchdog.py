@@ -9,9 +9,11 @@ import structlog
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.errors import ExchangeError
+from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.connections import ConnectionHub, Line
+from livermore_dagster.ingest.context import ExchangeContext
 
-__all__ = ["Watchdog"]
+__all__ = ["Watchdog", "traded_since"]
 
 log = structlog.get_logger(__name__)
 
@@ -76,3 +78,20 @@ class Watchdog:
 
     def _last_heard(self, symbols: Sequence[str]) -> float:
         return max((self._heard.get(symbol, 0.0) for symbol in symbols), default=0.0)
+
+
+async def traded_since(ctx: ExchangeContext, symbol: str) -> bool:
+    """One REST look: whether the exchange has trades of `symbol` newer than what was streamed."""
+    timeframe = min(ctx.row.streamed_timeframes, key=lambda tf: tf.ms)
+    held = await ctx.cache.read(symbol, timeframe, 1, final_only=False)
+    if not held:
+        return True
+    newest = held[-1].candle
+    end_ms = await ctx.exchange_now(Priority.REPAIR) + timeframe.ms
+    span_ms = min(end_ms - newest.open_ms, (ctx.quirks.rest_rows - 1) * timeframe.ms)
+    rows = await ctx.client.candles(symbol, timeframe, end_ms - span_ms, end_ms, Priority.REPAIR)
+    return any(
+        (row.candle.open_ms > newest.open_ms and row.candle.observed)
+        or (row.candle.open_ms == newest.open_ms and row.candle.volume != newest.volume)
+        for row in rows
+    )

@@ -75,6 +75,11 @@ def monitored(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:monitored"
 
 
+def selection(exchange_id: int) -> str:
+    """String (JSON {choice, symbols, at_ms}): how the monitored symbols were chosen, for a restart."""
+    return f"exchange:{exchange_id}:selection"
+
+
 def settled(exchange_id: int) -> str:
     """String: exchange-clock ms up to which every monitored series is final, proven absent or given up on."""
     return f"exchange:{exchange_id}:settled"

@@ -1,0 +1,223 @@
+"""The parts of a live instance, put together: connections, closer, sinks, consumers, watchdog."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from livermore_dagster.exchanges.connection import Connection
+from livermore_dagster.exchanges.contract import TickerFrame
+from livermore_dagster.exchanges.factory import connection_for
+from livermore_dagster.ingest.board import StatusBoard
+from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
+from livermore_dagster.ingest.candle_sink import CandleSink
+from livermore_dagster.ingest.connections import ConnectionHub, Line
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.ingest.fetch import fetch_due
+from livermore_dagster.ingest.housekeeping import Housekeeping
+from livermore_dagster.ingest.meter import Meter
+from livermore_dagster.ingest.outbox import Outbox
+from livermore_dagster.ingest.pipeline import Pipeline
+from livermore_dagster.ingest.repair import RepairQueue
+from livermore_dagster.ingest.signals import SignalsConsumer
+from livermore_dagster.ingest.store_writer import StoreWriter
+from livermore_dagster.ingest.supervise import Supervisor
+from livermore_dagster.ingest.tickers import TickerSink
+from livermore_dagster.ingest.watchdog import Watchdog, traded_since
+from livermore_dagster.market.closing import Closer
+from livermore_dagster.market.exchange_clock import ExchangeClock
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis.tickers import Ticker, write_tickers
+
+__all__ = ["Machinery"]
+
+log = structlog.get_logger(__name__)
+
+_DRAIN_S: Final = 1.2
+_FINISH_S: Final = 0.8
+
+
+class Machinery:
+    """`start` sets everything going; `stop` lets what is under way become durable, within 2.5 s."""
+
+    def __init__(self, ctx: ExchangeContext, board: StatusBoard, symbols: Sequence[str]) -> None:
+        """`symbols` in rank order. Needs a running loop."""
+        self._ctx = ctx
+        self._board = board
+        self._symbols = tuple(symbols)
+        self._stop = asyncio.Event()
+        row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
+        self.exchange_clock = ExchangeClock()
+        self.closer = Closer(
+            self._symbols, row.streamed_timeframes, flagged=quirks.closed_flag, grace_ms=quirks.grace_ms
+        )
+        self.meter = Meter(row.id, self.closer, self.exchange_clock)
+        self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
+        self.repairs = RepairQueue(ctx, self.closer)
+        self.tickers = TickerSink(self._write_tickers, clock)
+        self.raiser = BoundaryRaiser(
+            ctx.redis,
+            row,
+            clock,
+            grace_ms=quirks.grace_ms,
+            by=f"ingest:{row.name}",
+            settled=self._split,
+            fetch=self._fetch,
+            on_fallback=self._tell_fallback,
+        )
+        self.pipeline = Pipeline(
+            self.closer,
+            self.exchange_clock,
+            clock,
+            self.sink,
+            self.tickers,
+            self.raiser,
+            self.repairs,
+            self.meter,
+            on_trouble=self._tell_trouble,
+            on_renew=self._renew,
+        )
+        self.hub = ConnectionHub(
+            row.name, self._symbols, quirks, self._connect, self.pipeline, clock, self._tell_connections
+        )
+        self.supervisor = Supervisor(clock, self._tell_failure)
+        self._house = Housekeeping(ctx, self.hub, self.pipeline, self.exchange_clock, self.meter, self._board)
+
+    def start(self) -> None:
+        ctx, start = self._ctx, self.supervisor.start
+        start("board", self._board.run)
+        start("sink", self.sink.run)
+        start("tickers", self.tickers.run)
+        start("boundaries", self.raiser.run)
+        start("repairs", lambda: self.repairs.run(self._stop))
+        start("store", lambda: StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock).run(self._stop))
+        start("signals", lambda: SignalsConsumer(ctx.redis, ctx.pool, ctx.row, ctx.clock).run(self._stop))
+        start("outbox", lambda: Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock).run(self._stop))
+        start("clock", self.pipeline.run)
+        start("figures", self._house.figures)
+        start("rest_clock", self._house.rest_clock)
+        start("refusals", self._house.refusals)
+        watchdog = Watchdog(
+            self.hub,
+            self.pipeline.heard,
+            lambda symbol: traded_since(ctx, symbol),
+            ctx.clock,
+            self._tell_watchdog,
+        )
+        start("watchdog", watchdog.run)
+        for line in self.hub.lines:
+            start(line.name, line.run)
+
+    async def stop(self) -> None:
+        """Sockets first, then what they brought is written, then the consumers finish their entry."""
+        await self.supervisor.stop("watchdog", "clock", "refusals", "rest_clock", *self._lines())
+        await self.raiser.close()
+        await self.supervisor.stop("boundaries")
+        await _within(self.sink.drained(), _DRAIN_S, "sink")
+        self._stop.set()
+        await self._consumers_end()
+        await self.supervisor.stop()
+        await _within(self.meter.flush(self._ctx.redis), 0.5, "figures")
+
+    async def abort(self) -> None:
+        """Ends everything at once; what was not acknowledged is taken up again by the next instance."""
+        self._stop.set()
+        await self.supervisor.stop(*self._lines())
+        await self.raiser.close()
+        await self.supervisor.stop()
+
+    async def _consumers_end(self) -> None:
+        deadline = self._ctx.clock.monotonic() + _FINISH_S
+        consumers = ("signals", "store", "outbox", "repairs")
+        while any(name in self.supervisor for name in consumers):
+            if self._ctx.clock.monotonic() >= deadline:
+                log.info("consumers_cut_short")
+                return
+            await self._ctx.clock.sleep(0.02)
+
+    def _lines(self) -> list[str]:
+        return [line.name for line in self.hub.lines]
+
+    # --- what the parts need of each other ----------------------------------------------------------------
+    def _connect(self, symbols: Sequence[str], name: str) -> Connection:
+        row = self._ctx.row
+        return connection_for(row, symbols, row.streamed_timeframes, self._ctx.clock, name)
+
+    def _renew(self, connection: str) -> None:
+        line = self.hub.line_of(connection)
+        if line is not None:
+            line.renew()
+
+    async def _write_tickers(self, frames: Sequence[TickerFrame]) -> None:
+        tickers = [
+            Ticker(
+                symbol=frame.symbol,
+                price=frame.price,
+                bid=frame.bid,
+                ask=frame.ask,
+                change_24h_pct=frame.change_24h_pct,
+                high_24h=frame.high_24h,
+                low_24h=frame.low_24h,
+                volume_24h=frame.volume_24h,
+                quote_volume_24h=frame.quote_volume_24h,
+                ts=frame.event_ms,
+            )
+            for frame in frames
+        ]
+        await write_tickers(self._ctx.redis, self._ctx.row.id, self._ctx.row.name, tickers)
+
+    def _split(self, boundary_ms: int) -> tuple[list[str], list[str]]:
+        """Monitored symbols whose streamed candles up to the boundary are settled, and the others."""
+        settled: list[str] = []
+        unsettled: list[str] = []
+        for symbol in self._symbols:
+            done = all(
+                self.closer.series_settled_until(symbol, timeframe) >= timeframe.open_of(boundary_ms)
+                for timeframe in self._ctx.row.streamed_timeframes
+            )
+            (settled if done else unsettled).append(symbol)
+        return settled, unsettled
+
+    async def _fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols)
+        log.info(
+            "boundary_fetched",
+            boundary_ms=boundary_ms,
+            requests=report.requests,
+            stored=report.stored,
+            unknown=report.count("unknown"),
+            failed=report.count("failed"),
+        )
+
+    # --- telling ------------------------------------------------------------------------------------------
+    async def _tell_fallback(self, text: str) -> None:
+        self.meter.count("fallback_fetches")
+        self._board.trouble("boundary_fallback", text)
+
+    async def _tell_failure(self, part: str, text: str) -> None:
+        self._board.trouble("part_failed", f"{self._ctx.row.name}: {part} failed and is restarted: {text}")
+
+    def _tell_trouble(self, what: str, connection: str, text: str) -> None:
+        self._board.trouble(what, f"{connection}: {text}", error=what != "error_frame")
+
+    def _tell_watchdog(self, line: Line, reason: str) -> None:
+        self.meter.count("watchdog_reconnects")
+        self._board.trouble("watchdog", f"{line.name}: {reason}")
+
+    def _tell_connections(self) -> None:
+        status = self._board
+        up = self.hub.up
+        status.facts(connections=len(self.hub.lines), connections_up=up, breaker_open=self.hub.breaker_open)
+        if up == len(self.hub.lines):
+            status.facts(connected_at=self._ctx.clock.now_ms())
+
+
+async def _within(work: object, seconds: float, what: str) -> None:
+    """Gives `work` its time and no more."""
+    try:
+        await asyncio.wait_for(work, seconds)  # type: ignore[arg-type]
+    except TimeoutError:
+        log.warning("cut_short", what=what, seconds=seconds)

@@ -1,0 +1,81 @@
+"""Which symbols an instance monitors: what was chosen, resolved against the exchange's product list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Final
+
+import structlog
+
+from livermore_dagster.exchanges.contract import Priority
+from livermore_dagster.exchanges.universe import rank_universe, resolve_symbols, usd_prices, usd_volume
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.candle import canonical
+from livermore_dagster.market.exchange import Product
+from livermore_dagster.stores.postgres.symbols import SymbolRow, upsert_symbols
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.desired import SymbolChoice
+
+__all__ = ["DEFAULT_TOP", "choose_symbols"]
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_TOP: Final = 50
+_REUSE_MS: Final = 3_600_000
+"""A restart within an hour keeps its symbols and asks the exchange for nothing."""
+
+
+async def choose_symbols(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
+    """Canonical ids in rank order; also kept at keys.monitored and in exchange_symbols.
+
+    Raises UnknownSymbol for a listed symbol the exchange does not have.
+    """
+    if choice.top is None and not choice.listed:
+        choice = SymbolChoice(top=DEFAULT_TOP)
+    symbols = await _kept(ctx, choice)
+    if symbols is None:
+        products = await ctx.client.products(Priority.WARMUP)
+        symbols = resolve_symbols(choice, products, ctx.row)
+        await _store(ctx, products)
+        made = {"choice": asdict(choice), "symbols": symbols, "at_ms": ctx.clock.now_ms()}
+        await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
+    await ctx.redis.set(keys.monitored(ctx.row.id), json.dumps(symbols))
+    return symbols
+
+
+async def _store(ctx: ExchangeContext, products: Sequence[Product]) -> None:
+    """The whole list into exchange_symbols, with each Tier 1 candidate's rank by USD volume."""
+    ranked = rank_universe(products, ctx.row, len(products))
+    ranks = {product.symbol: place for place, product in enumerate(ranked, start=1)}
+    prices = usd_prices(products)
+    rows = [_row(product, ranks.get(product.symbol), usd_volume(product, prices)) for product in products]
+    async with ctx.pool.connection() as connection:
+        await upsert_symbols(connection, ctx.row.id, rows)
+
+
+def _row(product: Product, rank: int | None, volume: Decimal | None) -> SymbolRow:
+    return SymbolRow(
+        symbol=product.symbol,
+        base=product.base,
+        quote=product.quote,
+        trading=product.trading,
+        alias_of=product.alias_of,
+        quote_volume_24h_usd=None if volume is None else canonical(volume),
+        trades_24h=product.trades_24h,
+        volume_rank=rank,
+        listed_ms=product.listed_ms,
+    )
+
+
+async def _kept(ctx: ExchangeContext, choice: SymbolChoice) -> list[str] | None:
+    """The last selection, if it was made from the same choice and not long ago."""
+    text = await ctx.redis.get(keys.selection(ctx.row.id))
+    if not text:
+        return None
+    made = json.loads(text)
+    same = made["choice"] == json.loads(json.dumps(asdict(choice)))
+    recent = 0 <= ctx.clock.now_ms() - made["at_ms"] < _REUSE_MS
+    return [str(symbol) for symbol in made["symbols"]] if same and recent else None
