@@ -1,0 +1,80 @@
+"""`livermore simulate`: the exchanges, played on loopback."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livermore_dagster.errors import BadSetting
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    exchange: Annotated[
+        list[str] | None,
+        typer.Option("--exchange", help="binance, binance_us or coinbase; repeatable. [default: all three]"),
+    ] = None,
+    base_port: Annotated[
+        int, typer.Option(min=0, max=65_000, help="Port of the first exchange, the next ones follow; 0: any.")
+    ] = 0,
+    speed: Annotated[float, typer.Option(help="Market seconds per real second.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same market.")] = 1,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Market time of the first start, ISO 8601 (2026-01-05T23:30:00Z). [default: now]"
+        ),
+    ] = None,
+    tls: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--tls", help="Certificate and key (PEM) to serve HTTPS and WSS."),
+    ] = None,
+    symbols: Annotated[int, typer.Option(min=1, max=50, help="Ranked bases each exchange lists.")] = 40,
+    anchor: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that keeps market time over restarts: it runs on while the simulator is down."
+        ),
+    ] = None,
+    coinbase_4h: Annotated[
+        str, typer.Option("--coinbase-4h", help="yes or no: whether Coinbase serves four-hour candles.")
+    ] = "yes",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say the addresses as one JSON object on standard output.")
+    ] = False,
+) -> None:
+    """Play the exchanges on loopback: REST, WebSocket, limits, faults, and a market made of a seed."""
+    from livermore_dagster.simulator.run import run
+    from livermore_dagster.simulator.universe import EXCHANGES
+
+    if coinbase_4h not in ("yes", "no"):
+        raise BadSetting(f"--coinbase-4h must be yes or no, not {coinbase_4h!r}.")
+    run(
+        exchange or EXCHANGES,
+        seed=seed,
+        speed=speed,
+        start_ms=None if start is None else _epoch_ms(start),
+        anchor=anchor,
+        base_port=base_port,
+        tls=tls,
+        symbols=symbols,
+        coinbase_4h=coinbase_4h == "yes",
+        as_json=as_json,
+    )
+
+
+def _epoch_ms(text: str) -> int:
+    """Epoch ms of an ISO 8601 time; one without an offset is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadSetting(
+            f"--from {text!r} is not an ISO 8601 time.", "Write it as 2026-01-05T23:30:00Z."
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)

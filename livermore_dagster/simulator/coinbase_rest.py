@@ -1,0 +1,200 @@
+"""Coinbase Advanced Trade's public REST interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from livermore_dagster.market.candle import canonical
+from livermore_dagster.simulator.coinbase_feed import price_text, rfc3339, size_text
+from livermore_dagster.simulator.faults import FaultBoard, FaultKind
+from livermore_dagster.simulator.limits import RequestBucket
+from livermore_dagster.simulator.market import MINUTE_MS
+from livermore_dagster.simulator.rest import Reply, Rest
+from livermore_dagster.simulator.universe import Listing
+from livermore_dagster.simulator.venue import Venue, fixed
+
+__all__ = ["CoinbaseRest"]
+
+_GRANULARITIES = {
+    "ONE_MINUTE": 1, "FIVE_MINUTE": 5, "FIFTEEN_MINUTE": 15, "THIRTY_MINUTE": 30, "ONE_HOUR": 60, "TWO_HOUR": 120,
+    "FOUR_HOUR": 240, "SIX_HOUR": 360, "ONE_DAY": 1440,
+}  # fmt: skip
+_ROWS = 350
+_PREFIX = "/api/v3/brokerage"
+_TOO_MANY = {"errors": [{"id": "rate_limit_exceeded", "message": "Too many requests"}]}
+
+
+class _Refused(Exception):
+    """A request the exchange answers with an error body."""
+
+    def __init__(self, status: int, error: str, text: str) -> None:
+        super().__init__(text)
+        self.reply = Reply({"error": error, "error_details": text, "message": text}, status)
+
+
+class CoinbaseRest(Rest):
+    """Ten requests a second, a little more in a burst; candles without empty intervals, newest first."""
+
+    def __init__(self, venue: Venue, faults: FaultBoard, counters: Counter[str], *, four_hour: bool) -> None:
+        super().__init__(venue, faults, counters)
+        self.four_hour = four_hour
+        self.bucket = RequestBucket(rate=10.0, burst=15.0)
+
+    def routes(self) -> list[web.RouteDef]:
+        market = f"{_PREFIX}/market/products"
+        return [
+            web.get(f"{_PREFIX}/time", self._door("time", self._time)),
+            web.get(market, self._door("products", self._products)),
+            web.get(f"{market}/{{id}}", self._door("product", self._product)),
+            web.get(f"{market}/{{id}}/candles", self._door("candles", self._candles)),
+            # The same without /market belongs to signed requests.
+            web.get(f"{_PREFIX}/{{private:products.*}}", self._door("private", self._unsigned)),
+        ]
+
+    def _door(self, endpoint: str, answer: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
+        async def door(request: web.Request) -> web.Response:
+            page = self.edge_error()
+            if page is not None:
+                return page
+            refused = self.faults.strike(FaultKind.RATE_LIMIT) or self.faults.strike(FaultKind.BAN)
+            if self.bucket.take().status != 200 or refused:
+                reply = Reply(_TOO_MANY, 429)
+            else:
+                try:
+                    reply = Reply(answer(request))
+                except _Refused as error:
+                    reply = error.reply
+            headers = (
+                ("x-ratelimit-limit", f"{self.bucket.rate:g}"),
+                ("x-ratelimit-remaining", str(self.bucket.remaining)),
+                ("x-ratelimit-reset", "1"),
+            )
+            return await self.limited(endpoint, request, Reply(reply.body, reply.status, headers))
+
+        return door
+
+    def _time(self, _: web.Request) -> dict[str, str]:
+        now = self.server_now()
+        iso = f"{rfc3339(now)[:19]}Z"
+        return {"iso": iso, "epochSeconds": str(now // 1000), "epochMillis": str(now)}
+
+    def _unsigned(self, _: web.Request) -> Any:
+        raise _Refused(401, "UNAUTHENTICATED", "Unauthorized")
+
+    # --- products ---------------------------------------------------------------------------------------
+    def _products(self, request: web.Request) -> dict[str, Any]:
+        kind = request.query.get("product_type", "")
+        if kind not in ("", "SPOT", "UNKNOWN_PRODUCT_TYPE", "FUTURE"):
+            raise _Refused(400, "INVALID_ARGUMENT", "product_type argument is invalid")
+        listings = [] if kind == "FUTURE" else list(self.venue.listings.values())
+        wanted = request.query.getall("product_ids", [])
+        if wanted:
+            listings = [item for item in listings if item.symbol in wanted]
+        offset, limit = _whole(request, "offset") or 0, _whole(request, "limit")
+        page = listings[offset : None if limit is None else offset + limit]
+        now = self.venue.clock.now_ms()
+        return {"products": [self._describe(item, now) for item in page], "num_products": len(page)}
+
+    def _product(self, request: web.Request) -> dict[str, Any]:
+        return self._describe(self._listing(request), self.venue.clock.now_ms())
+
+    def _listing(self, request: web.Request) -> Listing:
+        found = self.venue.listings.get(request.match_info["id"])
+        if found is None:
+            raise _Refused(404, "NOT_FOUND", "valid product_id is required")
+        return found
+
+    def _describe(self, item: Listing, now_ms: int) -> dict[str, Any]:
+        plan = item.plan
+        day = self.venue.day(item.symbol, now_ms)
+        change = f"{100.0 * (day.last - day.open) / day.open:.14f}" if day.open else ""
+        tick = canonical(fixed(1, plan.price_decimals, plan.price_decimals))
+        step = canonical(fixed(1, plan.lot_decimals, max(1, plan.lot_decimals)))
+        return {
+            "product_id": item.symbol,
+            "price": price_text(day.last, plan) if day.last else "",
+            "price_percentage_change_24h": change,
+            "volume_24h": canonical(f"{item.quote_volume / plan.price:.8f}"),
+            "volume_percentage_change_24h": "1.25",
+            "base_increment": step,
+            "quote_increment": tick,
+            "quote_min_size": "1",
+            "quote_max_size": "50000000",
+            "base_min_size": step,
+            "base_max_size": size_text(int(plan.mean_lots * 1e5) + 1, plan),
+            "base_name": item.name,
+            "quote_name": {"USD": "US Dollar", "USDC": "USDC", "EUR": "Euro"}.get(item.quote, item.quote),
+            "watched": False,
+            "is_disabled": False,
+            "new": item.kind == "listed",
+            "status": "online",
+            "cancel_only": False,
+            "limit_only": False,
+            "post_only": False,
+            "trading_disabled": not item.trading,
+            "auction_mode": False,
+            "product_type": "SPOT",
+            "quote_currency_id": item.quote,
+            "base_currency_id": item.base,
+            "fcm_trading_session_details": None,
+            "mid_market_price": "",
+            "alias": item.alias_of,
+            "alias_to": [
+                other.symbol for other in self.venue.listings.values() if other.alias_of == item.symbol
+            ],
+            "base_display_symbol": item.base,
+            "quote_display_symbol": item.quote,
+            "view_only": False,
+            "price_increment": tick,
+            "display_name": item.symbol,
+            "product_venue": "CBE",
+            "approximate_quote_24h_volume": canonical(f"{item.quote_volume:.2f}"),
+        }
+
+    # --- candles ----------------------------------------------------------------------------------------
+    def _candles(self, request: web.Request) -> dict[str, Any]:
+        item = self._listing(request)
+        minutes = _GRANULARITIES.get(request.query.get("granularity", ""))
+        if minutes is None or (minutes == 240 and not self.four_hour):
+            raise _Refused(400, "INVALID_ARGUMENT", "granularity argument is invalid")
+        start, end = _whole(request, "start"), _whole(request, "end")
+        if start is None or end is None or end < start:
+            raise _Refused(400, "INVALID_ARGUMENT", "start and end arguments are invalid")
+        limit = _whole(request, "limit")
+        if limit is not None and not 1 <= limit <= _ROWS:
+            raise _Refused(400, "INVALID_ARGUMENT", f"limit must be between 1 and {_ROWS}")
+        step = minutes * MINUTE_MS
+        # Both edges belong to the page: a span of 350 steps on the grid would hold 351 candles.
+        first = -(-start * 1000 // step) * step
+        if (end * 1000 - first) // step + 1 > _ROWS:
+            raise _Refused(
+                400, "INVALID_ARGUMENT", f"number of candles requested should be less than {_ROWS}"
+            )
+        symbol, plan = self.venue.canonical_symbol(item.symbol), item.plan
+        rows = self.candle_rows(symbol, minutes, first, end * 1000 + 1)
+        return {
+            "candles": [
+                {
+                    "start": str(bar.open_ms // 1000),
+                    "low": price_text(bar.low, plan),
+                    "high": price_text(bar.high, plan),
+                    "open": price_text(bar.open, plan),
+                    "close": price_text(bar.close, plan),
+                    "volume": size_text(bar.lots, plan),
+                }
+                for bar in reversed(rows[-limit:] if limit else rows)
+            ]
+        }
+
+
+def _whole(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if not text.isdecimal() or len(text) > 12:
+        raise _Refused(400, "INVALID_ARGUMENT", f"{name} argument is invalid")
+    return int(text)

@@ -1,0 +1,89 @@
+"""What every simulated REST interface has in common: counting, limits, faults, errors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from livermore_dagster.simulator.faults import FaultBoard, FaultKind
+from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.venue import Venue
+
+__all__ = ["Reply", "Rest"]
+
+_EDGE_PAGE = "<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: a body to be sent as JSON, its status, its headers."""
+
+    body: Any
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def response(self) -> web.Response:
+        return web.Response(
+            body=msgspec.json.encode(self.body),
+            status=self.status,
+            headers=dict(self.headers),
+            content_type="application/json",
+        )
+
+
+class Rest(ABC):
+    """One exchange's REST interface."""
+
+    def __init__(self, venue: Venue, faults: FaultBoard, counters: Counter[str]) -> None:
+        self.venue, self.faults, self.counters = venue, faults, counters
+
+    @abstractmethod
+    def routes(self) -> list[web.RouteDef]:
+        """Paths of the public interface."""
+
+    async def limited(self, endpoint: str, request: web.Request, answer: Reply) -> web.Response:
+        """Counts what was answered."""
+        self.counters["requests"] += 1
+        self.counters[f"requests:{endpoint}"] += 1
+        if answer.status in (429, 418):
+            self.counters[f"http_{answer.status}"] += 1
+        if answer.status >= 400:
+            self.counters["errors"] += 1
+        return answer.response()
+
+    def edge_error(self) -> web.Response | None:
+        """The page of the exchange's edge, while such a fault is active."""
+        if not self.faults.strike(FaultKind.ERROR_PAGE):
+            return None
+        self.counters["requests"] += 1
+        self.counters["error_pages"] += 1
+        return web.Response(text=_EDGE_PAGE, status=503, content_type="text/html")
+
+    def server_now(self) -> int:
+        """The time the exchange states."""
+        fault = self.faults.find(FaultKind.SKEW)
+        if fault is None:
+            return self.venue.clock.now_ms()
+        fault.done += 1
+        return self.venue.clock.now_ms() + fault.skew_ms
+
+    def candle_rows(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> list[Bar]:
+        """Rows as REST shows them now, active faults included."""
+        now = self.venue.clock.now_ms()
+        rows = self.venue.rows(symbol, minutes, start_ms, end_ms, now)
+        newest = now - now % (minutes * MINUTE_MS) - minutes * MINUTE_MS
+        if not any(row.open_ms == newest for row in rows):
+            return rows
+        if self.faults.strike(FaultKind.LATE_ROW, symbol=symbol):
+            return [row for row in rows if row.open_ms != newest]
+        if self.faults.strike(FaultKind.REVISE, symbol=symbol):
+            return [
+                replace(row, lots=row.lots // 2, quote=row.quote // 2) if row.open_ms == newest else row
+                for row in rows
+            ]
+        return rows

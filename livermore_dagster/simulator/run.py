@@ -1,0 +1,78 @@
+"""Runs the simulated exchanges as a process of their own, until told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from livermore_dagster.simulator.server import Simulator
+
+__all__ = ["run"]
+
+
+def run(
+    exchanges: Sequence[str],
+    *,
+    seed: int,
+    speed: float,
+    start_ms: int | None,
+    anchor: Path | None,
+    base_port: int,
+    tls: tuple[Path, Path] | None,
+    symbols: int,
+    coinbase_4h: bool,
+    as_json: bool,
+) -> None:
+    """Plays the exchanges until SIGTERM or SIGINT, having said on standard output where they are."""
+    simulator = Simulator(
+        exchanges,
+        seed=seed,
+        speed=speed,
+        start_ms=start_ms,
+        anchor=anchor,
+        base_port=base_port,
+        tls=tls,
+        symbols=symbols,
+        coinbase_4h=coinbase_4h,
+    )
+    asyncio.run(_play(simulator, as_json=as_json))
+
+
+async def _play(simulator: Simulator, *, as_json: bool) -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    async with simulator:
+        _announce(simulator, as_json=as_json)
+        beats = asyncio.create_task(simulator.failed())
+        ended = asyncio.create_task(told.wait())
+        await asyncio.wait({beats, ended}, return_when=asyncio.FIRST_COMPLETED)
+        ended.cancel()
+        if beats.done():
+            beats.result()
+        beats.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beats
+
+
+def _announce(simulator: Simulator, *, as_json: bool) -> None:
+    addresses = simulator.addresses()
+    if as_json:
+        text = json.dumps(
+            {"exchanges": addresses, "seed": simulator.seed, "now_ms": simulator.clock.now_ms()}
+        )
+    else:
+        lines = ["SIMULATED exchanges, not the real ones:"]
+        for name, urls in addresses.items():
+            lines.append(
+                f"  {name:<11} REST {urls['rest_url']}   stream {urls['ws_url']}   door {urls['control_url']}"
+            )
+        text = "\n".join(lines)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,239 @@
+"""The simulated exchanges as running servers: one port each for REST, WebSocket and the control door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ssl
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from livermore_dagster.errors import BadSetting, PortInUse, UnknownExchange
+from livermore_dagster.simulator.binance_feed import BinanceFeed
+from livermore_dagster.simulator.binance_rest import BINANCE, BINANCE_US, BinanceRest
+from livermore_dagster.simulator.clock import MarketClock, RunningClock, load_anchor
+from livermore_dagster.simulator.coinbase_feed import CoinbaseFeed
+from livermore_dagster.simulator.coinbase_rest import CoinbaseRest
+from livermore_dagster.simulator.control import CONTROL_BODY_LIMIT, control_routes
+from livermore_dagster.simulator.faults import FaultBoard
+from livermore_dagster.simulator.feed import Feed, FeedSettings
+from livermore_dagster.simulator.rest import Rest
+from livermore_dagster.simulator.universe import EXCHANGES
+from livermore_dagster.simulator.venue import Venue
+
+__all__ = ["PlayedExchange", "Simulator"]
+
+
+class PlayedExchange:
+    """One exchange: its books, its REST interface, its socket, its faults and counters."""
+
+    def __init__(self, name: str, seed: int, clock: MarketClock, symbols: int, *, coinbase_4h: bool) -> None:
+        self.name = name
+        self.faults = FaultBoard()
+        self.counters: Counter[str] = Counter()
+        self.venue = Venue(name, seed, clock, fills=name != "coinbase", symbols=symbols)
+        self.feed: Feed
+        self.rest: Rest
+        about = self.venue, self.faults, self.counters
+        match name:
+            case "binance":
+                rules = FeedSettings(messages_per_s=5, connections=300, connections_per_s=300.0, update_s=2.0)
+                self.feed = BinanceFeed(*about, rules)
+                self.rest = BinanceRest(*about, BINANCE)
+            case "binance_us":
+                rules = FeedSettings(
+                    messages_per_s=5,
+                    connections=300,
+                    connections_per_s=300.0,
+                    update_s=2.0,
+                    ping_s=180.0,
+                    pong_s=600.0,
+                )
+                self.feed = BinanceFeed(*about, rules)
+                self.rest = BinanceRest(*about, BINANCE_US)
+            case "coinbase":
+                rules = FeedSettings(
+                    messages_per_s=8,
+                    connections=8,
+                    connections_per_s=1.0,
+                    update_s=1.0,
+                    subscribe_within_s=5.0,
+                    quiet_s=90.0,
+                )
+                self.feed = CoinbaseFeed(*about, rules)
+                self.rest = CoinbaseRest(*about, four_hour=coinbase_4h)
+            case _:
+                raise UnknownExchange(name, EXCHANGES)
+
+    @property
+    def speed(self) -> float:
+        return float(getattr(self.venue.clock, "speed", 1.0))
+
+    def settings(self) -> dict[str, Any]:
+        """What the control door may read and change. Seconds are real."""
+        rules = self.feed.settings
+        shared: dict[str, Any] = {
+            "lifetime_s": rules.lifetime_s,
+            "ping_s": rules.ping_s,
+            "pong_s": rules.pong_s,
+            "update_s": rules.update_s,
+        }
+        if isinstance(self.rest, BinanceRest):
+            window = self.rest.window
+            return {
+                **shared,
+                "weight_limit": window.limit,
+                "refusals": window.refusals,
+                "ban_s": window.ban_s,
+            }
+        if isinstance(self.rest, CoinbaseRest):
+            bucket = self.rest.bucket
+            return {**shared, "rate": bucket.rate, "burst": bucket.burst, "four_hour": self.rest.four_hour}
+        return shared
+
+    def change(self, wanted: Mapping[str, Any]) -> None:
+        """Sets what `settings` names; the caller has checked names and types."""
+        for name, value in wanted.items():
+            owner: Any = self.feed.settings
+            if isinstance(self.rest, BinanceRest) and name in ("weight_limit", "refusals", "ban_s"):
+                owner = self.rest.window
+            elif isinstance(self.rest, CoinbaseRest) and name in ("rate", "burst"):
+                owner = self.rest.bucket
+            elif name == "four_hour":
+                owner = self.rest
+            setattr(owner, "limit" if name == "weight_limit" else name, value)
+
+    def application(self) -> web.Application:
+        application = web.Application(client_max_size=CONTROL_BODY_LIMIT)
+        application.add_routes(control_routes(self))
+        application.add_routes(self.rest.routes())
+        paths = ("/",) if self.name == "coinbase" else ("/ws", "/ws/{streams:.*}", "/stream")
+        application.add_routes([web.get(path, self.feed.handle) for path in paths])
+        return application
+
+
+class Simulator:
+    """Simulated exchanges on loopback, as an asynchronous context manager.
+
+    `speed`: market seconds per real second; `start_ms`: market time of the first start (default: now);
+    `base_port` 0 takes free ports, otherwise exchange i listens on base_port + i; `tls`: certificate and key
+    files. Give a `clock` (clock.ManualClock) to move market time by hand instead.
+    """
+
+    def __init__(
+        self,
+        exchanges: Sequence[str] = EXCHANGES,
+        *,
+        seed: int = 1,
+        speed: float = 1.0,
+        start_ms: int | None = None,
+        anchor: Path | None = None,
+        base_port: int = 0,
+        tls: tuple[Path, Path] | None = None,
+        symbols: int = 40,
+        clock: MarketClock | None = None,
+        coinbase_4h: bool = True,
+        host: str = "127.0.0.1",
+    ) -> None:
+        for name in exchanges:
+            if name not in EXCHANGES:
+                raise UnknownExchange(name, EXCHANGES)
+        if not 0 < speed <= 3600:
+            raise BadSetting(f"--speed must lie above 0 and at most 3600, not {speed:g}.")
+        self._ssl = _tls_context(tls)
+        self._host, self._base_port = host, base_port
+        if clock is None:
+            clock = RunningClock(load_anchor(anchor, seed, speed, start_ms, time.time_ns() // 1_000_000))
+        self.clock, self.seed = clock, seed
+        self.exchanges = {
+            name: PlayedExchange(name, seed, clock, symbols, coinbase_4h=coinbase_4h)
+            for name in dict.fromkeys(exchanges)
+        }
+        self._ports: dict[str, int] = {}
+        self._runners: list[web.AppRunner] = []
+        self._beats: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        try:
+            for index, (name, played) in enumerate(self.exchanges.items()):
+                await self._serve(name, played, self._base_port + index if self._base_port else 0)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _serve(self, name: str, played: PlayedExchange, port: int) -> None:
+        runner = web.AppRunner(played.application(), access_log=None, shutdown_timeout=0.3)
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, self._host, port, ssl_context=self._ssl, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise PortInUse(
+                f"Port {port} for the simulated {name} is in use.",
+                "Choose another with --base-port, or 0 for any.",
+            ) from error
+        self._ports[name] = int(runner.addresses[0][1])
+        self._beats.append(asyncio.create_task(played.feed.run(), name=f"feed-{name}"))
+
+    async def close(self) -> None:
+        """Ends all servers; open sockets are closed with a handshake."""
+        for task in self._beats:
+            task.cancel()
+        for task in self._beats:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._beats.clear()
+        await asyncio.gather(*(played.feed.close_all() for played in self.exchanges.values()))
+        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        self._runners.clear()
+
+    async def failed(self) -> None:
+        """Returns, by raising its error, when an exchange's beat has stopped on its own."""
+        await asyncio.gather(*self._beats)
+
+    def rest_url(self, name: str) -> str:
+        return f"{'https' if self._ssl else 'http'}://{self._host}:{self._ports[name]}"
+
+    def ws_url(self, name: str) -> str:
+        return f"{'wss' if self._ssl else 'ws'}://{self._host}:{self._ports[name]}"
+
+    def control_url(self, name: str) -> str:
+        return f"{self.rest_url(name)}/control"
+
+    def addresses(self) -> dict[str, dict[str, str]]:
+        """rest_url, ws_url and control_url of each exchange."""
+        return {
+            name: {
+                "rest_url": self.rest_url(name),
+                "ws_url": self.ws_url(name),
+                "control_url": self.control_url(name),
+            }
+            for name in self.exchanges
+        }
+
+
+def _tls_context(tls: tuple[Path, Path] | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(*tls)
+    except (OSError, ssl.SSLError) as error:
+        raise BadSetting(f"The certificate {tls[0]} with key {tls[1]} cannot be used: {error}.") from error
+    return context

@@ -1,0 +1,143 @@
+"""One simulated exchange's books: its products, its market and its clock, read as rows."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from livermore_dagster.market.candle import canonical
+from livermore_dagster.simulator.clock import MarketClock
+from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolMarket
+from livermore_dagster.simulator.universe import Listing, universe
+
+__all__ = ["DAY_MS", "INTERVALS", "Day", "Venue", "fixed"]
+
+DAY_MS = 1440 * MINUTE_MS
+INTERVALS = {
+    "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "8h": 480,
+    "12h": 720, "1d": 1440,
+}  # fmt: skip
+"""Minutes of each interval; all divide a day, so every bar stands on the UTC grid."""
+
+
+def fixed(units: int, decimals: int, places: int) -> str:
+    """`units` of 10**-decimals with exactly `places` (≥ decimals, ≥ 1) digits after the point."""
+    text = str(units * 10 ** (places - decimals)).zfill(places + 1)
+    return f"{text[:-places]}.{text[-places:]}"
+
+
+class Day:
+    """Rolling 24 hours of a symbol, in ticks; prices are 0 for a symbol without any trade yet."""
+
+    __slots__ = ("ask", "bid", "high", "last", "low", "open")
+
+    def __init__(self, bars: list[Bar], last: int) -> None:
+        self.last = last
+        self.open = bars[0].open if bars else last
+        self.high = max((bar.high for bar in bars), default=last)
+        self.low = min((bar.low for bar in bars), default=last)
+        spread = max(1, last // 20_000)
+        self.bid, self.ask = max(last - spread, 0), last + spread if last else 0
+
+
+class Venue:
+    """Rows of one exchange. `fills`: bars without trades are flat rows of volume 0; otherwise left out."""
+
+    def __init__(self, name: str, seed: int, clock: MarketClock, *, fills: bool, symbols: int = 40) -> None:
+        self.name, self.seed, self.clock, self.fills = name, seed, clock, fills
+        self.listings: dict[str, Listing] = {
+            listing.symbol: listing for listing in universe(name, seed, clock.origin_ms, symbols)
+        }
+        self._markets: dict[str, SymbolMarket] = {}
+        self._day_bars = lru_cache(maxsize=4096)(self._draw_day_bars)
+
+    def canonical_symbol(self, symbol: str) -> str:
+        """The id a product's book is kept under. Raises KeyError for an unknown symbol."""
+        return self.listings[symbol].alias_of or symbol
+
+    def market(self, symbol: str) -> SymbolMarket:
+        symbol = self.canonical_symbol(symbol)
+        found = self._markets.get(symbol)
+        if found is None:
+            found = self._markets[symbol] = SymbolMarket(self.seed, self.listings[symbol].plan)
+        return found
+
+    def rows(
+        self, symbol: str, minutes: int, start_ms: int, end_ms: int, now_ms: int, *, with_open: bool = True
+    ) -> list[Bar]:
+        """Bars with open in [start, end) as they stand at `now_ms`, oldest first."""
+        if not self.listings[symbol].trading:
+            return []
+        market = self.market(symbol)
+        step = minutes * MINUTE_MS
+        if now_ms <= market.plan.listed_ms:
+            return []
+        # No row before the first trade: there is no price to fill with.
+        born = market.first_trade_ms
+        first = max(-(-start_ms // step) * step, born - born % step)
+        closed = now_ms - now_ms % step
+        count = (min(-(-end_ms // step) * step, closed) - first) // step
+        rows = self._closed_rows(market, minutes, first, count) if count > 0 else []
+        if with_open and first <= closed < end_ms:
+            bar = self.bar_at(symbol, minutes, now_ms)
+            if bar is not None and (self.fills or bar.trades):
+                rows.append(bar)
+        return rows
+
+    def _closed_rows(self, market: SymbolMarket, minutes: int, first_ms: int, count: int) -> list[Bar]:
+        bars = market.bars(minutes, first_ms, count)
+        columns = [bars.open, bars.high, bars.low, bars.close, bars.lots, bars.quote, bars.trades]
+        opens = first_ms + np.arange(count, dtype=np.int64) * (minutes * MINUTE_MS)
+        if not bars.has.all():
+            if not self.fills:
+                kept = np.flatnonzero(bars.has)
+                opens, columns = opens[kept], [column[kept] for column in columns]
+            else:
+                before = None if bars.has[0] else market.last_price(first_ms)
+                newest = np.maximum.accumulate(np.where(bars.has, np.arange(count), -1))
+                flat = np.where(newest >= 0, bars.close[newest], before or 0)
+                columns[:4] = [np.where(bars.has, column, flat) for column in columns[:4]]
+        return [Bar(*row) for row in zip(opens.tolist(), *(c.tolist() for c in columns), strict=True)]
+
+    def bar_at(self, symbol: str, minutes: int, at_ms: int) -> Bar | None:
+        """The bar that holds `at_ms` as it stands then; flat with 0 trades when it has none; None before any."""
+        market = self.market(symbol)
+        bar = market.bar_at(minutes, at_ms)
+        if bar is not None:
+            return bar
+        open_ms = at_ms - at_ms % (minutes * MINUTE_MS)
+        price = market.last_price(open_ms)
+        return None if price is None else Bar(open_ms, price, price, price, price, 0, 0, 0)
+
+    def _draw_day_bars(self, symbol: str, until_ms: int) -> list[Bar]:
+        return self.rows(symbol, 30, until_ms - DAY_MS, until_ms, until_ms, with_open=False)
+
+    def day(self, symbol: str, now_ms: int) -> Day:
+        """The 24 hours up to `now_ms`, on the half-hour grid plus the open bar."""
+        bar = self.bar_at(symbol, 30, now_ms) if now_ms > self.market(symbol).plan.listed_ms else None
+        if bar is None:
+            return Day([], 0)
+        past = self._day_bars(symbol, now_ms - now_ms % (30 * MINUTE_MS))
+        return Day([*past, bar], bar.close)
+
+    def truth(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> list[dict[str, int | str]]:
+        """The exchange's final candles: those closed by its clock now, in canonical text."""
+        plan = self.market(symbol).plan
+        places, lot_places = plan.price_decimals, plan.lot_decimals
+
+        def price(ticks: int) -> str:
+            return canonical(fixed(ticks, places, places))
+
+        return [
+            {
+                "open_ms": bar.open_ms,
+                "open": price(bar.open),
+                "high": price(bar.high),
+                "low": price(bar.low),
+                "close": price(bar.close),
+                "volume": canonical(fixed(bar.lots, lot_places, max(1, lot_places))),
+                "trades": bar.trades,
+            }
+            for bar in self.rows(symbol, minutes, start_ms, end_ms, self.clock.now_ms(), with_open=False)
+        ]
