@@ -20,7 +20,7 @@ from livermore_dagster.platform.schema import schema_file
 __all__ = ["Atlas", "find_atlas"]
 
 INSTALL = (
-    "Install Atlas with its own installer (its community edition is enough; see the page 'Getting started' of its "
+    "Install Atlas with its own installer (its community edition is enough; see 'Getting started' in its "
     "documentation), or name the binary in LIVERMORE_ATLAS."
 )
 _QUERY = ("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "connect_timeout")

@@ -1,4 +1,4 @@
-"""Where a running platform lives: home, servers and provenance, from the environment or from what `up` wrote."""
+"""Where a running platform lives: home, servers, provenance; from the environment or from what `up` wrote."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from pathlib import Path
 
 from livermore_dagster.errors import BadSetting, NotRunning
 
-__all__ = ["ENVIRONMENT", "Settings", "default_home", "home_from"]
+__all__ = [
+    "DATABASE_CA",
+    "DATABASE_URL",
+    "ENVIRONMENT",
+    "HOME",
+    "PROVENANCE",
+    "REDIS_URL",
+    "Settings",
+    "default_home",
+    "home_from",
+    "platform_record",
+]
 
 HOME = "LIVERMORE_HOME"
 REDIS_URL = "LIVERMORE_REDIS_URL"

@@ -1,8 +1,8 @@
 """Watches over `livermore up`: when that is killed, however, its children are ended within seconds.
 
-Started as `python -m livermore_dagster.platform.guardian RECORD`. Standard input is the reading end of a pipe whose
-writing end only `up` holds: a line on it says that `up` has stopped everything itself; an end without one says that
-it was killed.
+Started as `python -m livermore_dagster.platform.guardian RECORD`. Standard input is the reading end of a pipe
+whose writing end only `up` holds: a line on it says that `up` has stopped everything itself; an end without
+one says that it was killed.
 """
 
 from __future__ import annotations

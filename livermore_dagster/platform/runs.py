@@ -12,9 +12,9 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from livermore_dagster.platform.run_launcher import ENDED_BY_TAG, INGEST_JOB
 
-__all__ = ["cancel_runs"]
+__all__ = ["UNFINISHED", "cancel_runs"]
 
-_UNFINISHED = [
+UNFINISHED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
     DagsterRunStatus.STARTING,
@@ -29,12 +29,12 @@ def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str =
     The exchanges' desired state stays as it is: what ran now runs again at the next start. Stop the daemon first,
     else its keeper starts them anew.
     """
-    for run in instance.get_runs(RunsFilter(statuses=_UNFINISHED)):
+    for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
         if run.job_name == INGEST_JOB:
             instance.add_run_tags(run.run_id, {ENDED_BY_TAG: ended_by})
         instance.run_launcher.terminate(run.run_id)
     deadline = time.monotonic() + timeout
-    while left := instance.get_runs_count(RunsFilter(statuses=_UNFINISHED)):
+    while left := instance.get_runs_count(RunsFilter(statuses=UNFINISHED)):
         if time.monotonic() >= deadline:
             break
         time.sleep(0.05)

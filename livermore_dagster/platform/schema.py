@@ -1,4 +1,4 @@
-"""What the database is against what schema.sql says: applied whole to an empty one, compared with any other (R4)."""
+"""The database against schema.sql: applied whole to an empty one, compared with any other (R4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE c.relnamespace = %s::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
 """
-# A UNIQUE constraint and a unique index of the same name and columns are one thing here: Atlas makes the latter.
+# A UNIQUE constraint and a unique index of one name and columns are the same here: Atlas makes the latter.
 _INDEXES = """
 SELECT i.relname, pg_get_indexdef(x.indexrelid) || CASE WHEN x.indisprimary THEN ' primary key' ELSE '' END
 FROM pg_index x
@@ -81,7 +81,7 @@ def apply_to_empty(connection: psycopg.Connection) -> bool:
 def drift(connection: psycopg.Connection, text: str | None = None) -> list[str]:
     """Every difference between the database and schema.sql, in words; empty when there is none.
 
-    schema.sql is built beside the real tables in a schema of its own, inside a transaction that is rolled back.
+    schema.sql is built beside the real tables, in a schema of its own and a transaction that is rolled back.
     """
     wanted_text = schema_file().read_text() if text is None else text
     scratch = f"livermore_scratch_{uuid.uuid4().hex[:12]}"

@@ -70,23 +70,22 @@ class Supervisor:
         self.servers = Servers(self.home, self.options)
         self.settings: Settings = self.servers.settings()
         self.token = uuid.uuid4().hex
-        self.started_at = time.monotonic()
+        self.started_wall = time.time()
         self._guardian: subprocess.Popen[str] | None = None
         self._hurry = False
 
     # --- start
 
     def start(self, look: Callable[[], None] = lambda: None) -> None:
-        """Everything up and ready, or an error and nothing left running."""
-        self._check()
+        """Everything up and ready, or an error and nothing left running. After `check`."""
         try:
             self._start_all(look)
         except BaseException:
-            self.stop()
+            self.stop(look)
             raise
 
-    def _check(self) -> None:
-        """What can be refused before anything runs."""
+    def check(self) -> None:
+        """What can be refused before anything runs; holds the home."""
         self.home.prepare()
         self.home.lock()
         try:
@@ -230,9 +229,11 @@ class Supervisor:
 
     # --- stop
 
-    def stop(self) -> None:
+    def stop(self, look: Callable[[], None] = lambda: None) -> None:
         """Runs first, then everything; nothing is left running. Within 10 s."""
         self.stopping = True
+        self.tell("Stopping.")
+        look()
         begun = time.monotonic()
         self._signal(signal.SIGTERM, "daemon", "web server")  # else the keeper starts runs anew
         if not self._hurry and self._alive("worker ingest"):

@@ -1,0 +1,97 @@
+"""`livermore up`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["up"]
+
+PORT = 3000
+
+
+def up(
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="Play the exchanges here; no real one is met.")
+    ] = False,
+    speed: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Market time runs so many times faster (--simulate).")
+    ] = 1.0,
+    seed: Annotated[
+        int | None, typer.Option(help="Which simulated market; default: the home's, else 1.")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TIME", help="Where a new simulated market's clock begins (ISO 8601)."
+        ),
+    ] = None,
+    autostart: Annotated[
+        list[str] | None, typer.Option(metavar="EXCHANGE", help="Start this exchange at once; repeatable.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option(metavar="N|LIST", help="Top N by volume (default 50), or names with commas.")
+    ] = None,
+    home: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where everything lives; default ~/.livermore[-sim].")
+    ] = None,
+    run_for: Annotated[
+        float | None,
+        typer.Option(
+            "--for",
+            metavar="SECONDS",
+            min=1,
+            help="End after so long, counted from when all exchanges are active.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="At the end one JSON object on standard output; progress on standard error."
+        ),
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's web server.")] = PORT,
+) -> None:
+    """Start everything a fresh machine needs, show it, and stop it with Ctrl-C.
+
+    Servers, Dagster, workers and, with --simulate, the exchanges. Idle until an exchange is started:
+
+        livermore up --simulate --speed 60 --autostart binance --symbols 20
+    """
+    import json
+    import os
+
+    from livermore_dagster.errors import BadSetting
+    from livermore_dagster.platform import options as asked
+    from livermore_dagster.platform.config import DATABASE_CA, DATABASE_URL, REDIS_URL, home_from
+    from livermore_dagster.platform.home import Home
+    from livermore_dagster.platform.up import run_up
+
+    if not simulate:
+        for name, given in (("--speed", speed != 1.0), ("--seed", seed is not None), ("--from", from_)):
+            if given:
+                raise BadSetting(f"{name} speaks of a simulated market.", "Add --simulate, or leave it out.")
+    chosen = home_from(home, simulate=simulate)
+    sockets = Home(chosen).sockets
+    ca = os.environ.get(DATABASE_CA)
+    report = run_up(
+        asked.UpOptions(
+            home=chosen,
+            simulate=simulate,
+            speed=speed,
+            seed=asked.seed_of_home(chosen, seed),
+            from_ms=asked.parse_from(from_),
+            autostart=asked.checked_exchanges(autostart or []),
+            symbols=asked.parse_symbols(symbols),
+            run_for_s=run_for,
+            as_json=as_json,
+            port=port,
+            redis_url=asked.outside_server(REDIS_URL, sockets),
+            database_url=asked.outside_server(DATABASE_URL, sockets),
+            database_ca=Path(ca) if ca else None,
+        )
+    )
+    if as_json:
+        typer.echo(json.dumps(report, indent=1))
