@@ -80,21 +80,27 @@ class CandleCache:
         rows: list[str | int] = []
         for stamped in batch:
             index = series.setdefault((stamped.symbol, stamped.timeframe), len(series) + 1)
-            rows += (index, stamped.candle.open_ms, encode(stamped), stamped.proven_ms)
+            message = "" if stamped.rank is Rank.OPEN or stamped.origin.is_history else self._message(stamped)
+            rows += (index, stamped.candle.open_ms, encode(stamped), stamped.proven_ms, message)
         exchange_id = self._exchange_id
         names = [keys.closes(exchange_id), keys.counters(exchange_id)]
-        heads: list[str | int] = [self._size, exchange_id, self._exchange_name, wall_ms, len(series)]
+        heads: list[str | int] = [self._size, wall_ms, len(series)]
         for symbol, timeframe in series:
             names.append(keys.candles(exchange_id, symbol, timeframe))
-            heads += (
-                symbol,
-                json.dumps(symbol),
-                timeframe.value,
-                timeframe.ms,
-                keys.channel_close(exchange_id, symbol, timeframe),
-            )
+            heads += (symbol, timeframe.value, keys.channel_close(exchange_id, symbol, timeframe))
         reply = cast("str", await self._script(keys=names, args=heads + rows))
         return [_RESULT[letter] for letter in reply]
+
+    def _message(self, stamped: StampedCandle) -> str:
+        """What is published of a close, as JSON; the script adds whether it is a revision."""
+        candle = stamped.candle
+        return (
+            f'{{"exchange_id":{self._exchange_id},"exchange":{self._exchange_name},'
+            f'"symbol":{json.dumps(stamped.symbol)},"timeframe":"{stamped.timeframe.value}",'
+            f'"open_ms":{candle.open_ms},"end_ms":{stamped.end_ms},"open":"{candle.open}","high":"{candle.high}",'
+            f'"low":"{candle.low}","close":"{candle.close}","volume":"{candle.volume}",'
+            f'"settled":{"true" if stamped.rank is Rank.SETTLED else "false"},"revision":'
+        )
 
     async def read(
         self,

@@ -1,54 +1,52 @@
 -- The write rule: one atomic call per batch. Higher rank wins; within a rank the later stamp, then more trades,
 -- then more volume. A candle that becomes final or gets other values is appended to closes in this same call.
 -- KEYS: closes, counters, then one sorted set per series.
--- ARGV: size, exchange id, exchange name (JSON), wall ms, number of series;
---       per series: symbol, symbol (JSON), timeframe, length in ms, channel;
---       per candle: series, open ms, member, proven ms.
+-- ARGV: size, wall ms, number of series; per series: symbol, timeframe, channel;
+--       per candle: series, open ms, member (member.py), proven ms, message to publish but for its end ('': none).
 -- Returns one letter per candle: i(nserted) u(pdated) v(revised) n(o change) r(efused) o(lder).
 local call, sub, find = redis.call, string.sub, string.find
-local size = tonumber(ARGV[1])
-local exchange, name, wall = ARGV[2], ARGV[3], ARGV[4]
-local series_count = tonumber(ARGV[5])
-local HEAD = 18 -- 8 open, 1 rank, 1 origin, 8 stamp (base 36 of fixed width sorts as text)
-local HISTORY = { t = true, w = true, f = true }
+local size, wall, series_count = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local counts, appended, revised = {}, 0, 0
 
+-- stamp, values (prices and volume as one text), volume, trades
 local function split(member)
-  -- values (open…volume as one text), volume, trades
-  local _, a = find(member, ',', HEAD + 2, true)
-  local _, b = find(member, ',', a + 1, true)
-  local _, c = find(member, ',', b + 1, true)
-  local _, d = find(member, ',', c + 1, true)
-  local e = find(member, ',', d + 1, true)
-  if e then
-    return sub(member, HEAD + 2, e - 1), sub(member, d + 1, e - 1), tonumber(sub(member, e + 1))
-  end
-  return sub(member, HEAD + 2), sub(member, d + 1), -1
+  local a = find(member, ',', 11, true)
+  local b = find(member, ',', a + 1, true)
+  b = find(member, ',', b + 1, true)
+  b = find(member, ',', b + 1, true)
+  b = find(member, ',', b + 1, true)
+  local c = find(member, ',', b + 1, true)
+  local values = sub(member, a + 1, c and c - 1)
+  return sub(member, 11, a - 1), values, sub(member, b + 1, c and c - 1),
+    c and tonumber(sub(member, c + 1), 36) or -1
+end
+
+local function amount(volume)
+  return tonumber(sub(volume, 2), 36) / 10 ^ tonumber(sub(volume, 1, 1), 36)
 end
 
 -- 1 when the new member is the later one, -1 when the old one is, 0 when neither; and whether values differ
 local function compare(new, old)
-  local new_values, new_volume, new_trades = split(new)
-  local old_values, old_volume, old_trades = split(old)
+  local new_stamp, new_values, new_volume, new_trades = split(new)
+  local old_stamp, old_values, old_volume, old_trades = split(old)
   local differ = new_values ~= old_values
-  local new_stamp, old_stamp = sub(new, 11, HEAD), sub(old, 11, HEAD)
   if new_stamp ~= old_stamp then
-    return new_stamp > old_stamp and 1 or -1, differ
+    local later = #new_stamp > #old_stamp or (#new_stamp == #old_stamp and new_stamp > old_stamp)
+    return later and 1 or -1, differ
   end
   if new_trades ~= old_trades then
     return new_trades > old_trades and 1 or -1, differ
   end
-  local a, b = tonumber(new_volume), tonumber(old_volume)
-  if a ~= b then
-    return a > b and 1 or -1, differ
+  if new_volume ~= old_volume then
+    return amount(new_volume) > amount(old_volume) and 1 or -1, differ
   end
   return 0, differ
 end
 
-local function close(series, open, member, proven, revision)
-  local at = 6 + (series - 1) * 5
-  local symbol, timeframe = ARGV[at], ARGV[at + 2]
-  call('XADD', KEYS[1], '*', 's', symbol, 't', timeframe, 'm', member, 'p', proven, 'w', wall,
+local function close(series, member, proven, message, revision)
+  local at = 4 + (series - 1) * 3
+  local timeframe = ARGV[at + 1]
+  call('XADD', KEYS[1], '*', 's', ARGV[at], 't', timeframe, 'm', member, 'p', proven, 'w', wall,
     'r', revision and '1' or '0')
   appended = appended + 1
   if revision then
@@ -56,19 +54,12 @@ local function close(series, open, member, proven, revision)
   else
     counts[timeframe] = (counts[timeframe] or 0) + 1
   end
-  if not HISTORY[sub(member, 10, 10)] then
-    local o, h, l, c, v = string.match(member, '^[^,]*,([^,]*),([^,]*),([^,]*),([^,]*),([^,]*)')
-    call('PUBLISH', ARGV[at + 4], table.concat({
-      '{"exchange_id":', exchange, ',"exchange":', name, ',"symbol":', ARGV[at + 1],
-      ',"timeframe":"', timeframe, '","open_ms":', open,
-      ',"end_ms":', string.format('%.0f', tonumber(open) + tonumber(ARGV[at + 3])),
-      ',"open":"', o, '","high":"', h, '","low":"', l, '","close":"', c, '","volume":"', v,
-      '","settled":', sub(member, 9, 9) == '2' and 'true' or 'false',
-      ',"revision":', revision and 'true' or 'false', '}' }))
+  if message ~= '' then
+    call('PUBLISH', ARGV[at + 2], message .. (revision and 'true}' or 'false}'))
   end
 end
 
-local function insert(key, series, open, member, proven)
+local function insert(key, series, open, member, proven, message)
   local held = call('ZCARD', key)
   if held >= size then
     local oldest = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
@@ -81,16 +72,16 @@ local function insert(key, series, open, member, proven)
     call('ZREMRANGEBYRANK', key, 0, held - size)
   end
   if sub(member, 9, 9) ~= '0' then
-    close(series, open, member, proven, false)
+    close(series, member, proven, message, false)
   end
   return 'i'
 end
 
-local function write(series, open, member, proven)
+local function write(series, open, member, proven, message)
   local key = KEYS[series + 2]
   local old = call('ZRANGEBYSCORE', key, open, open)[1]
   if not old then
-    return insert(key, series, open, member, proven)
+    return insert(key, series, open, member, proven, message)
   end
   if old == member then
     return 'n'
@@ -100,8 +91,7 @@ local function write(series, open, member, proven)
     return 'r'
   end
   local order, differ = compare(member, old)
-  local rises = new_rank > old_rank
-  if not rises then
+  if new_rank == old_rank then
     if order < 0 or (order == 0 and differ) then
       return 'r'
     end
@@ -115,19 +105,20 @@ local function write(series, open, member, proven)
     return differ and 'u' or 'n'
   end
   if old_rank == '0' then
-    close(series, open, member, proven, false)
+    close(series, member, proven, message, false)
     return 'u'
   end
   if not differ then
     return 'n'
   end
-  close(series, open, member, proven, true)
+  close(series, member, proven, message, true)
   return 'v'
 end
 
 local results = {}
-for at = 6 + series_count * 5, #ARGV, 4 do
-  results[#results + 1] = write(tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3])
+for at = 4 + series_count * 3, #ARGV, 5 do
+  results[#results + 1] =
+    write(tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
 end
 if appended > 0 then
   call('HINCRBY', KEYS[2], 'closes', appended)
