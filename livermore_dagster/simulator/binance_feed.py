@@ -163,7 +163,8 @@ class BinanceFeed(Feed):
             f'"i":"{interval}","f":{first},"L":{last},"o":"{fixed(bar.open, places, 8)}",'
             f'"c":"{fixed(bar.close, places, 8)}","h":"{fixed(bar.high, places, 8)}",'
             f'"l":"{fixed(bar.low, places, 8)}","v":"{volume}","n":{bar.trades},'
-            f'"x":{"true" if closed else "false"},"q":"{quote}","V":"{taken}","Q":"{taken_quote}","B":"0"}}}}',
+            f'"x":{"true" if closed else "false"},"q":"{quote}","V":"{taken}",'
+            f'"Q":"{taken_quote}","B":"0"}}}}',
         )
 
     def send_second(self, stamp_ms: int) -> None:

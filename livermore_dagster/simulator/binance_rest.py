@@ -67,12 +67,11 @@ class BinanceRest(Rest):
             page = self.edge_error()
             if page is not None:
                 return page
+            reply: Reply | None = None
             try:
                 cost = weight(request)
             except _Refused as refused:
                 cost, reply = 1, refused.reply
-            else:
-                reply = None
             verdict = self._judge(cost)
             if verdict.status != 200:
                 reply = _too_many(verdict, self.weights.limit)

@@ -71,23 +71,31 @@ class CoinbaseFeed(Feed):
             return "Malformed JSON"
         if not isinstance(message, dict) or message.get("type") not in ("subscribe", "unsubscribe"):
             return "unrecognized message type"
-        channel, ids = message.get("channel"), message.get("product_ids") or []
+        channel, ids = str(message.get("channel", "")), message.get("product_ids") or []
+        problem = self._problem(channel, ids)
+        if problem:
+            return problem
+        if message["type"] == "subscribe":
+            self._subscribe(connection, channel, ids)
+        else:
+            self._unsubscribe(connection, channel, ids)
+        return ""
+
+    def _problem(self, channel: str, ids: Any) -> str:
         if channel not in _CHANNELS:
             return f"channel {channel!r} is not supported"
         if not isinstance(ids, list) or not all(isinstance(name, str) for name in ids):
             return "product_ids must be a list of strings"
-        if channel != "heartbeats":
-            if not ids:
-                return "no products to subscribe to"
-            unknown = [name for name in ids if not self._is_tradable(name)]
-            if unknown:
-                # The whole message is refused; the client may ask again without the bad ids.
-                return f"invalid product_ids: {', '.join(unknown[:20])}"
-        stamp = self.stamp()
-        if message["type"] == "unsubscribe":
-            self._unsubscribe(connection, channel, ids)
-            self._acknowledge(connection, stamp)
+        if channel == "heartbeats":
             return ""
+        if not ids:
+            return "no products to subscribe to"
+        unknown = [name for name in ids if not self._is_tradable(name)]
+        # The whole message is refused; the client may ask again without the bad ids.
+        return f"invalid product_ids: {', '.join(unknown[:20])}" if unknown else ""
+
+    def _subscribe(self, connection: Connection, channel: str, ids: list[str]) -> None:
+        stamp = self.stamp()
         taken = [name for name in ids if not self._is_refused(connection, name)]
         if channel == "heartbeats":
             connection.heartbeats = True
@@ -107,7 +115,6 @@ class CoinbaseFeed(Feed):
                 self._send_snapshot(connection, symbol, stamp)
             else:
                 self._send_tickers(connection, [symbol], stamp, "snapshot")
-        return ""
 
     def _is_tradable(self, name: str) -> bool:
         listing = self.venue.listings.get(name)
@@ -126,6 +133,7 @@ class CoinbaseFeed(Feed):
             stream = f"{channel}:{self.venue.canonical_symbol(name)}"
             connection.streams.discard(stream)
             self._leave(connection, stream)
+        self._acknowledge(connection, self.stamp())
 
     def _leave(self, connection: Connection, stream: str) -> None:
         members = self._subscribers.get(stream, set())

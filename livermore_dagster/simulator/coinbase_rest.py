@@ -20,8 +20,8 @@ from livermore_dagster.simulator.venue import Venue, fixed
 __all__ = ["CoinbaseRest"]
 
 _GRANULARITIES = {
-    "ONE_MINUTE": 1, "FIVE_MINUTE": 5, "FIFTEEN_MINUTE": 15, "THIRTY_MINUTE": 30, "ONE_HOUR": 60, "TWO_HOUR": 120,
-    "FOUR_HOUR": 240, "SIX_HOUR": 360, "ONE_DAY": 1440,
+    "ONE_MINUTE": 1, "FIVE_MINUTE": 5, "FIFTEEN_MINUTE": 15, "THIRTY_MINUTE": 30, "ONE_HOUR": 60,
+    "TWO_HOUR": 120, "FOUR_HOUR": 240, "SIX_HOUR": 360, "ONE_DAY": 1440,
 }  # fmt: skip
 _ROWS = 350
 _PREFIX = "/api/v3/brokerage"

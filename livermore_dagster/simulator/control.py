@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -147,15 +148,15 @@ class _Control:
         ]
 
     async def faults(self, _: web.Request) -> list[dict[str, Any]]:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         return [fault.as_json(now) for fault in self.played.faults.faults]
 
     async def order_fault(self, request: web.Request) -> dict[str, Any]:
         fault = self.played.faults.order(await _object(request), self.played.venue.listings)
-        loop = asyncio.get_running_loop()
+        now = time.monotonic()
         if fault.kind in (FaultKind.DROP, FaultKind.SHUTDOWN):
-            loop.call_later(max(0.0, fault.begins - loop.time()), self._cut, fault)
-        return fault.as_json(loop.time())
+            asyncio.get_running_loop().call_later(max(0.0, fault.begins - now), self._cut, fault)
+        return fault.as_json(now)
 
     def _cut(self, fault: Fault) -> None:
         announced = fault.duration_s if fault.kind is FaultKind.SHUTDOWN else None

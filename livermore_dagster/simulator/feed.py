@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import random
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -82,25 +83,29 @@ class Connection:
 
     def send(self, frame: Frame) -> None:
         """Queues a frame, as the active faults let it."""
-        about = {"symbol": frame.symbol or None, "connection": self.id, "channel": frame.channel or None}
         if not self.faults.faults:
             self._put(frame.text)
             return
-        if self.faults.strike(FaultKind.SILENCE, **about):
+
+        def strikes(kind: FaultKind) -> bool:
+            symbol, channel = frame.symbol or None, frame.channel or None
+            return self.faults.strike(kind, symbol=symbol, connection=self.id, channel=channel)
+
+        if strikes(FaultKind.SILENCE):
             return
         if not frame.channel:
             self._put(frame.text)
             return
-        if self.faults.strike(FaultKind.STALL, **about) or self.faults.strike(FaultKind.LOSE, **about):
+        if strikes(FaultKind.STALL) or strikes(FaultKind.LOSE):
             return
-        if self._held is None and self.faults.strike(FaultKind.REORDER, **about):
+        if self._held is None and strikes(FaultKind.REORDER):
             self._held = frame.text
             return
         self._put(frame.text)
         if self._held is not None:
             self._put(self._held)
             self._held = None
-        if self.faults.strike(FaultKind.DUPLICATE, **about):
+        if strikes(FaultKind.DUPLICATE):
             self._put(frame.text)
 
     def _put(self, text: str) -> None:
@@ -137,7 +142,6 @@ class Feed(ABC):
         self._arrivals = MessageRate(settings.connections, settings.connections_per_s)
         self._closes: deque[tuple[int, str]] = deque()
         self._boundary = 0
-        self._quiet_until: dict[str, int] = {}
 
     # --- to be spoken by subclasses ---------------------------------------------------------------------
     @abstractmethod
@@ -185,7 +189,8 @@ class Feed(ABC):
             now = self.stamp()
             real = time.monotonic()
             if real >= update:
-                update = max(update + self.settings.update_s, real)
+                # Not quite regular, or at 60× every update would fall on the same moment of a minute.
+                update = max(update + self.settings.update_s * random.uniform(0.93, 1.07), real)
                 self.send_updates(now)
             if real >= second:
                 second = max(second + 1.0, real)

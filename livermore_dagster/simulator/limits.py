@@ -23,8 +23,8 @@ class Verdict:
 class WeightWindow:
     """Binance's REQUEST_WEIGHT: so much weight per calendar minute; who goes on after 429 is banned with 418.
 
-    The first ban lasts `ban_s`, each next one twice as long, and every request during a ban adds `ban_s` / 12,
-    up to three days in all.
+    The first ban lasts `ban_s`, each next one twice as long, and every request during a ban adds
+    `ban_s` / 12, up to three days in all.
     """
 
     LONGEST_BAN_S = 3 * 86_400.0

@@ -111,7 +111,7 @@ def aggregate(bars: Bars, count: int) -> Bars:
     last = count - 1 - has[:, ::-1].argmax(axis=1)
     row = np.arange(has.shape[0])
     low = np.where(has, bars.low.reshape(-1, count), _NO_LOW).min(axis=1)
-    some = has.any(axis=1)
+    some: NDArray[np.bool_] = np.asarray(has.any(axis=1))
     return Bars(
         bars.start,
         bars.minutes * count,
@@ -148,7 +148,7 @@ class Prints:
 
 
 class SymbolMarket:
-    """One symbol's market. Everything it returns depends on the seed and the plan only; it caches what it drew."""
+    """One symbol's market. All it returns depends on the seed and the plan only; it caches what it drew."""
 
     def __init__(self, seed: int, plan: SymbolPlan) -> None:
         self.plan = plan

@@ -1,4 +1,4 @@
-"""The products each simulated exchange lists: its own ids, ranks, prices, and what becomes of them in a run."""
+"""The products each simulated exchange lists: its own ids, ranks, prices, and their fate in a run."""
 
 from __future__ import annotations
 
@@ -15,23 +15,26 @@ EXCHANGES = ("binance", "binance_us", "coinbase")
 
 # Base, name, price in USD; best known first. Names of thin and special markets are placed by rank below.
 _LIQUID = (
-    ("BTC", "Bitcoin", 94_850.0), ("ETH", "Ethereum", 3_310.0), ("SOL", "Solana", 188.0), ("XRP", "XRP", 2.41),
-    ("DOGE", "Dogecoin", 0.331), ("BNB", "BNB", 702.0), ("ADA", "Cardano", 0.93), ("SUI", "Sui", 4.62),
-    ("LINK", "Chainlink", 22.4), ("AVAX", "Avalanche", 38.7), ("PEPE", "Pepe", 0.0000183),
-    ("LTC", "Litecoin", 108.0), ("DOT", "Polkadot", 7.05), ("NEAR", "NEAR Protocol", 5.42),
-    ("UNI", "Uniswap", 13.8), ("APT", "Aptos", 9.4), ("HBAR", "Hedera", 0.284), ("XLM", "Stellar", 0.412),
+    ("BTC", "Bitcoin", 94_850.0), ("ETH", "Ethereum", 3_310.0), ("SOL", "Solana", 188.0),
+    ("XRP", "XRP", 2.41), ("DOGE", "Dogecoin", 0.331), ("BNB", "BNB", 702.0),
+    ("ADA", "Cardano", 0.93), ("SUI", "Sui", 4.62), ("LINK", "Chainlink", 22.4),
+    ("AVAX", "Avalanche", 38.7), ("PEPE", "Pepe", 0.0000183), ("LTC", "Litecoin", 108.0),
+    ("DOT", "Polkadot", 7.05), ("NEAR", "NEAR Protocol", 5.42), ("UNI", "Uniswap", 13.8),
+    ("APT", "Aptos", 9.4), ("HBAR", "Hedera", 0.284), ("XLM", "Stellar", 0.412),
     ("BCH", "Bitcoin Cash", 447.0), ("ARB", "Arbitrum", 0.795), ("OP", "Optimism", 1.93),
-    ("ATOM", "Cosmos", 6.71), ("FIL", "Filecoin", 5.3), ("INJ", "Injective", 22.9), ("ICP", "Internet Computer", 10.6),
-    ("ETC", "Ethereum Classic", 26.8), ("AAVE", "Aave", 312.0), ("SHIB", "Shiba Inu", 0.0000217),
-    ("TAO", "Bittensor", 463.0), ("RENDER", "Render", 7.6), ("FET", "Fetch.ai", 1.31), ("SEI", "Sei", 0.437),
-    ("ALGO", "Algorand", 0.362), ("GRT", "The Graph", 0.213), ("IMX", "Immutable", 1.42), ("LDO", "Lido DAO", 1.87),
+    ("ATOM", "Cosmos", 6.71), ("FIL", "Filecoin", 5.3), ("INJ", "Injective", 22.9),
+    ("ICP", "Internet Computer", 10.6), ("ETC", "Ethereum Classic", 26.8), ("AAVE", "Aave", 312.0),
+    ("SHIB", "Shiba Inu", 0.0000217), ("TAO", "Bittensor", 463.0), ("RENDER", "Render", 7.6),
+    ("FET", "Fetch.ai", 1.31), ("SEI", "Sei", 0.437), ("ALGO", "Algorand", 0.362),
+    ("GRT", "The Graph", 0.213), ("IMX", "Immutable", 1.42), ("LDO", "Lido DAO", 1.87),
     ("CRV", "Curve DAO", 0.884), ("SAND", "The Sandbox", 0.59), ("MANA", "Decentraland", 0.496),
     ("AXS", "Axie Infinity", 6.2),
 )  # fmt: skip
 _SPARSE = (
-    ("POWR", "Powerledger", 0.247), ("NKN", "NKN", 0.0823), ("REQ", "Request", 0.128), ("OXT", "Orchid", 0.0914),
-    ("CTSI", "Cartesi", 0.172), ("BAND", "Band", 1.46), ("KNC", "Kyber Network", 0.577), ("RLC", "iExec", 2.19),
-    ("STORJ", "Storj", 0.513), ("CELR", "Celer", 0.0203),
+    ("POWR", "Powerledger", 0.247), ("NKN", "NKN", 0.0823), ("REQ", "Request", 0.128),
+    ("OXT", "Orchid", 0.0914), ("CTSI", "Cartesi", 0.172), ("BAND", "Band", 1.46),
+    ("KNC", "Kyber Network", 0.577), ("RLC", "iExec", 2.19), ("STORJ", "Storj", 0.513),
+    ("CELR", "Celer", 0.0203),
 )  # fmt: skip
 _SPARSE_ACTIVITY = (0.16, 0.075, 0.035, 0.11, 0.05)
 """Chance of a print in 15 s: a minute is empty in 50 … 87 % of cases, five minutes in 3 … 49 %."""
@@ -61,7 +64,7 @@ class Listing:
     kind: str
     """liquid, sparse, silent, listed; or untraded for one that is halted."""
     quote_volume: float
-    """Stated 24 h volume in quote currency. It is nominal, so that ranks hold while symbols are listed or fall silent."""
+    """Stated 24 h volume in quote currency; nominal, so that ranks hold as symbols come and fall silent."""
     plan: SymbolPlan
     trading: bool = True
     alias_of: str = ""
@@ -174,7 +177,7 @@ class _Maker:
         )
 
     def others(self) -> list[Listing]:
-        """Second quotes, aliases, stable, fiat, leveraged and halted products: what filters must see through."""
+        """Second quotes, aliases, stable, fiat, leveraged and halted products: what filters are for."""
         top = _TOP_VOLUME[self.exchange]
         still = 0.000004
         if self.exchange == "coinbase":

@@ -101,7 +101,7 @@ class Venue:
         return [Bar(*row) for row in zip(opens.tolist(), *(c.tolist() for c in columns), strict=True)]
 
     def bar_at(self, symbol: str, minutes: int, at_ms: int) -> Bar | None:
-        """The bar that holds `at_ms` as it stands then; flat with 0 trades when it has none; None before any."""
+        """The bar that holds `at_ms` as it stands then; flat when it has no trade; None before any."""
         market = self.market(symbol)
         bar = market.bar_at(minutes, at_ms)
         if bar is not None:
