@@ -47,6 +47,8 @@ class _Session:
     connection: Connection | None = None
     opened_at: float | None = None
     end_reason: str = ""
+    told: bool = False
+    """The sink knows of its end."""
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -177,7 +179,8 @@ class Line:
         lost = None if session.task.cancelled() else session.task.result()
         session.end_reason = session.end_reason or (lost.reason if lost else "closed by the exchange")
         session.connection = None
-        if session.opened_at is not None:
+        if session.opened_at is not None and not session.told:
+            session.told = True
             self._sink.on_break(session.name, session.end_reason)
         return lost
 
@@ -185,11 +188,10 @@ class Line:
         """Closes a session that may still be reading."""
         if session is None or session.task is None:
             return
-        if not session.task.done():
-            session.task.cancel()
-            await asyncio.wait({session.task}, timeout=_CLOSE_S)
-            if session.task.done():
-                await self._ended(session)
+        session.task.cancel()
+        await asyncio.wait({session.task}, timeout=_CLOSE_S)
+        if session.task.done():
+            await self._ended(session)
         if session is self._current:
             self._current = None
 

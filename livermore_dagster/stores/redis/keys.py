@@ -53,7 +53,7 @@ def status(exchange_id: int) -> str:
 
 
 def last_status(exchange_id: int) -> str:
-    """String (JSON, no TTL): the newest status ever written, for saying what a dead instance last was (N6)."""
+    """String (JSON, no TTL): the newest status ever written; what a dead instance last was (N6)."""
     return f"exchange:{exchange_id}:status:last"
 
 
