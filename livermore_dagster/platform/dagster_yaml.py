@@ -96,19 +96,14 @@ def write_dagster_yaml(home: Path) -> Path:
     """Write `<home>/dagster/dagster.yaml`; the folder it stands in (DAGSTER_HOME)."""
     folder = home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(_document(folder), sort_keys=False, width=110)
+    text = yaml.safe_dump(_document(), sort_keys=False, width=110)
     (folder / "dagster.yaml").write_text("# Written by `livermore up` at each start.\n" + text)
     return folder
 
 
-def _document(folder: Path) -> dict[str, object]:
+def _document() -> dict[str, object]:
     return {
         "storage": {"postgres": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}},
-        "local_artifact_storage": {
-            "module": "dagster",
-            "class": "LocalArtifactStorage",
-            "config": {"base_dir": str(folder)},
-        },
         # Capturing a run's output starts two interpreters a run, half of what a boundary run may take. What our
         # runs say goes to the event log; what libraries print goes to the worker's log.
         "compute_logs": {
