@@ -56,6 +56,7 @@ snapshot: $(VENV)/.installed-dev ## accept the asset graph as it now is
 lock: ## pin again what pyproject.toml asks for
 	uv pip compile -q --universal --python-version 3.11 pyproject.toml --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 pyproject.toml --extra dev -c requirements/runtime.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 requirements/oracle.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/oracle.txt
 
 clean:
 	rm -rf $(VENV) .tools .venv-oracle .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,8 +3,15 @@ ATLAS_VERSION := v0.13.1
 ATLAS := .tools/atlas
 export LIVERMORE_ATLAS ?= $(CURDIR)/$(ATLAS)
 
-.PHONY: tools atlas-bin
-tools: atlas-bin ## what the tests need beside Python: Atlas
+.PHONY: tools atlas-bin oracle-env
+tools: atlas-bin oracle-env ## what the tests need beside .venv: Atlas, independent exchange clients
+
+oracle-env: .venv-oracle/.installed ## ccxt and binance-sdk-spot in an environment of their own
+
+.venv-oracle/.installed: requirements/oracle.txt
+	$(PYTHON) -m venv .venv-oracle
+	.venv-oracle/bin/python -m pip install -q --require-hashes -r requirements/oracle.txt
+	@touch $@
 
 atlas-bin: $(ATLAS)
 
