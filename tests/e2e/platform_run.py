@@ -107,12 +107,13 @@ class Truth:
             timeout=60,
         )
         reply.raise_for_status()
-        return {int(row[0]): tuple(str(value) for value in row[1:6]) for row in reply.json()["candles"]}
+        names = ("open", "high", "low", "close", "volume")
+        return {row["open_ms"]: tuple(row[name] for name in names) for row in reply.json()["candles"]}
 
     def symbols(self, exchange: str) -> dict[str, str]:
         reply = httpx.get(f"{self._doors[exchange]}/symbols", timeout=60)
         reply.raise_for_status()
-        return {row["symbol"]: row["kind"] for row in reply.json()["symbols"]}
+        return {row["symbol"]: row["kind"] for row in reply.json()}
 
 
 @contextmanager
