@@ -1,27 +1,42 @@
-"""All that reading one exchange takes, opened together: its row, REST client, candle cache, tables and time."""
+"""All that reading one exchange takes: its row, REST client, candle cache, tables and time."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
-from psycopg_pool import AsyncConnectionPool
+from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.exchanges.client import ExchangeClient
 from livermore_dagster.exchanges.contract import Priority, Quirks
+from livermore_dagster.exchanges.factory import client_for, require_active, row_named
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import CandleTable
+from livermore_dagster.stores.postgres.connect import Pool, open_pool
+from livermore_dagster.stores.postgres.exchanges import load_exchanges
+from livermore_dagster.stores.postgres.probes import read_probe
+from livermore_dagster.stores.redis.candle_cache import CandleCache
+from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
 
-if TYPE_CHECKING:
-    from livermore_dagster.exchanges.client import ExchangeClient
-    from livermore_dagster.stores.postgres.candles import CandleTable
-    from livermore_dagster.stores.redis.candle_cache import CandleCache
+__all__ = [
+    "PROBED",
+    "ExchangeContext",
+    "Servers",
+    "Stopwatch",
+    "open_context",
+    "probe_name",
+    "without_refused",
+    "without_timeframes",
+]
 
-__all__ = ["ExchangeContext", "Servers", "Stopwatch", "open_context"]
+PROBED = "probed_timeframes"
+"""Where a row's api_limits name the timeframes that must be asked for once."""
 
 
 class Servers(Protocol):
@@ -60,14 +75,14 @@ class Stopwatch:
 
 @dataclass(slots=True)
 class ExchangeContext:
-    """One exchange as the REST flows see it. `live_clock` is the streaming service's exchange clock, if any."""
+    """One exchange as the REST flows see it. `live_clock`: the streaming service's exchange clock, if any."""
 
     row: ExchangeRow
     quirks: Quirks
     client: ExchangeClient
     cache: CandleCache
     table: CandleTable
-    pool: AsyncConnectionPool
+    pool: Pool
     redis: Redis
     clock: Clock = field(default_factory=SystemClock)
     live_clock: Callable[[], int | None] | None = None
@@ -109,5 +124,51 @@ async def open_context(
     Raises UnknownExchange or InactiveExchange (R6) before anything is asked of it. A persisted refusal of a
     timeframe (Coinbase 4h) has taken that timeframe out of `row.timeframes`.
     """
-    raise AssertionError  # filled in below
-    yield
+    used = clock or SystemClock()
+    pool = await open_pool(servers.database_url, servers.database_ca, name=f"livermore-{exchange}")
+    try:
+        async with pool.connection() as connection:
+            rows = await load_exchanges(connection)
+            row = require_active(row_named(exchange, rows), rows)
+            row = await without_refused(connection, row)
+        redis = connect_async(servers.redis_url)
+        try:
+            await refuse_cluster(redis)
+            client = client_for(row, redis, used)
+            try:
+                yield ExchangeContext(
+                    row=row,
+                    quirks=client.dialect.quirks,
+                    client=client,
+                    cache=CandleCache(redis, row.id, exchange_name=row.name),
+                    table=CandleTable(pool),
+                    pool=pool,
+                    redis=redis,
+                    clock=used,
+                    live_clock=live_clock,
+                )
+            finally:
+                await client.close()
+        finally:
+            await redis.aclose()
+    finally:
+        await pool.close()
+
+
+async def without_refused(connection: AsyncConnection[Any], row: ExchangeRow) -> ExchangeRow:
+    """The row less the doubtful timeframes the exchange refused when it was asked (Coinbase 4h)."""
+    refused = set()
+    for text in row.api_limits.get(PROBED, ()):
+        probe = await read_probe(connection, row.id, probe_name(Timeframe(text)))
+        if probe is not None and not probe.supported:
+            refused.add(Timeframe(text))
+    return without_timeframes(row, refused)
+
+
+def without_timeframes(row: ExchangeRow, refused: Collection[Timeframe]) -> ExchangeRow:
+    return replace(row, timeframes=tuple(tf for tf in row.timeframes if tf not in refused))
+
+
+def probe_name(timeframe: Timeframe) -> str:
+    """The name of a timeframe's probe in exchange_probes."""
+    return f"timeframe:{timeframe.value}"

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from livermore_dagster.errors import ExchangeError
+from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
+from livermore_dagster.ingest.intake import ask, first_open, ledger, store_absent, store_candles
 from livermore_dagster.market.candle import Origin
+from livermore_dagster.market.gaps import missing_ranges, plan_pages
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["ExchangeContext", "FetchReport", "SeriesFetch", "Servers", "fetch_due", "open_context"]
+
+RETRY_AFTER_S = (1.0, 3.0, 6.0)
+"""Real seconds between looks for a bar that the stream says had trades."""
+FRESH_BARS = 300
+"""Bars asked for where nothing is known of a series."""
+CONCURRENCY = 8
+"""Requests under way at once; the rate budget sets the pace, this only covers their latency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +70,117 @@ async def fetch_due(
     """Fetch for each symbol, in rank order, every due timeframe that is not streamed, up to `boundary_ms`.
 
     `on_progress(done, all)` after each series. A failed series is reported, never raised; only an unusable
-    store or budget ends the fetch.
+    store ends the fetch.
     """
-    raise AssertionError
+    started = ctx.clock.monotonic()
+    # The boundary was raised because the exchange's clock had passed it by its grace.
+    ctx.stopwatch.anchor(boundary_ms + ctx.quirks.grace_ms)
+    streamed = ctx.row.streamed_timeframes
+    wanted = tuple(tf for tf in timeframes if tf in ctx.row.timeframes and tf not in streamed)
+    report = FetchReport(boundary_ms, wanted)
+    newest = {tf: await ctx.cache.newest_final(symbols, tf) for tf in wanted}
+    gate = asyncio.Semaphore(CONCURRENCY)
+    total = len(symbols) * len(wanted)
+
+    async def one(symbol: str, timeframe: Timeframe) -> None:
+        series = _Series(ctx, symbol, timeframe, boundary_ms, origin, gate)
+        report.series.append(await series.fetch(newest[timeframe].get(symbol)))
+        if on_progress is not None:
+            on_progress(len(report.series), total)
+
+    async with asyncio.TaskGroup() as tasks:
+        for symbol in symbols:
+            for timeframe in wanted:
+                tasks.create_task(one(symbol, timeframe))
+    places = {symbol: place for place, symbol in enumerate(symbols)}
+    report.series.sort(key=lambda done: (places[done.symbol], done.timeframe.ms))
+    report.seconds = ctx.clock.monotonic() - started
+    return report
+
+
+@dataclass(slots=True)
+class _Series:
+    """One symbol and timeframe at one boundary. `gate` lets so many requests go at once, in rank order."""
+
+    ctx: ExchangeContext
+    symbol: str
+    timeframe: Timeframe
+    boundary_ms: int
+    origin: Origin
+    gate: asyncio.Semaphore
+    requests: int = 0
+    stored: int = 0
+
+    @property
+    def end_ms(self) -> int:
+        """End of the newest bucket that closed by the boundary (a backlog's 1h may have ended before it)."""
+        return self.timeframe.open_of(self.boundary_ms)
+
+    async def fetch(self, newest: int | None) -> SeriesFetch:
+        try:
+            return await self._fetch(newest)
+        except ExchangeError as error:
+            return self._done("failed", error.message)
+
+    async def _fetch(self, newest: int | None) -> SeriesFetch:
+        ctx, timeframe = self.ctx, self.timeframe
+        due = self.end_ms - timeframe.ms
+        async with self.gate:
+            start = await self._start(newest)
+            if start > due:
+                return self._done("closed")
+            asked = await ledger(ctx, self.symbol, timeframe)
+            missing = missing_ranges((), asked, start, self.end_ms, timeframe)
+            if not missing:
+                return self._done("absent")
+            pages = plan_pages(missing, timeframe, ctx.quirks.rest_rows - 1)
+            outcome = "absent"
+            for page in pages:
+                outcome = await self._ask(page)
+        for delay in RETRY_AFTER_S:
+            if outcome != "unknown" or not await self._traded(due):
+                break
+            await ctx.clock.sleep(delay)
+            async with self.gate:
+                outcome = await self._ask((due, self.end_ms))
+        return self._done(outcome, "the due row was not in the reply" if outcome == "unknown" else "")
+
+    async def _start(self, newest: int | None) -> int:
+        """First slot to ask for: after the newest final candle, never before the listing."""
+        if newest is not None:
+            return self.timeframe.open_of(newest) + self.timeframe.ms
+        first = await first_open(self.ctx, self.symbol, self.timeframe)
+        start = self.end_ms - FRESH_BARS * self.timeframe.ms
+        return start if first is None else max(start, self.timeframe.open_of(first))
+
+    async def _ask(self, page: tuple[int, int]) -> str:
+        """One request; what became of the page's last slot."""
+        ctx, timeframe = self.ctx, self.timeframe
+        self.requests += 1
+        reply = await ask(ctx, self.symbol, timeframe, page, Priority.BOUNDARY, self.origin)
+        due = self.end_ms - timeframe.ms
+        self.stored += await store_candles(ctx, reply.candles)
+        # Time alone does not prove the newest bar absent: exchanges are late with it at times.
+        sure = self.end_ms if reply.newest_ms >= self.end_ms else due
+        absent = [(s, tf, a, min(b, sure)) for s, tf, a, b in reply.effects.absent if a < sure]
+        await store_absent(ctx, absent, reply.asked_ms)
+        if page[1] < self.end_ms:
+            return "absent"
+        if any(timeframe.open_of(candle.candle.open_ms) == due for candle in reply.candles):
+            return "closed"
+        return "absent" if reply.newest_ms >= self.end_ms else "unknown"
+
+    async def _traded(self, due: int) -> bool:
+        """Whether the stream saw trades in the due bar; without a finer stream nothing speaks against it."""
+        finer = [tf for tf in self.ctx.row.streamed_timeframes if tf.ms < self.timeframe.ms]
+        if not finer:
+            return True
+        stream = max(finer, key=lambda tf: tf.ms if tf.ms <= Timeframe.M5.ms else 0)
+        bars = self.timeframe.ms // stream.ms + 1
+        seen = await self.ctx.cache.read(
+            self.symbol, stream, bars, final_only=False, until_ms=self.end_ms
+        )
+        return any(one.candle.observed and one.candle.open_ms >= due for one in seen)
+
+    def _done(self, outcome: str, reason: str = "") -> SeriesFetch:
+        return SeriesFetch(self.symbol, self.timeframe, self.requests, self.stored, outcome, reason)

@@ -2,17 +2,62 @@
 
 from __future__ import annotations
 
-from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.errors import RequestRefused
+from livermore_dagster.exchanges.contract import Priority
+from livermore_dagster.ingest.context import PROBED, ExchangeContext, probe_name, without_timeframes
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.probes import read_probe, record_probe
 
 __all__ = ["probe_timeframes"]
 
+ASK_AGAIN_MS = 7 * 86_400_000
+"""A stored answer younger than this (wall clock) stands: a restart costs no request."""
+
+_asked: set[tuple[str, Timeframe]] = set()
+
 
 async def probe_timeframes(ctx: ExchangeContext, liquid_symbol: str) -> tuple[Timeframe, ...]:
-    """Ask once per process for every timeframe the row declares in doubt (api_limits 'probe_timeframes').
+    """Ask for every timeframe the row declares in doubt, once per process and no more than weekly.
 
-    Only the exchange's own refusal of the granularity (400) counts as 'unsupported'; anything else leaves the
-    question open. Result and date are kept in exchange_probes; a refused timeframe leaves `ctx.row` and is
-    returned. Never asked of an exchange without doubtful timeframes.
+    Only the exchange's own refusal of the granularity (400) counts as 'unsupported'; any other failure is
+    raised or leaves the question open for the next process. Result and date are kept in exchange_probes. A
+    refused timeframe leaves `ctx.row` and is returned.
     """
-    raise AssertionError
+    refused = []
+    for text in ctx.row.api_limits.get(PROBED, ()):
+        timeframe = Timeframe(text)
+        if not await _is_supported(ctx, timeframe, liquid_symbol):
+            refused.append(timeframe)
+    if refused:
+        ctx.row = without_timeframes(ctx.row, refused)
+    return tuple(refused)
+
+
+async def _is_supported(ctx: ExchangeContext, timeframe: Timeframe, symbol: str) -> bool:
+    place = ctx.row.rest_url, timeframe
+    async with ctx.pool.connection() as connection:
+        known = await read_probe(connection, ctx.row.id, probe_name(timeframe))
+    if known is not None:
+        age_ms = ctx.clock.now_ms() - int(known.probed_at.timestamp() * 1000)
+        if place in _asked or age_ms < ASK_AGAIN_MS:
+            return known.supported
+    # Refused earlier, it is not in the context's row; the client must still be able to ask.
+    if timeframe not in ctx.client.row.timeframes:
+        return False
+    supported, detail = await _ask(ctx, timeframe, symbol)
+    _asked.add(place)
+    async with ctx.pool.connection() as connection:
+        await record_probe(connection, ctx.row.id, probe_name(timeframe), supported, detail)
+    return supported
+
+
+async def _ask(ctx: ExchangeContext, timeframe: Timeframe, symbol: str) -> tuple[bool, str]:
+    now = await ctx.exchange_now(Priority.WARMUP)
+    end = timeframe.open_of(now)
+    try:
+        rows = await ctx.client.candles(symbol, timeframe, end - 2 * timeframe.ms, end, Priority.WARMUP)
+    except RequestRefused as error:
+        if error.status == 400 and "granularity" in f"{error.code} {error.message}".lower():
+            return False, error.code or error.message
+        raise
+    return True, f"{len(rows)} rows of {symbol}"

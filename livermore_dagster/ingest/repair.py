@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.market.closing import Closer, Question
+import structlog
+from psycopg import Error as DatabaseError
+from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
 
-__all__ = ["RepairReport", "RepairQueue", "repair"]
+from livermore_dagster.errors import ExchangeError
+from livermore_dagster.exchanges.contract import Priority
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.ingest.intake import Reply, ask, store_absent, store_candles
+from livermore_dagster.market.candle import Origin
+from livermore_dagster.market.closing import Closer, Question
+from livermore_dagster.market.closing_rest import SETTLE_MS
+from livermore_dagster.market.gaps import missing_ranges, plan_pages
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import metrics
+
+__all__ = ["RepairQueue", "RepairReport", "repair"]
+
+log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S = (3.0, 10.0, 30.0, 60.0)
+"""Real seconds before a bucket REST could not answer for is asked again; then it is given up."""
+LONGEST_WAIT_S = 5.0
+"""Real seconds a question waits at most for its bucket to settle."""
+CONCURRENCY = 4
 
 
 @dataclass(slots=True)
@@ -17,32 +40,204 @@ class RepairReport:
     asked: int = 0
     """Requests sent."""
     filled: int = 0
-    """Candles written."""
+    """Candles written: new or changed."""
     absent: int = 0
     """Buckets proven absent."""
     given_up: int = 0
     """Buckets REST could not answer for within the retries."""
     failed: int = 0
+    """Requests that failed."""
 
 
-async def repair(ctx: ExchangeContext, questions: Sequence[Question], closer: Closer | None = None) -> RepairReport:
-    """Answer `questions` in rank order and report each answer to `closer` (when there is one)."""
-    raise AssertionError
+@dataclass(slots=True, eq=False)
+class _Job:
+    """Buckets of one series to ask for: [from_ms, to_ms)."""
+
+    symbol: str
+    timeframe: Timeframe
+    rank: int
+    from_ms: int
+    to_ms: int
+    attempt: int = 0
 
 
 class RepairQueue:
-    """The live service's repair: `put` questions at any time, `run` until stopped; each bucket is asked once."""
+    """The live service's repair: `put` questions at any time, `run` until stopped; each bucket is asked once.
 
-    def __init__(self, ctx: ExchangeContext, closer: Closer) -> None:
+    Adjacent buckets of a series that wait together share a request. Lower ranks wait for higher ones.
+    """
+
+    def __init__(self, ctx: ExchangeContext, closer: Closer | None) -> None:
         self.total = RepairReport()
-
-    def put(self, questions: Sequence[Question]) -> None:
-        """Never blocks, never drops."""
+        self._ctx = ctx
+        self._closer = closer
+        self._jobs: dict[tuple[str, Timeframe], list[_Job]] = {}
+        self._ready: list[tuple[float, int, int, _Job]] = []
+        self._count = 0
+        self._working = 0
+        self._news = asyncio.Event()
 
     @property
     def waiting(self) -> int:
-        """Questions not yet answered."""
-        return 0
+        """Questions not yet answered, those under way included."""
+        return sum(len(jobs) for jobs in self._jobs.values()) + self._working
+
+    def put(self, questions: Sequence[Question]) -> None:
+        """Never blocks, never drops."""
+        for question in questions:
+            job = _Job(
+                question.symbol, question.timeframe, question.rank, question.from_ms, question.to_ms
+            )
+            self._add(job, self._settling_s(job))
+
+    def _settling_s(self, job: _Job) -> float:
+        """Real seconds until the job's last bucket has settled, as far as the clock tells."""
+        now = self._ctx.known_now()
+        if now is None:
+            return 0.0
+        return min(max(job.to_ms + SETTLE_MS - now, 0) / 1000, LONGEST_WAIT_S)
+
+    def _add(self, job: _Job, wait_s: float) -> None:
+        key = job.symbol, job.timeframe
+        waiting = self._jobs.setdefault(key, [])
+        for other in waiting:
+            if other.attempt == job.attempt and other.from_ms <= job.to_ms and job.from_ms <= other.to_ms:
+                other.from_ms = min(other.from_ms, job.from_ms)
+                other.to_ms = max(other.to_ms, job.to_ms)
+                return
+        waiting.append(job)
+        self._count += 1
+        due = self._ctx.clock.monotonic() + wait_s
+        heapq.heappush(self._ready, (due, job.rank, self._count, job))
+        self._news.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set."""
+        """Works until `stop` is set; what is under way then is left: the next warm-up finds it."""
+        async with asyncio.TaskGroup() as tasks:
+            workers = [tasks.create_task(self._work()) for _ in range(CONCURRENCY)]
+            await stop.wait()
+            for worker in workers:
+                worker.cancel()
+
+    async def drain(self) -> None:
+        """Works until nothing waits, retries included."""
+        stop = asyncio.Event()
+        runner = asyncio.create_task(self.run(stop))
+        try:
+            while self.waiting and not runner.done():
+                await self._ctx.clock.sleep(0.05)
+        finally:
+            stop.set()
+            await runner
+
+    async def _work(self) -> None:
+        while True:
+            job = self._next()
+            if job is None:
+                await self._wait()
+                continue
+            settling = self._settling_s(job) if job.attempt == 0 else 0.0
+            if settling > 0.05:
+                # A later bucket joined it meanwhile.
+                self._add(job, settling)
+                continue
+            self._working += 1
+            try:
+                await self._answer(job)
+            finally:
+                self._working -= 1
+
+    def _next(self) -> _Job | None:
+        """The best-ranked job that is due."""
+        now = self._ctx.clock.monotonic()
+        due: list[tuple[float, int, int, _Job]] = []
+        while self._ready and self._ready[0][0] <= now:
+            due.append(heapq.heappop(self._ready))
+        if not due:
+            return None
+        best = min(due, key=lambda one: one[1:3])
+        for one in due:
+            if one is not best:
+                heapq.heappush(self._ready, one)
+        job = best[3]
+        jobs = self._jobs[job.symbol, job.timeframe]
+        jobs.remove(job)
+        if not jobs:
+            del self._jobs[job.symbol, job.timeframe]
+        return job
+
+    async def _wait(self) -> None:
+        """Until something was put or is due."""
+        self._news.clear()
+        now = self._ctx.clock.monotonic()
+        timeout = max(0.01, self._ready[0][0] - now) if self._ready else None
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), timeout)
+
+    async def _answer(self, job: _Job) -> None:
+        """Asks, stores, tells the closer; what stays open is asked again later, or given up."""
+        left: list[tuple[int, int]] = []
+        bars = [(job.from_ms, job.to_ms)]
+        for page in plan_pages(bars, job.timeframe, self._ctx.quirks.rest_rows - 1):
+            left += await self._ask_page(job, page)
+        for from_ms, to_ms in left:
+            again = _Job(job.symbol, job.timeframe, job.rank, from_ms, to_ms, job.attempt + 1)
+            if job.attempt < len(RETRY_AFTER_S):
+                self._add(again, RETRY_AFTER_S[job.attempt])
+            else:
+                await self._give_up(again)
+
+    async def _ask_page(self, job: _Job, page: tuple[int, int]) -> list[tuple[int, int]]:
+        """One request; returns what it left open."""
+        ctx = self._ctx
+        self.total.asked += 1
+        try:
+            reply = await ask(ctx, job.symbol, job.timeframe, page, Priority.REPAIR, Origin.REPAIR)
+            return await self._take(job, page, reply)
+        except (ExchangeError, RedisError, DatabaseError, PoolTimeout, OSError) as error:
+            self.total.failed += 1
+            log.warning(
+                "repair failed", exchange=ctx.row.name, symbol=job.symbol, timeframe=job.timeframe.value,
+                from_ms=page[0], to_ms=page[1], attempt=job.attempt, error=str(error),
+            )  # fmt: skip
+            return [page]
+
+    async def _take(self, job: _Job, page: tuple[int, int], reply: Reply) -> list[tuple[int, int]]:
+        effects = reply.effects
+        if self._closer is not None:
+            # The closer knows what the stream had shown: it is stricter about absence.
+            effects = self._closer.on_rest(
+                job.symbol, job.timeframe, page[0], page[1], reply.rows, reply.asked_ms
+            )
+        self.total.filled += await store_candles(self._ctx, effects.writes)
+        await store_absent(self._ctx, effects.absent, reply.asked_ms)
+        gone = [(from_ms, to_ms) for _, _, from_ms, to_ms in effects.absent]
+        self.total.absent += sum((to_ms - from_ms) // job.timeframe.ms for from_ms, to_ms in gone)
+        opens = [write.candle.open_ms for write in effects.writes]
+        return missing_ranges(opens, gone, page[0], page[1], job.timeframe)
+
+    async def _give_up(self, job: _Job) -> None:
+        ctx = self._ctx
+        bars = (job.to_ms - job.from_ms) // job.timeframe.ms
+        self.total.given_up += bars
+        if self._closer is not None:
+            self._closer.on_given_up(job.symbol, job.timeframe, job.from_ms, job.to_ms)
+        text = f"{bars} {job.timeframe.value} candles of {job.symbol} could not be repaired by REST."
+        log.error("repair given up", exchange=ctx.row.name, text=text, from_ms=job.from_ms, to_ms=job.to_ms)
+        try:
+            await metrics.incident(
+                ctx.redis, "repair_given_up", ctx.row.id, text, "warning",
+                symbol=job.symbol, timeframe=job.timeframe.value, from_ms=job.from_ms, to_ms=job.to_ms,
+            )  # fmt: skip
+        except RedisError as error:
+            log.warning("incident not noted", error=str(error))
+
+
+async def repair(
+    ctx: ExchangeContext, questions: Sequence[Question], closer: Closer | None = None
+) -> RepairReport:
+    """Answer `questions` in rank order, retries included, and report each answer to `closer`, if any."""
+    queue = RepairQueue(ctx, closer)
+    queue.put(questions)
+    await queue.drain()
+    return queue.total

@@ -7,12 +7,33 @@ from collections.abc import Sequence
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.closing_state import Final, Series
 from livermore_dagster.market.closing_types import Effects, Row
+from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["settle_by_rest"]
+__all__ = ["SETTLE_MS", "judge_reply", "settle_by_rest"]
+
+SETTLE_MS = 5_000
+"""Exchange time after a candle's end at which a REST row counts as settled."""
+
+
+def judge_reply(
+    symbol: str,
+    timeframe: Timeframe,
+    asked_range: tuple[int, int],
+    rows: Sequence[Row],
+    asked_ms: int,
+    origin: Origin,
+) -> Effects:
+    """The same for a series that is not streamed: what of a reply is closed, and what is proven absent."""
+    return settle_by_rest(Series(symbol, timeframe, 0), asked_range, rows, asked_ms, origin=origin)
 
 
 def settle_by_rest(
-    series: Series, asked_range: tuple[int, int], rows: Sequence[Row], asked_ms: int, settle_ms: int
+    series: Series,
+    asked_range: tuple[int, int],
+    rows: Sequence[Row],
+    asked_ms: int,
+    settle_ms: int = SETTLE_MS,
+    origin: Origin = Origin.REPAIR,
 ) -> Effects:
     """A row is closed when its end had passed as it was asked for, or when a later row came with it."""
     from_ms, to_ms = asked_range
@@ -25,14 +46,14 @@ def settle_by_rest(
             continue
         filled.add(series.slot(open_ms))
         if open_ms + series.step <= asked_ms or open_ms < newest:
-            effects.writes.append(_settle(series, row, asked_ms, settle_ms))
+            effects.writes.append(_settle(series, row, asked_ms, settle_ms, origin))
     for slot in range(series.slot(from_ms), to_ms, series.step):
         if slot not in filled and _is_absent(series, slot, newest, asked_ms, settle_ms):
             _absent(series, slot, effects)
     return effects
 
 
-def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int) -> StampedCandle:
+def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int, origin: Origin) -> StampedCandle:
     candle = row.candle
     settled = asked_ms >= candle.open_ms + series.step + settle_ms
     known = series.finals.get(candle.open_ms)
@@ -43,7 +64,7 @@ def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int) -> StampedC
     series.decide(series.slot(candle.open_ms))
     rank = Rank.SETTLED if settled else Rank.FINAL
     return StampedCandle(
-        series.symbol, series.timeframe, candle, rank, asked_ms, Origin.REPAIR, row.trades, asked_ms
+        series.symbol, series.timeframe, candle, rank, asked_ms, origin, row.trades, asked_ms
     )
 
 

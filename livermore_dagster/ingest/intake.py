@@ -1,0 +1,157 @@
+"""The one way of a REST reply into cache, table and ledger, whichever flow asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from livermore_dagster.exchanges.contract import Priority, RestCandle
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
+from livermore_dagster.market.closing import Effects
+from livermore_dagster.market.closing_rest import judge_reply
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges, read_asked_ranges
+from livermore_dagster.stores.postgres.series import first_opens, learn_first_open
+from livermore_dagster.stores.redis.candle_cache import WriteResult
+
+__all__ = [
+    "LISTING_BARS",
+    "Reply",
+    "ask",
+    "first_open",
+    "ledger",
+    "store_absent",
+    "store_candles",
+    "tell_listing",
+]
+
+BATCH = 500
+"""Candles per Lua call: a longer one would keep live frames waiting."""
+LISTING_BARS = 100
+"""An empty stretch this long, with nothing older known, is the time before a symbol's listing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Rows of one request and what they prove. `newest_ms`: open of the newest row, -1 without rows."""
+
+    rows: Sequence[RestCandle]
+    effects: Effects
+    asked_ms: int
+
+    @property
+    def newest_ms(self) -> int:
+        return self.rows[-1].candle.open_ms if self.rows else -1
+
+    @property
+    def candles(self) -> list[StampedCandle]:
+        """Closed rows of the asked range."""
+        return self.effects.writes
+
+
+async def ask(
+    ctx: ExchangeContext,
+    symbol: str,
+    timeframe: Timeframe,
+    page: tuple[int, int],
+    priority: Priority,
+    origin: Origin,
+    *,
+    look_beyond: bool = True,
+) -> Reply:
+    """One request for the slots of `page`, judged by a lower bound of the exchange's clock.
+
+    With `look_beyond` it reaches one bar further where a request may, because a later row proves most.
+    """
+    from_ms, to_ms = page
+    asked_ms = await ctx.exchange_now(priority)
+    room = (to_ms - from_ms) // timeframe.ms < ctx.quirks.rest_rows
+    beyond = to_ms + timeframe.ms if look_beyond and room else to_ms
+    rows = await ctx.client.candles(symbol, timeframe, from_ms, beyond, priority)
+    return Reply(rows, judge_reply(symbol, timeframe, page, rows, asked_ms, origin), asked_ms)
+
+
+async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle]) -> int:
+    """Into the cache, which raises their closes; what is too old for it into PostgreSQL.
+
+    Returns how many are new or changed.
+    """
+    stored = 0
+    for start in range(0, len(candles), BATCH):
+        batch = candles[start : start + BATCH]
+        results = await ctx.cache.write(batch, ctx.clock.now_ms())
+        older = [
+            one
+            for one, result in zip(batch, results, strict=True)
+            if result is WriteResult.OLDER and one.rank is not Rank.OPEN
+        ]
+        if older:
+            counts = await ctx.table.upsert(ctx.row.id, older)
+            stored += counts.inserted + counts.updated
+        changed = (WriteResult.INSERTED, WriteResult.UPDATED, WriteResult.REVISED)
+        stored += sum(result in changed for result in results)
+    return stored
+
+
+async def store_absent(
+    ctx: ExchangeContext, absent: Sequence[tuple[str, Timeframe, int, int]], asked_ms: int
+) -> None:
+    """What REST proved absent goes to the ledger and is not asked again (P11)."""
+    if absent:
+        async with ctx.pool.connection() as connection:
+            ranges = [AskedRange(symbol, timeframe, a, b, asked_ms) for symbol, timeframe, a, b in absent]
+            await add_asked_ranges(connection, ctx.row.id, ranges)
+
+
+async def ledger(ctx: ExchangeContext, symbol: str, timeframe: Timeframe) -> list[tuple[int, int]]:
+    """Ranges of a series that hold no candle, as REST said."""
+    async with ctx.pool.connection() as connection:
+        found = await read_asked_ranges(connection, ctx.row.id, symbol, timeframe)
+    return [(one.from_ms, one.to_ms) for one in found]
+
+
+async def first_open(ctx: ExchangeContext, symbol: str, timeframe: Timeframe) -> int | None:
+    """Where the series begins, as far as that is known (epoch ms).
+
+    A daily series' beginning bounds every other of the same symbol.
+    """
+    async with ctx.pool.connection() as connection:
+        own = (await first_opens(connection, ctx.row.id, [symbol], timeframe)).get(symbol)
+        day = (await first_opens(connection, ctx.row.id, [symbol], Timeframe.D1)).get(symbol)
+    return own if day is None else max(day, own or 0)
+
+
+async def tell_listing(
+    ctx: ExchangeContext,
+    symbol: str,
+    timeframe: Timeframe,
+    page: tuple[int, int],
+    reply: Reply,
+    oldest: int | None,
+) -> int | None:
+    """Whether `reply` shows that the series begins within or after `page`; notes and returns its first open.
+
+    `oldest`: the oldest open known besides. An exchange that fills empty bars, and days anywhere, begin where
+    the first row is; elsewhere a first row may be late for want of trades, and only a long silence tells.
+    """
+    from_ms, to_ms = page
+    rows = [row.candle.open_ms for row in reply.rows]
+    if oldest is not None and oldest < from_ms:
+        return None
+    first = min([*rows, *([oldest] if oldest is not None else [])], default=None)
+    if first is None or first < from_ms + timeframe.ms:
+        return None
+    fills = ctx.quirks.rest_fills_empty or timeframe is Timeframe.D1
+    silence = (min(first, to_ms) - from_ms) // timeframe.ms
+    if not fills and silence < LISTING_BARS:
+        return None
+    if not fills and timeframe is not Timeframe.D1:
+        async with ctx.pool.connection() as connection:
+            day = (await first_opens(connection, ctx.row.id, [symbol], Timeframe.D1)).get(symbol)
+        if day is not None and day < first - LISTING_BARS * timeframe.ms:
+            # Listed long before: this is a market that sleeps.
+            return None
+    async with ctx.pool.connection() as connection:
+        await learn_first_open(connection, ctx.row.id, symbol, timeframe, first)
+    return first
