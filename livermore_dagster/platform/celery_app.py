@@ -4,8 +4,10 @@
     celery -A livermore_dagster.platform.celery_app worker -n batch@%h    -Q batch    -c 2 ...
     celery -A livermore_dagster.platform.celery_app worker -n ingest@%h   -Q ingest   -c 6 ...
 
-each with `--without-gossip --without-mingle --loglevel WARNING`, the LIVERMORE_* settings, LIVERMORE_CELERY_URL
-and DAGSTER_HOME in the environment. Definitions are loaded before the pool forks, so that a run finds them warm.
+each with `--without-gossip --without-mingle --loglevel WARNING`, the LIVERMORE_* settings,
+LIVERMORE_CELERY_URL
+and DAGSTER_HOME in the environment. Definitions are loaded before the pool forks, so that a run finds them
+warm.
 SIGTERM waits for running tasks: terminate ingest runs first (`platform.runs.cancel_runs`).
 """
 

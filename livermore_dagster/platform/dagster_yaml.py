@@ -1,7 +1,9 @@
 """Dagster's own configuration: `<home>/dagster/dagster.yaml`, the environment it reads, and its database.
 
-Dagster keeps its tables in a database of its own, `<ours>_dagster`, on the same server: schema drift in ours is
-then only ever about ours. Addresses stand in the environment, not in the file, because Dagster's web server shows
+Dagster keeps its tables in a database of its own, `<ours>_dagster`, on the same server: schema drift in
+ours is
+then only ever about ours. Addresses stand in the environment, not in the file, because Dagster's web server
+shows
 the file and an address may hold a password (R8).
 """
 
@@ -104,7 +106,8 @@ def write_dagster_yaml(home: Path) -> Path:
 def _document() -> dict[str, object]:
     return {
         "storage": {"postgres": {"postgres_url": {"env": DAGSTER_DATABASE_URL}}},
-        # Capturing a run's output starts two interpreters a run, half of what a boundary run may take. What our
+        # Capturing a run's output starts two interpreters a run, half of what a boundary run may take. What
+        # our
         # runs say goes to the event log; what libraries print goes to the worker's log.
         "compute_logs": {
             "module": "dagster._core.storage.noop_compute_log_manager",
@@ -118,7 +121,8 @@ def _document() -> dict[str, object]:
                 "broker": {"env": CELERY_URL},
                 "backend": {"env": CELERY_URL},
                 "default_queue": BATCH_QUEUE,
-                # Celery's STARTED key lives 24 h by default; after that a healthy run would be marked FAILURE.
+                # Celery's STARTED key lives 24 h by default; after that a healthy run would be marked
+                # FAILURE.
                 "config_source": {"result_expires": 0},
             },
         },

@@ -8,16 +8,17 @@ from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from livermore_dagster.control.claim import read_claim
+from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import stop_desired_sync
 
-__all__ = ["ENDED_BY_TAG", "EXCHANGE_ID_TAG", "INGEST_JOB", "LivermoreRunLauncher"]
+__all__ = ["ENDED_BY_TAG", "INGEST_JOB", "LivermoreRunLauncher"]
 
 INGEST_JOB = "ingest"
-EXCHANGE_ID_TAG = "livermore/exchange_id"
 ENDED_BY_TAG = "livermore/ended_by"
-"""Set before terminating an ingest run by whoever does not mean its exchange to stay stopped (`down`, keeper)."""
+"""Set before terminating an ingest run by whoever does not mean its exchange to stay stopped (`down`,
+keeper)."""
 
 
 class LivermoreRunLauncher(CeleryRunLauncher):
@@ -29,7 +30,7 @@ class LivermoreRunLauncher(CeleryRunLauncher):
             return False
         if run.job_name == INGEST_JOB and ENDED_BY_TAG not in run.tags:
             with connect(Settings.discover().redis_url) as client:
-                stop_desired_sync(client, int(run.tags[EXCHANGE_ID_TAG]), user="dagster")
+                stop_desired_sync(client, _exchange_id(run), user="dagster")
         if run.status is not DagsterRunStatus.CANCELING:  # else the interrupted run would read FAILURE
             self._instance.report_run_canceling(run)
         return super().terminate(run_id)
@@ -39,7 +40,7 @@ class LivermoreRunLauncher(CeleryRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING, "No Celery task: a shell runs it.")
         if run.job_name == INGEST_JOB:
             with connect(Settings.discover().redis_url) as client:
-                claim = read_claim(client, int(run.tags[EXCHANGE_ID_TAG]))
+                claim = read_claim(client, _exchange_id(run))
             if claim is not None and claim.live and claim.status.run_id == run.run_id:
                 return CheckRunHealthResult(WorkerStatus.RUNNING, "Its claim is alive.")
         return super().check_run_worker_health(run)
@@ -50,3 +51,7 @@ class LivermoreRunLauncher(CeleryRunLauncher):
         if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
             return None
         return super().get_run_worker_debug_info(run, include_container_logs)
+
+
+def _exchange_id(run: DagsterRun) -> int:
+    return row_named(run.tags["dagster/partition"]).id

@@ -1,4 +1,5 @@
-"""Ending what runs, before its workers go: `python -m livermore_dagster.platform.runs` in the platform's environment.
+"""Ending what runs, before its workers go: `python -m livermore_dagster.platform.runs` in the platform's
+environment.
 
 A process of its own, so that `livermore up` need not import Dagster to stop.
 """
@@ -26,7 +27,8 @@ UNFINISHED = [
 def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str = "down") -> int:
     """Terminate every unfinished run and wait up to `timeout` seconds; how many are still unfinished.
 
-    The exchanges' desired state stays as it is: what ran now runs again at the next start. Stop the daemon first,
+    The exchanges' desired state stays as it is: what ran now runs again at the next start. Stop the daemon
+    first,
     else its keeper starts them anew.
     """
     for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):

@@ -1,0 +1,81 @@
+"""Tells the live service that a run has a boundary in hand, so that it need not fetch it itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+
+import dagster as dg
+
+from assets.cells import Cell
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.resources import DUE_TAG, RAISED_TAG
+from livermore_dagster.stores.redis import boundaries
+from livermore_dagster.stores.redis.metrics import LatencyHistogram
+
+__all__ = ["boundary_lease"]
+
+RENEW_S = 8.0
+WAIT_S = 60.0
+_brought: dict[str, set[Timeframe]] = {}
+"""By run: timeframes brought up to the boundary. A run is one process (in-process executor)."""
+
+
+@asynccontextmanager
+async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> AsyncIterator[None]:
+    """Hold the cell's boundary for this run while its candles are brought up; nothing to hold by hand.
+
+    The boundary is finished with the last due timeframe. Where the live service was first, its fetch is
+    awaited:
+    what follows then finds its candles there.
+    """
+    if cell.by_hand:
+        yield
+        return
+    client, exchange_id, boundary_ms = cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms
+    by = f"run:{run.root_run_id or run.run_id}"
+    brought = _brought.setdefault(run.run_id, set())
+    if not brought:
+        await _observe(cell, run.tags, created_ms)
+    mine = await boundaries.begin(client, exchange_id, boundary_ms, by) or await _other_done(cell, by)
+    renewal = asyncio.create_task(_renew(cell, by))
+    try:
+        yield
+    finally:
+        renewal.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewal
+    brought.add(cell.timeframe)
+    due = {Timeframe.parse(text) for text in run.tags.get(DUE_TAG, "").split(",") if text}
+    if brought >= due:
+        del _brought[run.run_id]
+        if mine:
+            await boundaries.finish(client, exchange_id, boundary_ms, by)
+
+
+async def _observe(cell: Cell, tags: Mapping[str, str], created_ms: int) -> None:
+    """How long after its event the run was created; a retry is another run of the same event and not
+    counted."""
+    if RAISED_TAG in tags and "dagster/parent_run_id" not in tags:
+        late_ms = created_ms - int(tags[RAISED_TAG])
+        await LatencyHistogram("boundary_to_run").observe(cell.ctx.redis, max(0, late_ms))
+
+
+async def _other_done(cell: Cell, by: str) -> bool:
+    """Wait until who else fetches this boundary has finished; True if it died and the boundary is ours
+    now."""
+    for _ in range(int(WAIT_S)):
+        record = await boundaries.handled(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms)
+        if record is not None and record.state == "finished":
+            return False
+        if await boundaries.begin(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms, by):
+            return True
+        await asyncio.sleep(1.0)
+    return False
+
+
+async def _renew(cell: Cell, by: str) -> None:
+    while True:
+        await asyncio.sleep(RENEW_S)
+        await boundaries.renew(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms, by)

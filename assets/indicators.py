@@ -1,0 +1,175 @@
+"""Assets `indicators/<timeframe>`: the standard indicators beside MACD-V, by the `ta` library, for analysis
+(S12)."""
+
+# Annotations are not postponed here: Dagster compares that of `context` as it stands.
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+
+from assets.candles import BOUNDARY_BARS
+from assets.cells import OWNERS, Cell, exchange_of, open_cell, table, utc
+from assets.series_sync import WINDOW_BARS
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
+from livermore_dagster.resources import EXCHANGES, ExchangeResource
+from livermore_dagster.stores.postgres.standard_indicators import (
+    COLUMNS,
+    read_standard_indicators,
+    upsert_standard_indicators,
+)
+
+__all__ = ["continued_obv", "indicator_assets", "standard_columns"]
+
+SETTLE_BARS = 240
+"""Bars before the stored window that RSI and ADX need to have forgotten where they began."""
+ADX_ROWS = 29
+"""`ta` raises on fewer rows than twice its window and one."""
+OBV_NOTE = "OBV counts from the first bar ever read, so only its differences mean something."
+
+
+def standard_columns(candles: Sequence[StampedCandle]) -> dict[str, list[float | None]]:
+    """One value per candle and column, None where a window is not full yet.
+
+    Zero-volume filler rows are the exchange's rows and take part, as on its own charts.
+    """
+    import pandas as pd
+    from ta.momentum import RSIIndicator
+    from ta.trend import ADXIndicator, EMAIndicator, SMAIndicator
+    from ta.volatility import BollingerBands
+    from ta.volume import OnBalanceVolumeIndicator
+
+    high, low, close, volume = (
+        pd.Series([float(getattr(one.candle, name)) for one in candles], dtype="float64")
+        for name in ("high", "low", "close", "volume")
+    )
+    bands = BollingerBands(close, window=20, window_dev=2)
+    empty = pd.Series([float("nan")] * len(candles), dtype="float64")
+    found = {
+        "rsi_14": RSIIndicator(close, window=14).rsi(),
+        "bollinger_upper": bands.bollinger_hband(),
+        "bollinger_middle": bands.bollinger_mavg(),
+        "bollinger_lower": bands.bollinger_lband(),
+        "adx_14": ADXIndicator(high, low, close, window=14).adx() if len(candles) >= ADX_ROWS else empty,
+        "obv": OnBalanceVolumeIndicator(close, volume).on_balance_volume(),
+        "sma_20": SMAIndicator(close, window=20).sma_indicator(),
+        "sma_50": SMAIndicator(close, window=50).sma_indicator(),
+        "ema_9": EMAIndicator(close, window=9).ema_indicator(),
+    }
+    # `ta` gives 0 for an ADX it cannot know yet.
+    found["adx_14"] = found["adx_14"].where(found["adx_14"].index >= ADX_ROWS - 2)
+    return {name: [None if pd.isna(v) else float(v) for v in series] for name, series in found.items()}
+
+
+def indicator_assets() -> list[dg.AssetsDefinition]:
+    """One asset per timeframe."""
+    return [_indicators(timeframe) for timeframe in TIMEFRAMES]
+
+
+def _indicators(timeframe: Timeframe) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["indicators", timeframe.value],
+        deps=[dg.AssetKey(["candles", timeframe.value])],
+        partitions_def=EXCHANGES,
+        group_name="indicators",
+        kinds={"postgres", "pandas"},
+        owners=OWNERS,
+        code_version="1",
+        tags={"timeframe": timeframe.value},
+        op_tags={"dagster/priority": str(-20 - TIMEFRAMES.index(timeframe))},
+        description=(
+            f"Standard indicators over {timeframe.value} candles at rest: RSI 14 and ADX 14 (0 to "
+            f"100), Bollinger "
+            "20/2, SMA 20, SMA 50 and EMA 9 (quote currency), OBV (base currency). For charts and analysis; "
+            f"alerts never use them. {OBV_NOTE}"
+        ),
+    )
+    def indicators(
+        context: dg.AssetExecutionContext, exchange: ExchangeResource
+    ) -> dg.MaterializeResult[Any]:
+        async def work(ctx: ExchangeContext) -> Mapping[str, Any]:
+            return await _recompute(await open_cell(ctx, timeframe, context.run.tags))
+
+        return dg.MaterializeResult(metadata=exchange.use(exchange_of(context), work))
+
+    return indicators
+
+
+async def _recompute(cell: Cell) -> Mapping[str, Any]:
+    rows: list[dict[str, str | int | float | None]] = []
+    changed = 0
+    for symbol in cell.symbols:
+        one = await _recompute_series(cell, symbol)
+        if one is not None:
+            changed += one[0]
+            rows.append(one[1])
+    return {
+        "symbols": table(rows),
+        "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
+        "rows new or changed": changed,
+        "symbols without candles": len(cell.symbols) - len(rows),
+        "OBV": OBV_NOTE,
+    }
+
+
+async def _recompute_series(
+    cell: Cell, symbol: str
+) -> tuple[int, dict[str, str | int | float | None]] | None:
+    """Rows stored and the table's row; None for a symbol without candles."""
+    keep = WINDOW_BARS if cell.by_hand else BOUNDARY_BARS
+    candles = await cell.ctx.table.read(
+        cell.ctx.row.id, symbol, cell.timeframe, 0, cell.boundary_ms, keep + SETTLE_BARS, newest=True
+    )
+    if not candles:
+        return None
+    # Before the stored window lie the bars it needs to settle, unless the series begins inside it.
+    first = 0 if len(candles) < keep + SETTLE_BARS else SETTLE_BARS
+    opens = [one.candle.open_ms for one in candles]
+    columns = standard_columns(candles)
+    async with cell.ctx.pool.connection() as connection:
+        held = await read_standard_indicators(
+            connection, cell.ctx.row.id, symbol, cell.timeframe, opens[first]
+        )
+        columns["obv"] = continued_obv(opens, columns["obv"], held)
+        todo = [i for i in range(first, len(opens)) if _differs(columns, i, held.get(opens[i]))]
+        changed = await upsert_standard_indicators(
+            connection,
+            cell.ctx.row.id,
+            symbol,
+            cell.timeframe,
+            [opens[i] for i in todo],
+            {name: [columns[name][i] for i in todo] for name in COLUMNS},
+        )
+    latest = {name: columns[name][-1] for name in ("rsi_14", "adx_14", "sma_20", "sma_50", "ema_9")}
+    shown = {name: None if value is None else float(f"{value:.6g}") for name, value in latest.items()}
+    return changed, {"symbol": symbol, "newest (UTC)": utc(opens[-1]), "bars": len(candles), **shown}
+
+
+def continued_obv(
+    opens: Sequence[int], obv: Sequence[float | None], held: Mapping[int, Mapping[str, float | None]]
+) -> list[float | None]:
+    """OBV moved so that it goes on from what is stored: its zero is where the series was first read."""
+    for open_ms, value in zip(opens, obv, strict=True):
+        stored = held.get(open_ms, {}).get("obv")
+        if stored is not None and value is not None:
+            offset = stored - value
+            return [None if one is None else one + offset for one in obv]
+    return list(obv)
+
+
+def _differs(
+    columns: Mapping[str, Sequence[float | None]], index: int, held: Mapping[str, float | None] | None
+) -> bool:
+    """Whether a row is new or says something else. What the seed still moves is no difference."""
+    if held is None:
+        return True
+    for name in COLUMNS:
+        new, old = columns[name][index], held[name]
+        if new is None:
+            continue  # a value once known outlives a window that begins later
+        if old is None or not math.isclose(new, old, rel_tol=1e-4, abs_tol=1e-9):
+            return True
+    return False

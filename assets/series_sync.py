@@ -1,0 +1,56 @@
+"""Brings PostgreSQL up to the candle cache, and finds what both lack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from assets.cells import Cell
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.stores.postgres.candles import Span, UpsertCounts
+from livermore_dagster.stores.redis import keys
+
+__all__ = ["WINDOW_BARS", "SyncReport", "find_gaps", "settled_until", "sync_from_cache"]
+
+WINDOW_BARS = 300
+"""What is verified by hand: the bars a MACD-V needs to have forgotten its seed."""
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """`repaired`: candles PostgreSQL lacked or held otherwise. `newest`: cached candles by symbol, oldest
+    first."""
+
+    compared: int = 0
+    repaired: int = 0
+    cached: dict[str, list[StampedCandle]] = field(default_factory=dict)
+
+
+async def settled_until(cell: Cell) -> int:
+    """Exchange-clock ms up to which the cell may be judged: a bar still being proven is no gap."""
+    text = await cell.ctx.redis.get(keys.settled(cell.ctx.row.id))
+    alive = await cell.ctx.redis.exists(keys.status(cell.ctx.row.id))
+    if not cell.streamed or not text or not alive:
+        return cell.boundary_ms
+    return min(cell.boundary_ms, int(text))
+
+
+async def sync_from_cache(cell: Cell, bars: int) -> SyncReport:
+    """Store the newest `bars` cached finals of every symbol that PostgreSQL lacks or holds at a lower
+    rank."""
+    cached = await cell.ctx.cache.read_many(cell.symbols, cell.timeframe, bars, until_ms=cell.boundary_ms)
+    batch = [candle for candles in cached.values() for candle in candles]
+    counts = await cell.ctx.table.upsert(cell.ctx.row.id, batch) if batch else UpsertCounts()
+    return SyncReport(len(batch), counts.inserted + counts.updated, cached)
+
+
+async def find_gaps(cell: Cell, symbols: Sequence[str], bars: int) -> dict[str, list[Span]]:
+    """Buckets of the last `bars` that neither PostgreSQL nor the ledger of asked ranges accounts for."""
+    end_ms = cell.timeframe.open_of(await settled_until(cell))
+    start_ms = end_ms - bars * cell.timeframe.ms
+    found: dict[str, list[Span]] = {}
+    for symbol in symbols:
+        spans = await cell.ctx.table.gaps(cell.ctx.row.id, symbol, cell.timeframe, start_ms, end_ms)
+        if spans:
+            found[symbol] = spans
+    return found

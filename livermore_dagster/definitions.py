@@ -1,0 +1,27 @@
+"""Everything Dagster sees of Livermore. Loads without servers, network or environment."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from assets.candle_checks import candle_checks
+from assets.candles import candle_assets
+from assets.indicators import indicator_assets
+from assets.ingest_job import ingest_job
+from livermore_dagster.resources import ExchangeResource, IngestResource, PlatformResource
+from sensors.candle_boundary import boundary_sensor
+from sensors.ingest_keeper import keeper_sensor
+
+defs = dg.Definitions(
+    assets=[*candle_assets(), *indicator_assets()],
+    asset_checks=candle_checks(),
+    jobs=[ingest_job],
+    sensors=[boundary_sensor, keeper_sensor],
+    resources={
+        "exchange": ExchangeResource(),
+        "ingest": IngestResource(),
+        "platform": PlatformResource(),
+    },
+    # One boundary is one process: its steps share connections, and a warm worker needs no other to start.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,152 @@
+"""What assets and sensors work with. Nothing is opened, read or asked before a run or tick uses it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+import dagster as dg
+import redis
+from pydantic import PrivateAttr
+
+from livermore_dagster.errors import LivermoreError
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.ingest.context import ExchangeContext, open_context
+from livermore_dagster.ingest.symbols import choose_symbols
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.desired import SymbolChoice, read_desired
+
+if TYPE_CHECKING:
+    from livermore_dagster.ingest.service import IngestService
+
+__all__ = [
+    "BOUNDARY_TAG",
+    "DUE_TAG",
+    "EXCHANGES",
+    "RAISED_TAG",
+    "ExchangeResource",
+    "IngestResource",
+    "PlatformResource",
+    "check_key",
+    "monitored_symbols",
+    "sensor_status",
+]
+
+T = TypeVar("T")
+
+EXCHANGES = dg.StaticPartitionsDefinition([row.name for row in ROWS])
+"""One partition per exchange, for every asset and for the ingest job: Dagster refuses two kinds in one
+job."""
+
+BOUNDARY_TAG = "livermore/boundary_ms"
+"""Run tag: the boundary the run brings its assets up to."""
+DUE_TAG = "livermore/due"
+RAISED_TAG = "livermore/raised_ms"
+"""Run tag: wall clock at which the boundary's event was appended."""
+
+
+STOP_S = 3.0
+"""An interrupted ingest run gives its service this long to close and release its claim."""
+
+
+def sensor_status() -> dg.DefaultSensorStatus:
+    """Running only under `livermore up`, so that `dagster dev` beside it starts no second keeper."""
+    under_up = os.environ.get("LIVERMORE_UP") == "1"
+    return dg.DefaultSensorStatus.RUNNING if under_up else dg.DefaultSensorStatus.STOPPED
+
+
+def check_key(layer: str, timeframe: Timeframe, name: str, exchange: str) -> dg.AssetCheckKey:
+    """A check's results are kept per asset, not per partition: hence one name per exchange."""
+    return dg.AssetCheckKey(dg.AssetKey([layer, timeframe.value]), f"{name}_{exchange}")
+
+
+@lru_cache(maxsize=4)
+def _client(url: str) -> redis.Redis:
+    return connect(url)
+
+
+class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Where the running platform is, found when used: by LIVERMORE_* variables, else by what `up` wrote."""
+
+    def settings(self) -> Settings:
+        return Settings.discover()
+
+    def redis(self) -> redis.Redis:
+        """One client per process, kept over ticks."""
+        return _client(self.settings().redis_url)
+
+
+class ExchangeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Exchanges opened once per run and shared by its steps: REST client under the budget, cache, tables."""
+
+    _runner: asyncio.Runner | None = PrivateAttr(default=None)
+    _stack: AsyncExitStack | None = PrivateAttr(default=None)
+    _open: dict[str, ExchangeContext] = PrivateAttr(default_factory=dict)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[ExchangeResource]:
+        with asyncio.Runner() as runner:
+            self._runner, self._stack, self._open = runner, AsyncExitStack(), {}
+            try:
+                yield self
+            finally:
+                runner.run(self._stack.aclose())
+                self._runner, self._stack = None, None
+
+    def use(self, exchange: str, work: Callable[[ExchangeContext], Awaitable[T]]) -> T:
+        """Run `work` on the exchange's context.
+
+        What Livermore refuses (unknown or inactive exchange, no server, a rate limit) becomes a dg.Failure
+        whose text is the error's own.
+        """
+        if self._runner is None:
+            raise dg.DagsterInvariantViolationError("ExchangeResource is used outside of a run.")
+        try:
+            return self._runner.run(self._use(exchange, work))
+        except LivermoreError as error:
+            raise dg.Failure(str(error), allow_retries=error.exit_code != 2) from error
+
+    async def _use(self, exchange: str, work: Callable[[ExchangeContext], Awaitable[T]]) -> T:
+        if exchange not in self._open:
+            assert self._stack is not None  # noqa: S101 - set with the runner
+            opened = await self._stack.enter_async_context(open_context(exchange, Settings.discover()))
+            self._open[exchange] = opened
+        return await work(self._open[exchange])
+
+
+class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The long-running one: an exchange's connections, claim and consumers, alive as long as its run."""
+
+    @contextmanager
+    def serving(self, exchange: str, run_id: str) -> Iterator[IngestService]:
+        """The exchange's service, claimed and running; stopped cleanly however the block is left.
+
+        Raises what prevented the start: ClaimConflict, UnknownExchange, InactiveExchange,
+        ProvenanceMismatch …
+        """
+        from livermore_dagster.ingest.service import IngestService  # only ingest runs need its weight
+
+        settings = Settings.discover()
+        service = IngestService(settings, exchange, provenance=settings.provenance, run_id=run_id)
+        try:
+            service.start()
+            yield service
+        finally:
+            service.stop(STOP_S)
+
+
+async def monitored_symbols(ctx: ExchangeContext) -> list[str]:
+    """Symbols the running instance monitors, in rank order; without one, those it would."""
+    text = await ctx.redis.get(keys.monitored(ctx.row.id))
+    if text:
+        return [str(symbol) for symbol in json.loads(text)]
+    desired = await read_desired(ctx.redis, ctx.row.id)
+    return await choose_symbols(ctx, desired.symbols if desired is not None else SymbolChoice())

@@ -1,0 +1,134 @@
+"""Turns boundary events into runs: one sensor that waits on all exchanges' streams, one run per exchange
+and boundary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import dagster as dg
+
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
+from livermore_dagster.platform.dagster_yaml import BOUNDARY_QUEUE
+from livermore_dagster.resources import (
+    BOUNDARY_TAG,
+    DUE_TAG,
+    RAISED_TAG,
+    PlatformResource,
+    check_key,
+    sensor_status,
+)
+from livermore_dagster.stores.redis.boundaries import BoundaryEvent, read_boundaries
+
+__all__ = ["LAYERS", "WAIT_MS", "boundary_sensor", "run_request", "union"]
+
+WAIT_MS = 4_000
+"""A tick waits this long for an event: well under the daemon's 60 s, long enough to nearly always be
+listening."""
+SIBLINGS_MS = 60
+"""Exchanges' clocks pass a boundary within moments of each other; one tick takes them together."""
+EVENTS_A_READ = 200
+LAYERS = ("candles", "macdv", "indicators")
+AUDITED_MS = Timeframe.H1.ms
+_ROWS: Mapping[int, ExchangeRow] = {row.id: row for row in ROWS}
+
+
+def union(events: Iterable[BoundaryEvent]) -> list[BoundaryEvent]:
+    """One event per exchange: its newest boundary, with the timeframes of all older ones given."""
+    newest: dict[int, BoundaryEvent] = {}
+    for event in sorted(events, key=lambda one: one.boundary_ms):
+        held = newest.get(event.exchange_id)
+        timeframes = set(event.timeframes) | set(held.timeframes if held else ())
+        newest[event.exchange_id] = BoundaryEvent(
+            event.exchange_id,
+            event.entry_id,
+            event.boundary_ms,
+            tuple(tf for tf in TIMEFRAMES if tf in timeframes),
+            event.settled,
+            event.unsettled,
+            event.wall_ms,
+        )
+    return sorted(newest.values(), key=lambda one: one.exchange_id)
+
+
+def run_request(event: BoundaryEvent) -> dg.RunRequest | None:
+    """The one run of a boundary; None where nothing the exchange has fell due."""
+    row = _ROWS[event.exchange_id]
+    due = [tf for tf in event.timeframes if tf in row.timeframes]
+    if not due:
+        return None
+    return dg.RunRequest(
+        run_key=f"{row.name}:{event.boundary_ms}",
+        partition_key=row.name,
+        asset_selection=[dg.AssetKey([layer, tf.value]) for tf in due for layer in LAYERS],
+        asset_check_keys=_checks(row, event.boundary_ms, due),
+        tags={
+            "dagster-celery/queue": BOUNDARY_QUEUE,
+            "dagster/max_runtime": "300",
+            # A run_key is used up by a failed run too: without retries its boundary would never run again.
+            "dagster/max_retries": "3",
+            BOUNDARY_TAG: str(event.boundary_ms),
+            DUE_TAG: ",".join(tf.value for tf in due),
+            RAISED_TAG: str(event.wall_ms),
+        },
+    )
+
+
+def _checks(row: ExchangeRow, boundary_ms: int, due: Sequence[Timeframe]) -> list[dg.AssetCheckKey]:
+    """What can be judged without a request, of the timeframes due; at each full hour the audit of the
+    streamed."""
+    found = [check_key("candles", tf, name, row.name) for tf in due for name in ("no_gaps", "sane", "fresh")]
+    found += [check_key("macdv", tf, "live_equals_batch", row.name) for tf in due]
+    if boundary_ms % AUDITED_MS == 0:
+        audited = [tf for tf in row.streamed_timeframes if tf in due or tf.ms < Timeframe.M15.ms]
+        found += [check_key("candles", tf, "matches_exchange", row.name) for tf in audited]
+    return found
+
+
+def _cursor(text: str | None) -> dict[int, str]:
+    known = {int(exchange): str(entry) for exchange, entry in json.loads(text or "{}").items()}
+    return {row.id: known.get(row.id, "0") for row in ROWS}
+
+
+@dg.sensor(
+    name="candle_boundary",
+    description=(
+        "Waits up to 4 s per tick for an exchange's clock to reach a 15m boundary (a Redis stream, "
+        "no clock of "
+        "its own) and starts one run that brings every timeframe due up to it."
+    ),
+    asset_selection=dg.AssetSelection.groups(*LAYERS),
+    minimum_interval_seconds=1,  # 0 would mean the default of 30
+    default_status=sensor_status(),
+)
+def boundary_sensor(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult:
+    """Cursor: JSON of the last stream id seen per exchange id."""
+    client = platform.redis()
+    cursor = _cursor(context.cursor)
+    events = read_boundaries(client, cursor, WAIT_MS, EVENTS_A_READ)
+    if not events:
+        return dg.SensorResult(
+            skip_reason=f"No exchange's clock reached a boundary within {WAIT_MS / 1000:.0f} s.",
+            cursor=json.dumps(cursor),
+        )
+    _advance(cursor, events)
+    siblings = read_boundaries(client, cursor, SIBLINGS_MS, EVENTS_A_READ)
+    _advance(cursor, siblings)
+    merged = union([*events, *siblings])
+    requests = [request for event in merged if (request := run_request(event)) is not None]
+    if not requests:
+        names = ", ".join(_ROWS[event.exchange_id].name for event in merged)
+        return dg.SensorResult(skip_reason=f"Nothing due on {names}.", cursor=json.dumps(cursor))
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
+
+
+def _advance(cursor: dict[int, str], events: Iterable[BoundaryEvent]) -> None:
+    for event in events:
+        cursor[event.exchange_id] = max(cursor[event.exchange_id], event.entry_id, key=_order)
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence or 0)
