@@ -10,6 +10,7 @@ import redis.asyncio
 import structlog
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.market.boundary import due
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
 from livermore_dagster.stores.redis import boundaries
@@ -54,6 +55,8 @@ class BoundaryRaiser:
         self._fetch = fetch
         self._on_fallback = on_fallback
         self._reached = 0
+        self._first = 0
+        """The boundary behind which the first clock reading lay: history, when none was ever raised."""
         self._wake = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
 
@@ -62,6 +65,7 @@ class BoundaryRaiser:
         boundary = exchange_ms - self._grace_ms
         boundary -= boundary % _STEP_MS
         if boundary > self._reached:
+            self._first = self._first or boundary
             self._reached = boundary
             self._wake.set()
 
@@ -70,11 +74,13 @@ class BoundaryRaiser:
         raised = await boundaries.last_raised(self._redis, self._row.id)
         await self._wake.wait()
         if raised is None:
-            raised = self._reached
+            raised = self._first
+        begun = raised - _STEP_MS
         while True:
             if self._reached > raised:
-                await self._raise(self._reached)
-                raised = self._reached
+                boundary = self._reached
+                await self._raise(boundary, begun)
+                raised = boundary
             self._wake.clear()
             if self._reached <= raised:
                 await self._wake.wait()
@@ -86,25 +92,23 @@ class BoundaryRaiser:
         if self._watches:
             await asyncio.wait(self._watches)
 
-    async def _due(self, boundary_ms: int) -> list[Timeframe]:
-        """Timeframes that closed since the last boundary somebody handled."""
+    async def _raise(self, boundary_ms: int, begun_ms: int) -> None:
+        """Due is what ended since the last boundary handled; before any was, since `begun_ms`."""
         handled = await boundaries.last_handled(self._redis, self._row.id)
-        after = boundary_ms - _STEP_MS if handled is None else min(handled, boundary_ms - _STEP_MS)
-        return [
-            timeframe
-            for timeframe in BOUNDARY_TIMEFRAMES
-            if timeframe in self._row.timeframes and boundary_ms // timeframe.ms > after // timeframe.ms
-        ]
-
-    async def _raise(self, boundary_ms: int) -> None:
-        timeframes = await self._due(boundary_ms)
+        known = [timeframe for timeframe in BOUNDARY_TIMEFRAMES if timeframe in self._row.timeframes]
+        timeframes = due(begun_ms if handled is None else handled, boundary_ms, known)
         settled, unsettled = self._settled(boundary_ms)
         entry = await boundaries.raise_boundary(
             self._redis, self._row.id, boundary_ms, timeframes, settled, unsettled, self._clock.now_ms()
         )
         if entry is None:
             return
-        log.info("boundary", exchange=self._row.name, boundary_ms=boundary_ms, timeframes=timeframes)
+        log.info(
+            "boundary",
+            exchange=self._row.name,
+            boundary_ms=boundary_ms,
+            timeframes=[tf.value for tf in timeframes],
+        )
         fetched = [tf for tf in timeframes if tf not in self._row.streamed_timeframes]
         if fetched:
             watch = asyncio.create_task(self._watch(boundary_ms, fetched))
@@ -124,14 +128,18 @@ class BoundaryRaiser:
             await self._clock.sleep(wait_s)
             wait_s = _TAKE_OVER_S
             try:
-                last = await boundaries.last_handled(self._redis, self._row.id)
-                if last is not None and last >= boundary_ms:
+                if await self._is_handled(boundary_ms):
                     return
                 if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
                     await self._fall_back(boundary_ms, timeframes)
                     return
             except redis.RedisError as error:
                 log.warning("boundary_watch_waits", exchange=self._row.name, error=str(error))
+
+    async def _is_handled(self, boundary_ms: int) -> bool:
+        """A later boundary that was finished counts: what was due here was still due there."""
+        last = await boundaries.last_handled(self._redis, self._row.id)
+        return last is not None and last >= boundary_ms
 
     async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         await self._on_fallback(

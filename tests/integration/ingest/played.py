@@ -1,0 +1,177 @@
+"""A simulated market in its own process, and a database and Redis that point at it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import redis
+from psycopg import AsyncConnection
+
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.market.candle import canonical
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.exchanges import upsert_rows
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
+
+IDS = {row.name: row.id for row in ROWS}
+Values = tuple[str, str, str, str, str]
+
+_PLAY = """
+import sys
+from livermore_dagster.simulator.run import run
+run(sys.argv[1].split(","), seed=7, speed=float(sys.argv[2]), start_ms=int(sys.argv[3]), anchor=None,
+    base_port=0, tls=None, symbols=40, coinbase_4h=True, as_json=True)
+"""
+
+
+@dataclass
+class Platform:
+    """Everything a service needs (`Servers`), and what a test asks of the market and the stores."""
+
+    redis_url: str
+    database_url: str
+    addresses: dict[str, dict[str, str]]
+    database_ca: Path | None = None
+    provenance: str = "sim:7"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "LIVERMORE_REDIS_URL": self.redis_url,
+            "LIVERMORE_DATABASE_URL": self.database_url,
+            "LIVERMORE_PROVENANCE": self.provenance,
+        }
+
+    def want(self, exchange: str, state: str = "running", top: int = 8) -> None:
+        with redis.Redis.from_url(self.redis_url, decode_responses=True) as client:
+            write_desired_sync(client, IDS[exchange], Desired(state, SymbolChoice(top=top), "tester"))
+
+    # --- the market -------------------------------------------------------------------------------------
+    def ask(self, exchange: str, path: str, **query: Any) -> Any:
+        reply = httpx.get(f"{self.addresses[exchange]['control_url']}/{path}", params=query, timeout=30)
+        reply.raise_for_status()
+        return reply.json()
+
+    def fault(self, exchange: str, **order: Any) -> None:
+        url = f"{self.addresses[exchange]['control_url']}/faults"
+        httpx.post(url, json=order, timeout=10).raise_for_status()
+
+    def market_now(self, exchange: str) -> int:
+        return int(self.ask(exchange, "clock")["now_ms"])
+
+    def truth(
+        self, exchange: str, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int
+    ) -> dict[int, Values]:
+        found = self.ask(
+            exchange, "truth", symbol=symbol, timeframe=timeframe.value, start=start_ms, end=end_ms
+        )
+        names = ("open", "high", "low", "close", "volume")
+        return {
+            int(row["open_ms"]): tuple(canonical(str(row[name])) for name in names)
+            for row in found["candles"]
+            if start_ms <= int(row["open_ms"]) and int(row["open_ms"]) + timeframe.ms <= end_ms
+        }
+
+    # --- the stores -------------------------------------------------------------------------------------
+    def stored(
+        self, exchange: str, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int
+    ) -> dict[int, Values]:
+        with psycopg.connect(self.database_url) as connection:
+            rows = connection.execute(
+                "SELECT open_ms, open, high, low, close, volume FROM candles WHERE exchange_id = %s"
+                " AND symbol = %s AND timeframe = %s AND open_ms >= %s AND open_ms + %s <= %s",
+                (IDS[exchange], symbol, timeframe.value, start_ms, timeframe.ms, end_ms),
+            ).fetchall()
+        return {row[0]: tuple(canonical(value) for value in row[1:]) for row in rows}
+
+    def query(self, statement: str, *given: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url) as connection:
+            return connection.execute(statement, given).fetchall()  # type: ignore[arg-type]
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.redis_url, decode_responses=True)
+
+    def counters(self, exchange: str) -> dict[str, int]:
+        with self.redis() as client:
+            return {name: int(n) for name, n in client.hgetall(keys.counters(IDS[exchange])).items()}
+
+    def settled(self, exchange: str) -> int:
+        with self.redis() as client:
+            return int(client.get(keys.settled(IDS[exchange])) or 0)
+
+    def symbols(self, exchange: str) -> list[str]:
+        with self.redis() as client:
+            return json.loads(client.get(keys.monitored(IDS[exchange])) or "[]")
+
+    def state(self, exchange: str) -> str:
+        with self.redis() as client:
+            text = client.get(keys.status(IDS[exchange]))
+        return json.loads(text)["connectionState"] if text else "none"
+
+    def differences(
+        self, exchange: str, timeframes: list[Timeframe], start_ms: int, end_ms: int
+    ) -> list[str]:
+        """Where PostgreSQL is not the truth of [start, end); empty when it is."""
+        wrong: list[str] = []
+        for symbol in self.symbols(exchange):
+            for timeframe in timeframes:
+                truth = self.truth(exchange, symbol, timeframe, start_ms, end_ms)
+                stored = self.stored(exchange, symbol, timeframe, start_ms, end_ms)
+                wrong += [
+                    f"{symbol} {timeframe} {at}: truth {truth.get(at)}, stored {stored.get(at)}"
+                    for at in sorted(truth.keys() | stored.keys())
+                    if truth.get(at) != stored.get(at)
+                ]
+        return wrong
+
+
+def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+    """Waits for an event that only the stores tell of."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.1)
+
+
+@contextmanager
+def played(
+    redis_url: str, database_url: str, exchanges: list[str], speed: float, start_ms: int
+) -> Iterator[Platform]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PLAY, ",".join(exchanges), str(speed), str(start_ms)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        addresses = json.loads(process.stdout.readline())["exchanges"]
+        asyncio.run(_point(database_url, addresses))
+        yield Platform(redis_url, database_url, addresses)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def _point(database_url: str, addresses: dict[str, dict[str, str]]) -> None:
+    rows = [
+        replace(row, rest_url=addresses[row.name]["rest_url"], ws_url=addresses[row.name]["ws_url"])
+        if row.name in addresses
+        else row
+        for row in ROWS
+    ]
+    async with await AsyncConnection.connect(database_url) as connection:
+        await upsert_rows(connection, rows)

@@ -1,0 +1,156 @@
+"""Boundaries are raised once, in order, with what fell due; nobody's boundary is fetched here (P8)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from livermore_dagster.clock import SystemClock
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.ingest import boundary_raiser
+from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import boundaries
+from livermore_dagster.stores.redis.client import connect_async
+
+COINBASE = next(row for row in ROWS if row.name == "coinbase")
+BINANCE = next(row for row in ROWS if row.name == "binance")
+STEP = Timeframe.M15.ms
+MIDNIGHT = 1_767_657_600_000  # 2026-01-06T00:00:00Z
+
+
+class Rig:
+    def __init__(self, client, row=COINBASE) -> None:
+        self.client = client
+        self.row = row
+        self.fetched: list[tuple[int, tuple[Timeframe, ...]]] = []
+        self.told: list[str] = []
+        self.done = asyncio.Event()
+        self.raiser = self.make("a")
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def make(self, by: str) -> BoundaryRaiser:
+        return BoundaryRaiser(
+            self.client,
+            self.row,
+            SystemClock(),
+            grace_ms=1500,
+            by=by,
+            settled=lambda boundary: (["A"], ["B"]),
+            fetch=self.fetch,
+            on_fallback=self.tell,
+        )
+
+    async def fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        self.fetched.append((boundary_ms, tuple(timeframes)))
+        self.done.set()
+
+    async def tell(self, text: str) -> None:
+        self.told.append(text)
+
+    def run(self, raiser: BoundaryRaiser) -> None:
+        self.tasks.append(asyncio.create_task(raiser.run()))
+
+    async def events(self, count: int) -> list[boundaries.BoundaryEvent]:
+        async with asyncio.timeout(10):
+            while True:
+                found = await boundaries.read_boundaries_async(self.client, {self.row.id: "0"}, 200, 100)
+                if len(found) >= count:
+                    return found
+
+    async def close(self) -> None:
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def client(redis_url) -> AsyncIterator:
+    connection = connect_async(redis_url)
+    yield connection
+    await connection.aclose()
+
+
+async def test_raised_at_grace_once_by_the_clock_alone(client) -> None:
+    rig = Rig(client)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT - STEP + 1_500)  # the first one it lives through is history
+    await asyncio.sleep(0)
+    rig.raiser.on_clock(MIDNIGHT + 1_499)
+    rig.raiser.on_clock(MIDNIGHT + 1_500)
+    (event,) = await rig.events(1)
+    assert event.boundary_ms == MIDNIGHT
+    assert event.timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
+    assert (event.settled, event.unsettled) == (("A",), ("B",))
+    rig.raiser.on_clock(MIDNIGHT + 60_000)
+    rig.raiser.on_clock(MIDNIGHT + STEP + 1_500)
+    assert [e.boundary_ms for e in await rig.events(2)] == [MIDNIGHT, MIDNIGHT + STEP]
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_two_instances_raise_one_entry(client) -> None:
+    rig = Rig(client)
+    other = rig.make("b")
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    for raiser in (rig.raiser, other):
+        rig.run(raiser)
+        raiser.on_clock(MIDNIGHT + 2_000)
+    await rig.events(2)
+    for raiser in (rig.raiser, other):
+        raiser.on_clock(MIDNIGHT + STEP + 2_000)
+    found = await rig.events(3)
+    assert [e.boundary_ms for e in found] == [MIDNIGHT - STEP, MIDNIGHT, MIDNIGHT + STEP]
+    await rig.raiser.close()
+    await other.close()
+    await rig.close()
+
+
+async def test_a_backlog_is_one_event_with_the_union(client) -> None:
+    rig = Rig(client)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    await boundaries.begin(client, rig.row.id, MIDNIGHT - STEP, "x")
+    await boundaries.finish(client, rig.row.id, MIDNIGHT - STEP, "x")
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 5 * STEP + 2_000)
+    event = (await rig.events(2))[1]
+    assert event.boundary_ms == MIDNIGHT + 5 * STEP
+    assert event.timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch) -> None:
+    monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.4)
+    rig = Rig(client)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    await rig.events(2)
+    assert await boundaries.begin(client, rig.row.id, MIDNIGHT, "run")
+    rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
+    await asyncio.wait_for(rig.done.wait(), 5)
+    assert rig.fetched == [(MIDNIGHT + STEP, (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1))]
+    assert len(rig.told) == 1
+    async with asyncio.timeout(5):
+        while (await boundaries.last_handled(client, rig.row.id)) != MIDNIGHT + STEP:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    record = await boundaries.handled(client, rig.row.id, MIDNIGHT + STEP)
+    assert record is not None
+    assert record.by == "a"
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_what_is_streamed_is_raised_and_never_fetched(client, monkeypatch) -> None:
+    monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.05)
+    rig = Rig(client, BINANCE)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    assert len(await rig.events(2)) == 2
+    await asyncio.sleep(0.2)
+    assert rig.fetched == []
+    await rig.close()

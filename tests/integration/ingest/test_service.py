@@ -1,0 +1,203 @@
+"""The whole live service against simulated exchanges: real sockets, Valkey and PostgreSQL, at 60 times."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.errors import ClaimConflict, InactiveExchange, ProvenanceMismatch, UnknownExchange
+from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from tests.integration.ingest.played import IDS, Platform, played, until
+
+SPEED = 60.0
+START_MS = 1_767_655_800_000  # 2026-01-05T23:30:00Z: midnight with all timeframes is near
+M1, M5 = Timeframe.M1, Timeframe.M5
+
+
+@pytest.fixture
+def binance(redis_url, database_url):
+    with played(redis_url, database_url, ["binance"], SPEED, START_MS) as platform:
+        yield platform
+
+
+@pytest.fixture
+def coinbase(redis_url, database_url):
+    with played(redis_url, database_url, ["coinbase"], SPEED, START_MS) as platform:
+        yield platform
+
+
+def service_of(platform: Platform, exchange: str) -> IngestService:
+    return IngestService(platform, exchange, provenance=platform.provenance)
+
+
+def run_until_settled(platform: Platform, exchange: str, market_ms: int, seconds: float = 120) -> None:
+    until(lambda: platform.settled(exchange) >= market_ms, seconds, f"{exchange} settled to {market_ms}")
+
+
+def test_binance_candles_equal_the_truth_through_every_fault(binance: Platform) -> None:
+    binance.want("binance", top=8)
+    service = service_of(binance, "binance")
+    service.start()
+    try:
+        assert service.wait_for_state(InstanceState.ACTIVE, 60)
+        begun = binance.market_now("binance")
+        for order in (
+            {"kind": "duplicate", "duration_s": 4},
+            {"kind": "reorder", "duration_s": 4, "after_s": 4},
+            {"kind": "drop", "after_s": 9},
+            {"kind": "stall", "after_s": 12, "duration_s": 6},
+            {"kind": "drop", "after_s": 24},
+        ):
+            binance.fault("binance", **order)
+        target = begun + 35 * 60_000
+        run_until_settled(binance, "binance", target)
+    finally:
+        assert service.stop()
+    assert service.error is None
+    assert binance.state("binance") == "none"
+    from_ms = begun - 30 * 60_000
+    assert binance.differences("binance", [M1, M5, Timeframe.M15, Timeframe.H1], from_ms, target) == []
+    counters = binance.counters("binance")
+    assert counters.get("http_429", 0) == counters.get("http_418", 0) == 0
+    assert counters["reconnects"] >= 2
+
+
+def test_coinbase_fetches_its_boundaries_itself_when_nobody_does(coinbase: Platform) -> None:
+    coinbase.want("coinbase", top=6)
+    service = service_of(coinbase, "coinbase")
+    service.start()
+    try:
+        assert service.wait_for_state(InstanceState.ACTIVE, 60)
+        begun = coinbase.market_now("coinbase")
+        coinbase.fault("coinbase", kind="lose", count=3, after_s=5)
+        coinbase.fault("coinbase", kind="drop", after_s=12)
+        target = begun + 50 * 60_000
+        run_until_settled(coinbase, "coinbase", target)
+        boundary = target - target % Timeframe.M15.ms
+
+        def handled() -> bool:
+            with coinbase.redis() as client:
+                done = client.hgetall(keys.boundary_done(IDS["coinbase"]))
+            return any(int(at) >= boundary and '"finished"' in text for at, text in done.items())
+
+        until(handled, 60, f"boundary {boundary} handled")
+    finally:
+        assert service.stop()
+    from_ms = begun - 60 * 60_000
+    assert coinbase.differences("coinbase", [M5], from_ms, target) == []
+    slow = [Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1]
+    assert coinbase.differences("coinbase", slow, from_ms, boundary) == []
+    counters = coinbase.counters("coinbase")
+    assert counters["fallback_fetches"] >= 1
+    assert counters.get("http_429", 0) == 0
+    with coinbase.redis() as client:
+        entries = client.xrange(keys.boundaries(IDS["coinbase"]))
+    raised = [int(fields["b"]) for _, fields in entries]
+    assert raised == sorted(set(raised))
+
+
+def test_a_restart_asks_for_nothing_it_has(binance: Platform) -> None:
+    binance.want("binance", top=5)
+    first = service_of(binance, "binance")
+    first.start()
+    assert first.wait_for_state(InstanceState.ACTIVE, 60)
+    assert first.stop()
+    asked = binance.ask("binance", "counters")["requests_by_endpoint"]
+    held = binance.query("SELECT count(*) FROM candles")[0][0]
+    second = service_of(binance, "binance")
+    second.start()
+    try:
+        assert second.wait_for_state(InstanceState.ACTIVE, 60)
+        since = binance.market_now("binance")
+        run_until_settled(binance, "binance", since)
+    finally:
+        assert second.stop()
+    again = binance.ask("binance", "counters")["requests_by_endpoint"]
+    # Only what closed meanwhile (a minute is a second here) is asked for: a request per series at most.
+    assert again.get("products", 0) == asked.get("products", 0)
+    assert again["candles"] - asked["candles"] <= 5 * 6 + 10
+    assert binance.query("SELECT count(*) FROM candles")[0][0] >= held
+    assert binance.differences("binance", [M1, M5], since - 30 * 60_000, since) == []
+
+
+def test_killed_in_mid_flow_and_started_again(binance: Platform) -> None:
+    binance.want("binance", top=6)
+    command = [sys.executable, "-m", "livermore_dagster.ingest", "binance"]
+    first = subprocess.Popen(command, env=binance.environment())
+    until(lambda: binance.state("binance") == "active", 60, "active")
+    begun = binance.market_now("binance")
+    run_until_settled(binance, "binance", begun + 5 * 60_000)
+    first.send_signal(signal.SIGKILL)
+    os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
+    again = time.monotonic()
+    second = subprocess.Popen(command, env=binance.environment())
+    try:
+        until(lambda: binance.state("binance") == "active", 60, "active again")
+        assert time.monotonic() - again < 60
+        target = binance.market_now("binance") + 6 * 60_000
+        run_until_settled(binance, "binance", target)
+        second.terminate()
+        assert second.wait(3.5) == 0
+    finally:
+        first.wait(1)
+        second.kill()
+    assert binance.differences("binance", [M1, M5, Timeframe.M15], begun - 30 * 60_000, target) == []
+    twice = binance.query(
+        "SELECT exchange_id, symbol, timeframe, label, open_ms FROM alert_history GROUP BY 1, 2, 3, 4, 5"
+        " HAVING count(*) > 1"
+    )
+    assert twice == []
+    assert binance.query("SELECT count(*) FROM alert_history WHERE published_ms IS NULL") == [(0,)]
+
+
+def test_desired_state_stops_it_within_three_seconds(binance: Platform) -> None:
+    binance.want("binance", top=3)
+    service = service_of(binance, "binance")
+    service.start()
+    assert service.wait_for_state(InstanceState.ACTIVE, 60)
+    with pytest.raises(ClaimConflict, match="binance is held by"):
+        service_of(binance, "binance").start()
+    binance.want("binance", "stopped", top=3)
+    assert service.wait(3.5)
+    assert service.error is None
+    assert service.state is InstanceState.STOPPED
+    assert binance.state("binance") == "none"
+
+
+def test_a_lost_claim_ends_it_and_is_left_alone(binance: Platform) -> None:
+    binance.want("binance", top=3)
+    service = service_of(binance, "binance")
+    service.start()
+    assert service.wait_for_state(InstanceState.ACTIVE, 60)
+    with binance.redis() as client:
+        key = keys.status(IDS["binance"])
+        client.set(key, str(client.get(key)).replace('"token":"', '"token":"not'), keepttl=True)
+        theirs = client.get(key)
+        assert service.wait(20)
+        assert "lost" in str(service.error)
+        assert client.get(key) == theirs
+
+
+def test_a_start_that_cannot_be_leaves_nothing_behind(binance: Platform) -> None:
+    for name, error in (("nowhere", UnknownExchange), ("kraken", InactiveExchange)):
+        with pytest.raises(error, match=name):
+            service_of(binance, name).start()
+    service_of(binance, "binance")
+    binance.want("binance", top=3)
+    binance.fault("binance", kind="error_page", duration_s=300)
+    binance.fault("binance", kind="refuse_connection", duration_s=300)
+    service = service_of(binance, "binance")
+    service.start()
+    assert service.wait(90)
+    assert service.error is not None
+    assert binance.state("binance") == "none"
+    with pytest.raises(ProvenanceMismatch):
+        IngestService(binance, "binance", provenance="live").start()
