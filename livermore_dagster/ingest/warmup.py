@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
+from livermore_dagster.errors import ExchangeError
+from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.ingest.coverage import Coverage
+from livermore_dagster.ingest.intake import (
+    ask,
+    first_open,
+    ledger,
+    store_absent,
+    store_candles,
+    tell_listing,
+)
+from livermore_dagster.market.candle import Origin
+from livermore_dagster.market.gaps import plan_pages
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import SeriesFacts
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.candle_cache import CACHE_SIZE
 
 __all__ = ["WARMUP_BARS", "WarmupReport", "WarmupStats", "warm_up"]
 
 WARMUP_BARS = 300
+SCAN_AT_ONCE = 50
+"""Symbols whose cached candles are read in one round trip."""
+CONCURRENCY = 8
+"""Series under way at once; the rate budget sets the pace, this only covers the requests' latency."""
+TELL_EVERY_S = 0.25
 
 
 @dataclass(slots=True)
@@ -56,4 +79,160 @@ async def warm_up(
     Largest timeframe first, symbols in rank order. `exchange_now`: exchange clock, epoch ms, at most as late
     as it really is; None asks the exchange. The schedule is published before the first request.
     """
-    raise AssertionError
+    if exchange_now is not None:
+        ctx.stopwatch.anchor(exchange_now)
+    now = await ctx.exchange_now(Priority.WARMUP)
+    run = _Run(ctx, now, bars, on_progress)
+    wanted = ctx.timeframes() if timeframes is None else timeframes
+    for timeframe in sorted(wanted, key=lambda tf: -tf.ms):
+        await run.scan(symbols, timeframe)
+    await run.publish_schedule()
+    await run.fetch()
+    return WarmupReport(run.stats, ctx.clock.monotonic() - run.started)
+
+
+class _Run:
+    """One warm-up: scan everything, then fetch what is missing, in the same order."""
+
+    def __init__(
+        self,
+        ctx: ExchangeContext,
+        now_ms: int,
+        bars: int,
+        on_progress: Callable[[WarmupStats], None] | None,
+    ) -> None:
+        self.ctx = ctx
+        self.started = ctx.clock.monotonic()
+        self.stats = WarmupStats("scanning", started_ms=ctx.clock.now_ms())
+        self._now_ms = now_ms
+        self._bars = bars
+        self._on_progress = on_progress
+        self._schedule: list[Coverage] = []
+        self._planned = 0
+        self._published = float("-inf")
+
+    async def scan(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
+        """What each series lacks, after the cache has got back what PostgreSQL holds of it."""
+        for start in range(0, len(symbols), SCAN_AT_ONCE):
+            some = symbols[start : start + SCAN_AT_ONCE]
+            cached = await self.ctx.cache.read_many(some, timeframe)
+            facts = {one.symbol: one for one in await self.ctx.table.facts(self.ctx.row.id, some, timeframe)}
+            for symbol in some:
+                opens = {one.candle.open_ms for one in cached[symbol]}
+                fact = facts.get(symbol)
+                if fact is not None and _lacks(opens, fact):
+                    opens |= await self._refill(symbol, timeframe, opens)
+                await self._judge(symbol, timeframe, opens)
+            await self._tell()
+
+    async def _refill(self, symbol: str, timeframe: Timeframe, cached: set[int]) -> set[int]:
+        """PostgreSQL's newest candles go back into a cache that has lost them (P10)."""
+        end = self._now_ms + timeframe.ms
+        kept = await self.ctx.table.read(
+            self.ctx.row.id, symbol, timeframe, 0, end, CACHE_SIZE, newest=True
+        )
+        lost = [
+            replace(one, origin=Origin.WARMUP, proven_ms=self._now_ms)
+            for one in kept
+            if one.candle.open_ms not in cached
+        ]
+        await store_candles(self.ctx, lost)
+        return {one.candle.open_ms for one in kept}
+
+    async def _judge(self, symbol: str, timeframe: Timeframe, opens: set[int]) -> None:
+        self.stats.total += 1
+        known = Coverage(symbol, timeframe, opens)
+        if self._lacking(known):
+            known.asked = await ledger(self.ctx, symbol, timeframe)
+            known.first_ms = await first_open(self.ctx, symbol, timeframe)
+        if self._lacking(known):
+            self._schedule.append(known)
+            self._planned += len(self._pages(known))
+        else:
+            self.stats.skipped += 1
+
+    def _lacking(self, known: Coverage) -> list[tuple[int, int]]:
+        return known.newest_bars_missing(known.timeframe.open_of(self._now_ms), self._bars)
+
+    def _pages(self, known: Coverage) -> list[tuple[int, int]]:
+        return plan_pages(self._lacking(known), known.timeframe, self.ctx.quirks.rest_rows)
+
+    async def publish_schedule(self) -> None:
+        schedule = [
+            {
+                "symbol": known.symbol,
+                "timeframe": known.timeframe.value,
+                "missing_bars": sum(b - a for a, b in self._lacking(known)) // known.timeframe.ms,
+                "requests": len(self._pages(known)),
+            }
+            for known in self._schedule
+        ]
+        await self.ctx.redis.set(keys.warmup_schedule(self.ctx.row.id), json.dumps(schedule))
+
+    async def fetch(self) -> None:
+        self.stats.phase = "fetching"
+        await self._tell(always=True)
+        gate = asyncio.Semaphore(CONCURRENCY)
+
+        async def one(known: Coverage) -> None:
+            async with gate:
+                await self._fill(known)
+
+        async with asyncio.TaskGroup() as tasks:
+            for known in self._schedule:
+                tasks.create_task(one(known))
+        self.stats.phase, self.stats.current = "done", ""
+        await self._tell(always=True)
+
+    async def _fill(self, known: Coverage) -> None:
+        self.stats.current = f"{known.symbol} {known.timeframe.value}"
+        try:
+            # Newest first: what matters most is there soonest, and a sparse series is read further back.
+            while pages := self._pages(known):
+                await self._ask(known, pages[-1])
+                await self._tell()
+        except ExchangeError as error:
+            self.stats.failed.append(
+                {"symbol": known.symbol, "timeframe": known.timeframe.value, "reason": error.message}
+            )
+        else:
+            self.stats.done += 1
+        await self._tell()
+
+    async def _ask(self, known: Coverage, page: tuple[int, int]) -> None:
+        symbol, timeframe = known.symbol, known.timeframe
+        self.stats.requests += 1
+        reply = await ask(self.ctx, symbol, timeframe, page, Priority.WARMUP, Origin.WARMUP)
+        first = await tell_listing(self.ctx, symbol, timeframe, page, reply, known.oldest)
+        if first is not None:
+            known.first_ms = first
+        self.stats.candles += await store_candles(self.ctx, reply.candles)
+        begin = known.first_ms or 0
+        absent = [(s, tf, max(a, begin), b) for s, tf, a, b in reply.effects.absent if b > begin]
+        await store_absent(self.ctx, absent, reply.asked_ms)
+        known.opens |= {one.candle.open_ms for one in reply.candles}
+        known.tried.append(page)
+
+    async def _tell(self, *, always: bool = False) -> None:
+        """Progress at keys.warmup_stats, a few times a second at most."""
+        stats, now = self.stats, self.ctx.clock.monotonic()
+        if not always and now - self._published < TELL_EVERY_S:
+            return
+        self._published = now
+        finished = stats.done + stats.skipped + len(stats.failed)
+        stats.percent = round(100 * finished / stats.total, 1) if stats.total else 100.0
+        if stats.phase == "fetching" and stats.requests:
+            left = max(self._planned - stats.requests, 0)
+            stats.eta_s = round(left * (now - self.started) / stats.requests, 1)
+        elif stats.phase == "done":
+            stats.percent, stats.eta_s = 100.0, 0.0
+        stats.updated_ms = self.ctx.clock.now_ms()
+        await self.ctx.redis.set(keys.warmup_stats(self.ctx.row.id), json.dumps(asdict(stats)))
+        if self._on_progress is not None:
+            self._on_progress(stats)
+
+
+def _lacks(cached: set[int], fact: SeriesFacts) -> bool:
+    """Whether PostgreSQL holds candles that the cache should have and has not."""
+    newest = max(cached, default=-1)
+    return fact.last_open_ms > newest or len(cached) < min(CACHE_SIZE, fact.count)
