@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from livermore_dagster.control.process import process_start
 from livermore_dagster.errors import BadSetting, NotRunning
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "default_home",
     "home_from",
     "platform_record",
+    "running_home",
 ]
 
 HOME = "LIVERMORE_HOME"
@@ -76,9 +78,9 @@ class Settings:
         same_home = home is None or (stated is not None and Path(stated).resolve() == home.resolve())
         if same_home and all(os.environ.get(name) for name in ENVIRONMENT[:4]):
             return cls.from_environment()
-        for candidate in [home] if home is not None else _usual_homes():
+        for candidate in [home.expanduser().absolute()] if home is not None else _usual_homes():
             record = platform_record(candidate)
-            if record is not None:
+            if record is not None and _up_lives(record):
                 return cls.from_record(candidate, record)
         where = str(home) if home is not None else " or ".join(str(path) for path in _usual_homes())
         raise NotRunning(f"No platform runs in {where}.", "Start one with `livermore up`.")
@@ -156,6 +158,22 @@ def platform_record(home: Path) -> dict[str, object] | None:
     if not isinstance(record, dict):
         raise BadSetting(f"{home}/run/platform.json is not an object.", "Stop and start the platform.")
     return record
+
+
+def running_home(option: Path | None) -> Path:
+    """The home a command speaks of: the option, else the first usual one in which a platform runs."""
+    if option is not None:
+        return option.expanduser().absolute()
+    homes = _usual_homes()
+    for home in homes:
+        if (home / "run" / "processes.json").exists():
+            return home
+    return homes[0]
+
+
+def _up_lives(record: Mapping[str, object]) -> bool:
+    """The `up` that wrote the record is still there: after a kill -9 its servers end within seconds."""
+    return process_start(int(str(record["pid"]))) == record["started"]
 
 
 def _usual_homes() -> list[Path]:

@@ -215,6 +215,7 @@ class Supervisor:
                 )
                 child.restart()
                 self._record()
+                self._write_platform_json()
         if self._guardian is not None and self._guardian.poll() is not None:
             self._start_guardian()
 

@@ -1,0 +1,29 @@
+"""`livermore env`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["env"]
+
+
+def env(
+    home: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
+    ] = None,
+) -> None:
+    """Print export lines with which a shell reaches the running platform.
+
+    eval "$(livermore env)"
+    """
+    import shlex
+
+    from livermore_dagster.platform.config import Settings
+    from livermore_dagster.platform.dagster_yaml import dagster_environment
+
+    settings = Settings.discover(home)
+    for name, value in {**settings.environment(), **dagster_environment(settings)}.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")

@@ -1,0 +1,77 @@
+"""`livermore status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["status"]
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for scripts.")] = False,
+    home: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
+    ] = None,
+) -> None:
+    """Show every process with its address, every exchange with its state, and the simulator's doors."""
+    import json
+
+    from livermore_dagster.platform.status import gather
+
+    facts = gather(home)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=1))
+        return
+    _show(facts)
+
+
+def _show(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from livermore_dagster.platform.screen import memory_text, time_text
+
+    console = Console()
+    kind = (
+        Text(f" SIMULATED {facts['provenance']} · {facts['speed']:g}× ", "bold black on #ffb300")
+        if facts["simulated"]
+        else Text(" LIVE ", "bold white on #1565c0")
+    )
+    console.print(
+        Text("LIVERMORE ", "bold"), kind, f"market {time_text(facts['market_time_ms'])}", facts["home"]
+    )
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    for column in ("process", "pid", "memory", "address"):
+        table.add_column(column, justify="right" if column in ("pid", "memory") else "left")
+    for process in facts["processes"]:
+        state = str(process["pid"]) if process["alive"] else Text("dead", "bold red")
+        table.add_row(process["name"], state, memory_text(process["memory_bytes"]), process["address"])
+    for name, address in facts["addresses"].items():
+        table.add_row(Text(name, "dim"), "", "", Text(str(address), "cyan"))
+    for name, doors in facts["simulator"].items():
+        table.add_row(Text(f"simulated {name}", "dim"), "", "", Text(doors["control_url"], "cyan"))
+    console.print(table)
+    exchanges = Table(box=None, header_style="dim", padding=(0, 1))
+    for column in ("exchange", "state", "desired", "symbols", "closes", "429", "alerts", "instance"):
+        exchanges.add_column(
+            column, justify="right" if column in ("symbols", "closes", "429", "alerts") else "left"
+        )
+    for name, exchange in facts["exchanges"].items():
+        counters, instance = exchange["counters"], exchange["instance"] or {}
+        exchanges.add_row(
+            name,
+            exchange["state"],
+            exchange["desired"],
+            str(len(exchange["symbols"])),
+            f"{counters.get('closes', 0):,}",
+            str(counters.get("http_429", 0)),
+            str(counters.get("alerts_stored", 0)),
+            str(instance.get("hostname", "–")),
+        )
+    console.print(exchanges)
+    for line in facts["trouble"]:
+        console.print(Text(line, "bold red"))

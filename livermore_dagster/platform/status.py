@@ -1,0 +1,113 @@
+"""What runs where: the facts behind `livermore status`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from livermore_dagster.errors import NotRunning
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.platform.config import Settings, platform_record
+from livermore_dagster.platform.processes import family_memory, read_record
+from livermore_dagster.platform.watch import ExchangeView, Watch
+from livermore_dagster.stores.postgres.connect import conninfo
+from livermore_dagster.stores.postgres.exchanges import load_exchanges
+
+__all__ = ["gather"]
+
+
+def gather(home: Path | None) -> dict[str, Any]:
+    """Processes, addresses, exchanges, counters and newest alerts of the platform of a home."""
+    settings = Settings.discover(home)
+    record: dict[str, Any] = platform_record(settings.home) or {}
+    watch = Watch(settings, _rows(settings))
+    watch.refresh()
+    watch.close()
+    doors: dict[str, dict[str, str]] = record.get("doors", {})
+    return {
+        "home": str(settings.home),
+        "provenance": settings.provenance,
+        "simulated": settings.simulated,
+        "speed": record.get("speed", 1.0),
+        "market_time_ms": watch.market_time.now_ms(),
+        "pid": record.get("pid"),
+        "addresses": {
+            "dagster": record.get("web_url"),
+            "redis": settings.redis_url,
+            "postgresql": _without_password(settings.database_url),
+        },
+        "processes": [_process(settings.home, process) for process in record.get("processes", [])],
+        "simulator": doors,
+        "exchanges": {view.row.name: _exchange(view, doors) for view in watch.exchanges},
+        "alerts": [vars(alert) for alert in watch.alerts],
+        "trouble": _slot_trouble(watch.exchanges),
+    }
+
+
+def _rows(settings: Settings) -> list[ExchangeRow]:
+    async def read() -> list[ExchangeRow]:
+        address = conninfo(settings.database_url, settings.database_ca)
+        async with await psycopg.AsyncConnection.connect(address, connect_timeout=5) as connection:
+            return await load_exchanges(connection)
+
+    try:
+        return asyncio.run(read())
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise NotRunning(f"PostgreSQL does not answer: {reason}", "See `livermore doctor`.") from None
+
+
+def _process(home: Path, process: dict[str, Any]) -> dict[str, Any]:
+    newest = read_record(home / "run" / "processes.json")
+    known = {child.name: child for child in newest.children} if newest else {}
+    identity = known.get(process["name"])
+    alive = identity is not None and identity.alive
+    pid = identity.pid if identity is not None else process["pid"]
+    return {
+        "name": process["name"],
+        "pid": pid if alive else None,
+        "alive": alive,
+        "address": process["address"],
+        "memory_bytes": family_memory(pid) if alive else 0,
+        "log": process["log"],
+    }
+
+
+def _exchange(view: ExchangeView, doors: dict[str, dict[str, str]]) -> dict[str, Any]:
+    return {
+        "id": view.row.id,
+        "state": view.state,
+        "desired": view.desired,
+        "symbols": list(view.symbols),
+        "settled_ms": view.settled_ms,
+        "warmup": None
+        if view.warmup_percent is None
+        else {"percent": view.warmup_percent, "phase": view.warmup_phase, "eta_s": view.warmup_eta_s},
+        "rest_url": view.row.rest_url,
+        "ws_url": view.row.ws_url,
+        "control_url": doors.get(view.row.name, {}).get("control_url"),
+        "counters": view.counters,
+        "instance": view.instance and {key: item for key, item in view.instance.items() if key != "token"},
+    }
+
+
+def _slot_trouble(views: list[ExchangeView]) -> list[str]:
+    """An exchange that shall run but does not, with every slot of the ingest workers taken."""
+    from livermore_dagster.platform.children import WORKERS
+
+    slots = dict(WORKERS)["ingest"]
+    running = [view for view in views if view.state in ("starting", "warming", "active", "stopping")]
+    waiting = [view.row.name for view in views if view.desired == "running" and view not in running]
+    if waiting and len(running) >= slots:
+        return [f"no ingest slot is left for {', '.join(waiting)}: {len(running)} of {slots} are taken"]
+    return []
+
+
+def _without_password(url: str) -> str:
+    """The address without its password (R8)."""
+    scheme, separator, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    return f"{scheme}{separator}{login.partition(':')[0]}{at}{place}"
