@@ -98,10 +98,13 @@ class Instance:
     async def _check_stores(self, ctx: ExchangeContext) -> None:
         """Raises ClusterRefused or ProvenanceMismatch before anything is written."""
         await refuse_cluster(ctx.redis)
-        with connect(self._servers.redis_url) as client:
-            await asyncio.to_thread(claim_redis, client, self._provenance)
+        await asyncio.to_thread(self._stamp_redis)
         async with ctx.pool.connection() as connection:
             await claim_database(connection, self._provenance)
+
+    def _stamp_redis(self) -> None:
+        with connect(self._servers.redis_url) as client:
+            claim_redis(client, self._provenance)
 
     def _claim(self, client: redis.Redis, ctx: ExchangeContext, desired: Desired | None) -> Claim:
         loop = asyncio.get_running_loop()

@@ -160,6 +160,8 @@ def played(
         assert process.stdout is not None
         addresses = json.loads(process.stdout.readline())["exchanges"]
         asyncio.run(_point(database_url, addresses))
+        with redis.Redis.from_url(redis_url) as client:
+            client.set(keys.PROVENANCE, "sim:7")
         yield Platform(redis_url, database_url, addresses)
     finally:
         process.terminate()
