@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.cells import Cell, table, utc
+from assets.cells import Cell, Row, table, utc
 from assets.checks import Verdict, build_checks
 from assets.series_sync import find_gaps, settled_until
 from livermore_dagster.exchanges.contract import Priority, RestCandle
@@ -21,7 +21,7 @@ CHECKED_BARS = 300
 
 async def no_gaps(cell: Cell) -> Verdict:
     gaps = await find_gaps(cell, cell.symbols, CHECKED_BARS)
-    rows = [
+    rows: list[Row] = [
         {
             "symbol": symbol,
             "from (UTC)": utc(span.from_ms),
@@ -34,7 +34,9 @@ async def no_gaps(cell: Cell) -> Verdict:
     return not rows, {
         "symbols judged": len(cell.symbols),
         "bars judged per symbol": CHECKED_BARS,
-        "bars missing": sum(int(row["bars"]) for row in rows),
+        "bars missing": sum(
+            (one.to_ms - one.from_ms) // cell.timeframe.ms for spans in gaps.values() for one in spans
+        ),
         "gaps": table(rows[:50]),
     }
 
@@ -43,7 +45,7 @@ async def sane(cell: Cell) -> Verdict:
     from_ms = cell.newest_open_ms - CHECKED_BARS * cell.timeframe.ms
     async with cell.ctx.pool.connection() as connection:
         found = await judge_candles(connection, cell.ctx.row.id, cell.symbols, cell.timeframe, from_ms)
-    rows = [
+    rows: list[Row] = [
         {
             "symbol": one.symbol,
             "open (UTC)": utc(one.open_ms),
@@ -72,7 +74,7 @@ async def fresh(cell: Cell) -> Verdict:
     behind = {symbol: max(0, due_ms - newest[symbol]) // step for symbol in cell.symbols if symbol in newest}
     least = min(behind.values(), default=None)
     silent = {symbol: bars for symbol, bars in behind.items() if bars > 0}
-    rows = [
+    rows: list[Row] = [
         {"symbol": symbol, "newest (UTC)": utc(newest[symbol]), "bars behind": bars}
         for symbol, bars in sorted(silent.items(), key=lambda item: -item[1])
     ]
@@ -90,7 +92,7 @@ async def matches_exchange(cell: Cell) -> Verdict:
     """Compare the last settled hour (or bar) with REST, under the budget; repair what differs."""
     end_ms = cell.newest_open_ms
     start_ms = cell.timeframe.open_of(end_ms - max(Timeframe.H1.ms, cell.timeframe.ms))
-    rows: list[dict[str, str]] = []
+    rows: list[Row] = []
     wrong: list[StampedCandle] = []
     compared = 0
     for symbol in cell.symbols:

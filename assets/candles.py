@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.boundary_lease import boundary_lease
-from assets.cells import OWNERS, Cell, exchange_of, open_cell, table, utc
+from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
 from assets.series_picture import picture_of
 from assets.series_sync import WINDOW_BARS, SyncReport, find_gaps, sync_from_cache
 from livermore_dagster.ingest.backfill import BackfillReport, backfill
@@ -120,7 +120,7 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
     cell = brought.cell
     facts = {fact.symbol: fact for fact in brought.facts}
     by_symbol = {one.symbol: one for one in brought.fetched.series} if brought.fetched else {}
-    rows = []
+    rows: list[Row] = []
     for rank, symbol in enumerate(cell.symbols, 1):
         fact, fetched = facts.get(symbol), by_symbol.get(symbol)
         end_ms = fact.last_open_ms + cell.timeframe.ms if fact else None

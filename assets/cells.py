@@ -15,9 +15,11 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import BOUNDARY_TAG, monitored_symbols
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["OWNERS", "Cell", "exchange_of", "open_cell", "require_timeframe", "table", "utc"]
+__all__ = ["OWNERS", "Cell", "Row", "exchange_of", "open_cell", "require_timeframe", "table", "utc"]
 
 OWNERS = ["team:livermore"]
+Row = dict[str, str | int | float | None]
+"""A line of a table in the UI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def utc(at_ms: int | None) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def table(rows: Sequence[Mapping[str, str | int | float | bool | None]]) -> dg.TableMetadataValue:
+def table(rows: Sequence[Row]) -> dg.TableMetadataValue:
     """Rows as a table in the UI; the first row's names are the columns."""
     if not rows:
         return dg.MetadataValue.table([], schema=dg.TableSchema([]))

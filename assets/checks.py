@@ -4,6 +4,7 @@ exchange."""
 # Annotations are not postponed here: Dagster compares that of `context` as it stands.
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 import dagster as dg
 
@@ -16,7 +17,7 @@ from livermore_dagster.resources import ExchangeResource, check_key
 
 __all__ = ["Check", "Verdict", "build_checks", "checked_exchanges"]
 
-Verdict = tuple[bool, dict[str, object]]
+Verdict = tuple[bool, dict[str, int | str | dg.MetadataValue[Any]]]
 """Whether it passed, and readable numbers."""
 Check = Callable[[Cell], Awaitable[Verdict]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets.candles import BOUNDARY_BARS
-from assets.cells import OWNERS, Cell, exchange_of, open_cell, table, utc
+from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
 from assets.series_sync import WINDOW_BARS
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import StampedCandle
@@ -99,7 +99,7 @@ def _indicators(timeframe: Timeframe) -> dg.AssetsDefinition:
 
 
 async def _recompute(cell: Cell) -> Mapping[str, Any]:
-    rows: list[dict[str, str | int | float | None]] = []
+    rows: list[Row] = []
     changed = 0
     for symbol in cell.symbols:
         one = await _recompute_series(cell, symbol)
@@ -115,9 +115,7 @@ async def _recompute(cell: Cell) -> Mapping[str, Any]:
     }
 
 
-async def _recompute_series(
-    cell: Cell, symbol: str
-) -> tuple[int, dict[str, str | int | float | None]] | None:
+async def _recompute_series(cell: Cell, symbol: str) -> tuple[int, Row] | None:
     """Rows stored and the table's row; None for a symbol without candles."""
     keep = WINDOW_BARS if cell.by_hand else BOUNDARY_BARS
     candles = await cell.ctx.table.read(

@@ -33,7 +33,9 @@ HEAVY = ("pandas", "ta.momentum", "ta.trend", "ta.volatility", "ta.volume")
 
 def _make() -> Celery:
     url = os.environ.get(CELERY_URL)
-    made = make_app({"broker": url, "backend": url, "task_default_queue": BATCH_QUEUE})
+    made: Celery = make_app(  # type: ignore[no-untyped-call]
+        {"broker": url, "backend": url, "task_default_queue": BATCH_QUEUE}
+    )
     made.conf.update(
         worker_prefetch_multiplier=1,
         result_expires=0,  # a STARTED result that expires makes run monitoring fail a healthy run
@@ -48,7 +50,7 @@ def _make() -> Celery:
 
 
 app = _make()
-execute_plan = create_task(app)
+execute_plan = create_task(app)  # type: ignore[no-untyped-call]
 execute_job = create_execute_job_task(app)
 resume_job = create_resume_job_task(app)
 

@@ -16,7 +16,7 @@ __all__ = ["MacdvRow", "add_batch_macdv", "read_macdv_rows"]
 
 @dataclass(frozen=True, slots=True)
 class MacdvRow:
-    """MACD-V of one bar; `source` is 'live' or 'batch'. None where there is no value, and `reason` says why."""
+    """MACD-V of one bar; `source` is 'live' or 'batch'. Without a value, `reason` says why."""
 
     open_ms: int
     macdv: float | None
