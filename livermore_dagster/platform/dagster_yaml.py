@@ -113,7 +113,7 @@ def _document() -> dict[str, object]:
             "module": "dagster._core.storage.noop_compute_log_manager",
             "class": "NoOpComputeLogManager",
         },
-        "run_coordinator": {"module": "dagster", "class": "DefaultRunCoordinator"},
+        "run_coordinator": {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"},
         "run_launcher": {
             "module": "livermore_dagster.platform.run_launcher",
             "class": "LivermoreRunLauncher",
