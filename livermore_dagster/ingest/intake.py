@@ -142,16 +142,16 @@ async def tell_listing(
     first = min([*rows, *([oldest] if oldest is not None else [])], default=None)
     if first is None or first < from_ms + timeframe.ms:
         return None
-    fills = ctx.quirks.rest_fills_empty or timeframe is Timeframe.D1
-    silence = (min(first, to_ms) - from_ms) // timeframe.ms
-    if not fills and silence < LISTING_BARS:
-        return None
-    if not fills and timeframe is not Timeframe.D1:
-        async with ctx.pool.connection() as connection:
-            day = (await first_opens(connection, ctx.row.id, [symbol], Timeframe.D1)).get(symbol)
-        if day is not None and day < first - LISTING_BARS * timeframe.ms:
-            # Listed long before: this is a market that sleeps.
+    if not (ctx.quirks.rest_fills_empty or timeframe is Timeframe.D1):
+        silence = (min(first, to_ms) - from_ms) // timeframe.ms
+        if silence < LISTING_BARS or await _traded_before(ctx, symbol, first - silence * timeframe.ms):
             return None
     async with ctx.pool.connection() as connection:
         await learn_first_open(connection, ctx.row.id, symbol, timeframe, first)
     return first
+
+
+async def _traded_before(ctx: ExchangeContext, symbol: str, at_ms: int) -> bool:
+    """Whether a day that ended by `at_ms` is known: listed long before, the market only sleeps."""
+    days = await ctx.cache.read(symbol, Timeframe.D1)
+    return any(day.end_ms <= at_ms for day in days)
