@@ -14,6 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.stores.postgres.candles import CandleTable, UpsertCounts
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.redis import keys, metrics
@@ -25,6 +26,8 @@ _log = structlog.get_logger(__name__)
 
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
+STOP_GRACE_S = 0.5
+"""What a transaction under way gets when a stop comes."""
 TRIM_EVERY = 1_000
 """Acknowledged entries after which the stream is trimmed while busy; when idle it is trimmed at once."""
 
@@ -103,17 +106,35 @@ class StoreWriter:
         batch = [close.stamped() for close in closes]
         while True:
             try:
-                counts = await self._table.upsert(self._exchange_id, batch)
+                counts = await self._upsert(batch, stop)
                 break
             except (psycopg.Error, OSError) as error:
                 await self._wait("PostgreSQL", error, stop)
                 if stop.is_set():
                     return
+        if counts is None:
+            return
         await self._reader.ack(close.entry_id for close in closes)
         self.state.stored += counts
         self.state.acknowledged += len(closes)
         self._untrimmed += len(closes)
         await self._resumed()
+
+    async def _upsert(self, batch: Sequence[StampedCandle], stop: asyncio.Event) -> UpsertCounts | None:
+        """None when a stop came first: whether it was committed or not, the next writer stores it again."""
+        work = asyncio.ensure_future(self._table.upsert(self._exchange_id, batch))
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                await asyncio.wait({work}, timeout=STOP_GRACE_S)
+            return work.result() if work.done() else None
+        finally:
+            stopped.cancel()
+            if not work.done():
+                work.cancel()
+                # A server that hangs does not answer the cancellation either.
+                await asyncio.wait({work}, timeout=STOP_GRACE_S)
 
     async def _wait(self, server: str, error: Exception, stop: asyncio.Event) -> None:
         state = self.state

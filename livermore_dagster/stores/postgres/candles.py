@@ -15,6 +15,8 @@ from livermore_dagster.stores.postgres.statements import sql
 
 __all__ = ["CandleTable", "SeriesFacts", "Span", "UpsertCounts"]
 
+WRITE_WAIT_S = 2.0
+"""How long a write waits for a connection before it says that there is none."""
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -66,7 +68,7 @@ class CandleTable:
         if not batch:
             return UpsertCounts()
         rows = _copy_text(batch)
-        async with self._pool.connection() as connection:
+        async with self._pool.connection(timeout=WRITE_WAIT_S) as connection:
             return await self._upsert(connection, exchange_id, rows, len(batch))
 
     async def _upsert(

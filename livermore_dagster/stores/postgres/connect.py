@@ -19,6 +19,8 @@ Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 STRONG_ENOUGH = ("require", "verify-ca", "verify-full")
 CONNECT_TIMEOUT_S = 10
+RECONNECT_ROUND_S = 3.0
+"""The pool doubles its waits within a round; a new round begins at once, so a server is found within 2 s."""
 
 
 def conninfo(url: str, ca: Path | None) -> str:
@@ -116,7 +118,8 @@ async def open_pool(
         name=name,
         open=False,
         timeout=CONNECT_TIMEOUT_S,
-        reconnect_timeout=float("inf"),
+        reconnect_timeout=RECONNECT_ROUND_S,
+        reconnect_failed=AsyncConnectionPool.check,
         check=AsyncConnectionPool.check_connection,
     )
     await pool.open(wait=False)

