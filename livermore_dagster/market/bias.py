@@ -25,7 +25,7 @@ class Bias(StrEnum):
 
 
 def bias_of(stages: Mapping[Timeframe, Stage]) -> Bias:
-    """One side wins at more than 1.5 × the other; unknown, ranging and missing timeframes count for neither."""
+    """One side wins at more than 1.5 × the other; unknown, ranging and missing ones count for neither."""
     bullish = sum(WEIGHTS[tf] for tf, stage in stages.items() if stage in BULLISH)
     bearish = sum(WEIGHTS[tf] for tf, stage in stages.items() if stage in BEARISH)
     if bullish > DOMINANCE * bearish:

@@ -1,4 +1,6 @@
-"""MACD-V over whole columns: the fold of `macdv.step`, vectorised. |batch − steps| ≤ 1e-12 × close/ATR × 100 + 1e-9.
+"""MACD-V over whole columns: the fold of `macdv_fold.step`, vectorised.
+
+|batch − steps| ≤ 1e-12 × (close / ATR) × 100 + 1e-9.
 
 An exponential average is computed in blocks: one matrix product gives each block's own part, a short loop
 over the blocks carries the past in. Nothing but numpy is needed for C speed.
@@ -14,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from livermore_dagster.market.macdv import (
+from livermore_dagster.market.macdv_fold import (
     ATR,
     ATR_FLOOR,
     FAST,
@@ -43,7 +45,7 @@ _BLOCK: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """One entry per input row. Missing values are NaN; `point(i)` and `state(i)` are what `step` would give."""
+    """One entry per input row, missing values NaN; `point(i)` and `state(i)` are what `step` gives."""
 
     tf_ms: int
     open_ms: Ints
@@ -99,8 +101,8 @@ class Columns:
         at = int(inner["certain_at"][index])
         count = min(int(inner["n_values"][at]), SIGNAL)
         return State(
-            FORMULA, self.tf_ms, first, self.seed_open_ms, open_ms, int(inner["observed_ms"][index]), bar, n_eff,
-            bar - int(inner["bar0"]) + 1 + int(inner["same_bar"][index]), float(inner["closes"][at]),
+            FORMULA, self.tf_ms, first, self.seed_open_ms, open_ms, int(inner["observed_ms"][index]), bar,
+            n_eff,            bar - int(inner["bar0"]) + 1 + int(inner["same_bar"][index]), float(inner["closes"][at]),
             float(inner["fast"][at]), float(inner["slow"][at]), float(inner["atr_by_n"][n_eff - 1]),
             count, float(inner["signal"][at]) if count else 0.0,
         )  # fmt: skip
@@ -141,14 +143,16 @@ def _nothing(opens: Ints, observed: Bools, tf_ms: int) -> Columns:
     return Columns(tf_ms, opens, nan, nan, nan, observed, zero, zero, -1, observed, {})
 
 
-def _compute(opens: Ints, highs: Floats, lows: Floats, closes: Floats, observed: Bools, tf_ms: int) -> Columns:
+def _compute(
+    opens: Ints, highs: Floats, lows: Floats, closes: Floats, observed: Bools, tf_ms: int
+) -> Columns:
     rows = np.flatnonzero(observed)
     bars = opens[rows] // tf_ms
     absent = np.maximum(np.diff(bars) - 1, 0)
     stepped = np.minimum(absent, IDLE_CAP)
     # Positions of the observed rows in the expanded series, in which absent bars repeat the last close.
     at = np.concatenate(([0], np.cumsum(stepped + 1)))
-    seen = np.cumsum(observed)
+    seen: Ints = np.cumsum(observed, dtype=np.int64)
     tail = int(min(max(0, opens[-1] // tf_ms - bars[-1]), IDLE_CAP))
     repeats = np.concatenate((stepped + 1, [1 + tail]))
     expanded = np.repeat(closes[rows], repeats)
@@ -243,8 +247,9 @@ def _kernel(alpha: float) -> tuple[Floats, Floats]:
     """Weights of a block's own values (columns: where they count), and of what comes before the block."""
     power = np.arange(_BLOCK)
     lag = power[None, :] - power[:, None]
-    weights = np.where(lag >= 0, alpha * (1.0 - alpha) ** np.maximum(lag, 0), 0.0)
-    return weights, (1.0 - alpha) ** (power + 1.0)
+    weights: Floats = np.where(lag >= 0, alpha * (1.0 - alpha) ** np.maximum(lag, 0), 0.0)
+    decay: Floats = np.power(1.0 - alpha, power + 1.0)
+    return weights, decay
 
 
 def _blocked(values: Floats, alpha: float, before: float) -> Floats:

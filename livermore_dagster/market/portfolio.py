@@ -43,9 +43,8 @@ def portfolio_signal(
     missing = [tf for tf in PORTFOLIO_TIMEFRAMES if values.get(tf) is None]
     if missing:
         known = reasons or {}
-        return PortfolioSignal(
-            PortfolioLabel.NO_DATA, "; ".join(f"{tf.value}: {known.get(tf, 'no value yet')}" for tf in missing)
-        )
+        why = "; ".join(f"{tf.value}: {known.get(tf, 'no value yet')}" for tf in missing)
+        return PortfolioSignal(PortfolioLabel.NO_DATA, why)
     hour, four, day = (float(values[tf] or 0.0) for tf in PORTFOLIO_TIMEFRAMES)
     return PortfolioSignal(_label(hour, four, day))
 
