@@ -1,0 +1,84 @@
+"""Exchanges, symbols, probes and provenance on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from livermore_dagster.errors import PlatformError, ProvenanceMismatch, UnknownExchange, UnknownSymbol
+from livermore_dagster.stores.postgres.connect import Pool, open_pool
+from livermore_dagster.stores.postgres.exchanges import load_exchange, load_exchanges, upsert_rows
+from livermore_dagster.stores.postgres.probes import read_probe, record_probe
+from livermore_dagster.stores.postgres.provenance import claim_provenance, read_provenance
+from livermore_dagster.stores.postgres.symbols import (
+    SymbolRow,
+    load_symbols,
+    require_symbol,
+    upsert_symbols,
+)
+from tests.integration.stores.conftest import EXCHANGE
+
+
+async def test_exchanges_are_kept_as_given_and_not_touched_in_vain(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        other = dataclasses.replace(EXCHANGE, id=4, name="kraken", active=False)
+        await upsert_rows(connection, [EXCHANGE, other])
+        assert await load_exchanges(connection) == [EXCHANGE, other]
+        before = await (await connection.execute("SELECT id, xmin FROM exchanges ORDER BY id")).fetchall()
+        moved = dataclasses.replace(other, rest_url="https://elsewhere.example")
+        await upsert_rows(connection, [EXCHANGE, moved])
+        after = await (await connection.execute("SELECT id, xmin FROM exchanges ORDER BY id")).fetchall()
+        assert before[0] == after[0]
+        assert await load_exchange(connection, "kraken") == moved
+        with pytest.raises(UnknownExchange, match=r"'ftx'.*binance, kraken"):
+            await load_exchange(connection, "ftx")
+
+
+async def test_symbols_follow_the_exchanges_list(pool: Pool) -> None:
+    btc = SymbolRow("BTC-USD", "BTC", "USD", True, None, "1234567.89", 12, 1, 1_500_000_000_000)
+    alias = SymbolRow("BTC-USDC", "BTC", "USDC", True, alias_of="BTC-USD")
+    old = SymbolRow("OLD-USD", "OLD", "USD", True, volume_rank=2)
+    async with pool.connection() as connection:
+        await upsert_symbols(connection, 2, [alias, btc, old])
+        assert await load_symbols(connection, 2) == [btc, old, alias]
+        await upsert_symbols(connection, 2, [dataclasses.replace(btc, listed_ms=None), alias])
+        gone = dataclasses.replace(old, trading=False, volume_rank=None)
+        assert await load_symbols(connection, 2) == [btc, alias, gone]
+        assert await require_symbol(connection, 2, "binance", "BTC-USDC") == btc
+        with pytest.raises(UnknownSymbol, match=r"DOGE-USD.*BTC-USD"):
+            await require_symbol(connection, 2, "binance", "DOGE-USD")
+
+
+async def test_a_probe_keeps_its_newest_outcome(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        assert await read_probe(connection, 2, "4h") is None
+        await record_probe(connection, 2, "4h", False, "Unsupported granularity")
+        await record_probe(connection, 2, "4h", True, "")
+        probe = await read_probe(connection, 2, "4h")
+        assert probe is not None
+        assert (probe.supported, probe.detail) == (True, "")
+        assert probe.probed_at.tzinfo is not None
+
+
+async def test_a_database_is_stamped_once(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        assert await read_provenance(connection) is None
+        await claim_provenance(connection, "live")
+        await claim_provenance(connection, "live")
+        with pytest.raises(ProvenanceMismatch, match=r"live.*sim:3"):
+            await claim_provenance(connection, "sim:3")
+
+
+async def test_a_database_with_unstamped_market_data_is_refused(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await upsert_symbols(connection, 2, [SymbolRow("BTC-USD", "BTC", "USD", True)])
+        with pytest.raises(ProvenanceMismatch, match="unstamped"):
+            await claim_provenance(connection, "live")
+        assert await read_provenance(connection) is None
+
+
+async def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+    with pytest.raises(PlatformError, match="does not let us in") as caught:
+        await open_pool("postgresql://me:hidden@localhost:1/db", None)
+    assert "hidden" not in str(caught.value)
