@@ -126,28 +126,40 @@ class CandleCache:
     ) -> dict[str, list[StampedCandle]]:
         """`read` for several symbols in one round trip; a symbol without candles has an empty list."""
         wanted = list(dict.fromkeys(symbols))
-        upper = "+inf" if until_ms is None else f"({until_ms}"
         # One more than asked for: the newest may be open and is then left out.
-        extra = 1 if final_only else 0
+        ask = count + 1 if final_only else count
+        found = await self._newest(wanted, timeframe, ask, until_ms)
+        if not final_only:
+            return found
+        # After an outage several may be unproven: those symbols are read whole.
+        short = [
+            symbol
+            for symbol, candles in found.items()
+            if len(candles) == ask and sum(one.rank is not Rank.OPEN for one in candles) < count
+        ]
+        found |= await self._newest(short, timeframe, self._size, until_ms)
+        return {
+            symbol: [one for one in candles if one.rank is not Rank.OPEN][-count:]
+            for symbol, candles in found.items()
+        }
+
+    async def _newest(
+        self, symbols: Sequence[str], timeframe: Timeframe, count: int, until_ms: int | None
+    ) -> dict[str, list[StampedCandle]]:
+        if not symbols or count < 1:
+            return {symbol: [] for symbol in symbols}
+        upper = "+inf" if until_ms is None else f"({until_ms}"
         pipe = self._client.pipeline(transaction=False)
-        for symbol in wanted:
+        for symbol in symbols:
             key = keys.candles(self._exchange_id, symbol, timeframe)
-            pipe.zrevrangebyscore(key, upper, "-inf", start=0, num=count + extra)
+            pipe.zrevrangebyscore(key, upper, "-inf", start=0, num=count)
         replies = cast("list[list[str]]", await pipe.execute())
-        found: dict[str, list[StampedCandle]] = {}
-        for symbol, members in zip(wanted, replies, strict=True):
-            candles = [decode(member, symbol, timeframe) for member in reversed(members)]
-            if final_only:
-                candles = [stamped for stamped in candles if stamped.rank is not Rank.OPEN]
-            found[symbol] = candles[-count:] if count else []
-        return found
+        return {
+            symbol: [decode(member, symbol, timeframe) for member in reversed(members)]
+            for symbol, members in zip(symbols, replies, strict=True)
+        }
 
     async def newest_final(self, symbols: Iterable[str], timeframe: Timeframe) -> dict[str, int]:
         """Open (ms) of each symbol's newest final candle; symbols without one are absent."""
-        newest: dict[str, int] = {}
-        # A few: beside the open candle there may be older ones that are still unproven.
-        candidates = await self.read_many(symbols, timeframe, 8)
-        for symbol, candles in candidates.items():
-            if candles:
-                newest[symbol] = candles[-1].candle.open_ms
-        return newest
+        candidates = await self.read_many(symbols, timeframe, 1)
+        return {symbol: candles[-1].candle.open_ms for symbol, candles in candidates.items() if candles}

@@ -118,6 +118,15 @@ async def test_reads_end_where_they_are_told(client: redis.asyncio.Redis) -> Non
     assert await cache.read("NONE", Timeframe.M1) == []
 
 
+async def test_final_candles_are_found_behind_many_unproven_ones(client: redis.asyncio.Redis) -> None:
+    cache = CandleCache(client, 2)
+    await cache.write([minute(0), minute(1), *(minute(bar, Rank.OPEN) for bar in range(2, 30))], 5)
+    assert await cache.newest_final(["BTCUSDT"], Timeframe.M1) == {"BTCUSDT": T0 + 60_000}
+    assert len(await cache.read("BTCUSDT", Timeframe.M1, 5)) == 2
+    assert len(await cache.read("BTCUSDT", Timeframe.M1, 5, final_only=False)) == 5
+    assert await cache.read("BTCUSDT", Timeframe.M1, 0) == []
+
+
 async def test_closes_are_published_with_their_source_unless_they_are_history(
     client: redis.asyncio.Redis,
 ) -> None:
