@@ -31,6 +31,7 @@ __all__ = [
     "Stopwatch",
     "open_context",
     "probe_name",
+    "with_timeframe",
     "without_refused",
     "without_timeframes",
 ]
@@ -167,6 +168,11 @@ async def without_refused(connection: AsyncConnection[Any], row: ExchangeRow) ->
 
 def without_timeframes(row: ExchangeRow, refused: Collection[Timeframe]) -> ExchangeRow:
     return replace(row, timeframes=tuple(tf for tf in row.timeframes if tf not in refused))
+
+
+def with_timeframe(row: ExchangeRow, granted: Timeframe) -> ExchangeRow:
+    had = {*row.timeframes, granted}
+    return replace(row, timeframes=tuple(tf for tf in Timeframe if tf in had))
 
 
 def probe_name(timeframe: Timeframe) -> str:

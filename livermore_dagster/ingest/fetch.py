@@ -159,19 +159,20 @@ class _Series:
         self.requests += 1
         reply = await ask(ctx, self.symbol, timeframe, page, Priority.BOUNDARY, self.origin)
         due = self.end_ms - timeframe.ms
-        self.stored += await store_candles(ctx, reply.candles)
+        here = any(timeframe.open_of(candle.candle.open_ms) == due for candle in reply.candles)
+        proven = not here and reply.newest_ms >= self.end_ms and not await self._traded(due)
         # Time alone does not prove the newest bar absent: exchanges are late with it at times.
-        sure = self.end_ms if reply.newest_ms >= self.end_ms else due
+        sure = self.end_ms if proven else due
         absent = [(s, tf, a, min(b, sure)) for s, tf, a, b in reply.effects.absent if a < sure]
+        # The ledger first: who folds the candles then knows which bars before them are absent.
         await store_absent(ctx, absent, reply.asked_ms)
-        if page[1] < self.end_ms:
-            return "absent"
-        if any(timeframe.open_of(candle.candle.open_ms) == due for candle in reply.candles):
+        self.stored += await store_candles(ctx, reply.candles)
+        if here:
             return "closed"
-        return "absent" if reply.newest_ms >= self.end_ms else "unknown"
+        return "absent" if proven or page[1] < self.end_ms else "unknown"
 
     async def _traded(self, due: int) -> bool:
-        """Whether the stream saw trades in the due bar; without a finer stream nothing speaks against it."""
+        """Whether the stream saw trades in the due bar; without a finer stream nobody knows, so: perhaps."""
         finer = [tf for tf in self.ctx.row.streamed_timeframes if tf.ms < self.timeframe.ms]
         if not finer:
             return True

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from livermore_dagster.errors import RequestRefused
 from livermore_dagster.exchanges.contract import Priority
-from livermore_dagster.ingest.context import PROBED, ExchangeContext, probe_name, without_timeframes
+from livermore_dagster.ingest.context import (
+    PROBED,
+    ExchangeContext,
+    probe_name,
+    with_timeframe,
+    without_timeframes,
+)
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.probes import read_probe, record_probe
 
@@ -20,16 +26,18 @@ async def probe_timeframes(ctx: ExchangeContext, liquid_symbol: str) -> tuple[Ti
     """Ask for every timeframe the row declares in doubt, once per process and no more than weekly.
 
     Only the exchange's own refusal of the granularity (400) counts as 'unsupported'; any other failure is
-    raised or leaves the question open for the next process. Result and date are kept in exchange_probes. A
-    refused timeframe leaves `ctx.row` and is returned.
+    raised and leaves the question open. Result and date are kept in exchange_probes. A refused timeframe
+    leaves `ctx.row` and is returned; one granted after an earlier refusal comes back into it.
     """
     refused = []
     for text in ctx.row.api_limits.get(PROBED, ()):
         timeframe = Timeframe(text)
-        if not await _is_supported(ctx, timeframe, liquid_symbol):
+        if await _is_supported(ctx, timeframe, liquid_symbol):
+            ctx.row = with_timeframe(ctx.row, timeframe)
+        else:
             refused.append(timeframe)
-    if refused:
-        ctx.row = without_timeframes(ctx.row, refused)
+            ctx.row = without_timeframes(ctx.row, refused)
+    ctx.client.row = ctx.row
     return tuple(refused)
 
 
@@ -41,9 +49,8 @@ async def _is_supported(ctx: ExchangeContext, timeframe: Timeframe, symbol: str)
         age_ms = ctx.clock.now_ms() - int(known.probed_at.timestamp() * 1000)
         if place in _asked or age_ms < ASK_AGAIN_MS:
             return known.supported
-    # Refused earlier, it is not in the context's row; the client must still be able to ask.
-    if timeframe not in ctx.client.row.timeframes:
-        return False
+    # Refused earlier, it is not in the row: the client must be let ask.
+    ctx.client.row = with_timeframe(ctx.row, timeframe)
     supported, detail = await _ask(ctx, timeframe, symbol)
     _asked.add(place)
     async with ctx.pool.connection() as connection:

@@ -12,7 +12,9 @@ from livermore_dagster.market.timeframe import Timeframe
 __all__ = ["SETTLE_MS", "judge_reply", "settle_by_rest"]
 
 SETTLE_MS = 5_000
-"""Exchange time after a candle's end at which a REST row counts as settled."""
+"""Exchange time after a candle's end at which a REST row counts as settled, and a missing one as absent."""
+LATE_MS = 60_000
+"""Exchange time after its end at which even a bucket with frames may be absent."""
 
 
 def judge_reply(
@@ -69,11 +71,14 @@ def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int, origin: Ori
 
 
 def _is_absent(series: Series, slot: int, newest: int, asked_ms: int, settle_ms: int) -> bool:
-    """A later row proves it; so does time enough, unless the stream had shown the bucket itself."""
-    if newest >= slot + series.step:
-        return True
-    shown = slot in series.seen or series.was_active(slot)
-    return asked_ms >= slot + series.step + settle_ms and not shown
+    """Time enough proves it: exchanges are late with the newest row at times, even beside a later one.
+
+    A bucket that the stream itself had shown takes more: a later row, and long after its end.
+    """
+    end = slot + series.step
+    if slot in series.seen or series.was_active(slot):
+        return newest >= end and asked_ms >= end + LATE_MS
+    return asked_ms >= end + settle_ms
 
 
 def _absent(series: Series, slot: int, effects: Effects) -> None:

@@ -1,0 +1,258 @@
+"""Warm-up, boundary fetch, repair, backfill and probe against the played exchanges, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from livermore_dagster.errors import UnsupportedTimeframe
+from livermore_dagster.exchanges.contract import Priority
+from livermore_dagster.ingest.backfill import backfill
+from livermore_dagster.ingest.context import ExchangeContext, open_context
+from livermore_dagster.ingest.fetch import fetch_due
+from livermore_dagster.ingest.probe import probe_timeframes
+from livermore_dagster.ingest.repair import repair
+from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
+from livermore_dagster.market.candle import Rank
+from livermore_dagster.market.closing import Question, Reason
+from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
+from livermore_dagster.stores.postgres.probes import read_probe
+from livermore_dagster.stores.redis import keys
+from tests.integration.ingest.played import Platform, played
+
+# Half a minute after 00:00: every timeframe has just closed a bar.
+START = 1_767_657_600_000 + 30_000
+
+
+@pytest.fixture
+def market(redis_url: str, database_url: str) -> Iterator[Platform]:
+    with played(redis_url, database_url, ["coinbase", "binance"], speed=1.0, start_ms=START) as platform:
+        yield platform
+
+
+@pytest.fixture
+async def coinbase(market: Platform) -> AsyncIterator[ExchangeContext]:
+    async with open_context("coinbase", market) as ctx:
+        yield ctx
+
+
+@pytest.fixture
+async def binance(market: Platform) -> AsyncIterator[ExchangeContext]:
+    async with open_context("binance", market) as ctx:
+        yield ctx
+
+
+async def symbols_of(market: Platform, exchange: str, kinds: dict[str, int]) -> list[str]:
+    found: list[str] = []
+    listed = await asyncio.to_thread(market.ask, exchange, "symbols")
+    for kind, count in kinds.items():
+        found += [s["symbol"] for s in listed if s["kind"] == kind and s["alias_of"] is None][:count]
+    return found
+
+
+async def assert_cache_is_true(
+    market: Platform, ctx: ExchangeContext, symbols: list[str], timeframe: Timeframe
+) -> None:
+    """Every cached final candle is the exchange's, and none is missing from the oldest one on."""
+    for symbol in symbols:
+        cached = await ctx.cache.read(symbol, timeframe)
+        if not cached:
+            continue
+        now = ctx.stopwatch.now() or 0
+        end = timeframe.open_of(now)
+        truth = await asyncio.to_thread(
+            market.truth, ctx.row.name, symbol, timeframe, cached[0].candle.open_ms, end
+        )
+        stored = {
+            one.candle.open_ms: (
+                one.candle.open, one.candle.high, one.candle.low, one.candle.close, one.candle.volume
+            )
+            for one in cached
+            if one.end_ms <= end
+        }  # fmt: skip
+        assert stored == truth, f"{symbol} {timeframe}"
+
+
+def requests(market: Platform, exchange: str) -> int:
+    counters = market.ask(exchange, "counters")
+    return int(counters["requests"])
+
+
+@pytest.mark.parametrize("exchange", ["coinbase", "binance"])
+async def test_warm_up_fetches_what_is_missing_and_then_nothing(market: Platform, exchange: str) -> None:
+    async with open_context(exchange, market) as ctx:
+        symbols = await symbols_of(market, exchange, {"liquid": 3, "sparse": 2, "silent": 1})
+        await ctx.client.products()
+        report = await warm_up(ctx, symbols)
+        assert report.stats.failed == []
+        assert report.stats.total == len(symbols) * len(TIMEFRAMES)
+        for timeframe in TIMEFRAMES:
+            await assert_cache_is_true(market, ctx, symbols, timeframe)
+            assert len(await ctx.cache.read(symbols[0], timeframe)) >= WARMUP_BARS
+        schedule = json.loads(await ctx.redis.get(keys.warmup_schedule(ctx.row.id)))
+        # From the largest timeframe to the smallest.
+        order = [Timeframe(one["timeframe"]).ms for one in schedule]
+        assert order == sorted(order, reverse=True)
+        assert json.loads(await ctx.redis.get(keys.warmup_stats(ctx.row.id)))["phase"] == "done"
+
+        before = requests(market, exchange)
+        again = await warm_up(ctx, symbols, ctx.stopwatch.now())
+        closed_meanwhile = again.stats.requests
+        assert closed_meanwhile <= len(symbols)  # a 1m or 5m bar may have closed between the two
+        assert requests(market, exchange) - before == closed_meanwhile
+        counters = market.ask(exchange, "counters")
+        assert counters["http_429"] == 0
+
+
+async def test_a_lost_cache_comes_back_from_postgresql_without_a_request(
+    market: Platform, binance: ExchangeContext
+) -> None:
+    symbols = await symbols_of(market, "binance", {"liquid": 2, "sparse": 1})
+    frames = [Timeframe.H1, Timeframe.M15]
+    await warm_up(binance, symbols, timeframes=frames)
+    kept = {}
+    for symbol in symbols:
+        for timeframe in frames:
+            kept[symbol, timeframe] = await binance.cache.read(symbol, timeframe)
+            await binance.table.upsert(binance.row.id, kept[symbol, timeframe])
+            await binance.redis.delete(keys.candles(binance.row.id, symbol, timeframe))
+    before = requests(market, "binance")
+    report = await warm_up(binance, symbols, binance.stopwatch.now(), timeframes=frames)
+    assert (report.stats.requests, report.stats.skipped) == (0, 6)
+    assert requests(market, "binance") == before
+    for (symbol, timeframe), candles in kept.items():
+        back = await binance.cache.read(symbol, timeframe)
+        assert [one.candle for one in back] == [one.candle for one in candles]
+
+
+async def test_boundary_fetch_brings_what_has_just_closed(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    symbols = await symbols_of(market, "coinbase", {"liquid": 2, "sparse": 2})
+    boundary = START - 30_000
+    due = [Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1]
+    report = await fetch_due(coinbase, boundary, [*due, Timeframe.M5], symbols)
+    assert report.timeframes == tuple(due)  # 5m is streamed: never fetched
+    assert report.count("failed") == 0
+    for timeframe in due:
+        await assert_cache_is_true(market, coinbase, symbols, timeframe)
+        for symbol in symbols[:2]:
+            newest = (await coinbase.cache.read(symbol, timeframe, 1))[0]
+            assert newest.end_ms == boundary
+    again = await fetch_due(coinbase, boundary, due, symbols)
+    assert again.requests == 0
+    assert again.count("closed") + again.count("absent") == len(symbols) * len(due)
+
+
+async def test_a_late_row_is_asked_for_again(market: Platform, coinbase: ExchangeContext) -> None:
+    symbol = (await symbols_of(market, "coinbase", {"liquid": 1}))[0]
+    await warm_up(coinbase, [symbol], timeframes=[Timeframe.M5])
+    market.fault("coinbase", kind="late_row", symbol=symbol, duration_s=2.5)
+    report = await fetch_due(coinbase, START - 30_000, [Timeframe.H1], [symbol])
+    assert [one.outcome for one in report.series] == ["closed"]
+    await assert_cache_is_true(market, coinbase, [symbol], Timeframe.H1)
+
+
+async def test_repair_fills_asks_once_and_keeps_the_ledger(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    symbols = await symbols_of(market, "coinbase", {"liquid": 1, "sparse": 2})
+    end = Timeframe.M5.open_of(START)
+    questions = [
+        Question(symbol, Timeframe.M5, at, at + 300_000, Reason.SILENT, rank)
+        for rank, symbol in enumerate(symbols)
+        for at in range(end - 40 * 300_000, end, 300_000)
+    ]
+    await coinbase.exchange_now()
+    report = await repair(coinbase, questions)
+    assert report.asked == len(symbols)  # adjacent buckets share a request
+    assert (report.failed, report.given_up) == (0, 0)
+    assert report.filled + report.absent == len(questions)
+    assert report.absent > 0
+    for symbol in symbols:
+        await assert_cache_is_true(market, coinbase, [symbol], Timeframe.M5)
+        for one in await coinbase.cache.read(symbol, Timeframe.M5):
+            assert one.rank is Rank.SETTLED
+        spans = await coinbase.table.gaps(coinbase.row.id, symbol, Timeframe.M5, end - 40 * 300_000, end)
+        cached = await coinbase.cache.read(symbol, Timeframe.M5)
+        assert sum(span.to_ms - span.from_ms for span in spans) // 300_000 == len(cached)
+
+
+async def test_backfill_goes_straight_to_postgresql_and_resumes(
+    market: Platform, binance: ExchangeContext
+) -> None:
+    symbols = await symbols_of(market, "binance", {"liquid": 1, "sparse": 1})
+    now = await binance.exchange_now()
+    since = Timeframe.M15.open_of(now) - 3_000 * Timeframe.M15.ms
+    report = await backfill(binance, symbols, [Timeframe.M15], since)
+    assert (report.candles, report.failed) == (6_000, [])
+    for symbol in symbols:
+        end = Timeframe.M15.open_of(now)
+        truth = await asyncio.to_thread(market.truth, "binance", symbol, Timeframe.M15, since, end)
+        assert market.stored("binance", symbol, Timeframe.M15, since, end) == truth
+        # Only the cache's newest 1,000 raise closes.
+        assert await binance.redis.zcard(keys.candles(2, symbol, Timeframe.M15)) <= 1_000
+    assert await binance.redis.xlen(keys.closes(2)) <= 2_000
+    again = await backfill(binance, symbols, [Timeframe.M15], since)
+    assert (again.requests, again.skipped_bars) == (0, 6_000)
+    older = await backfill(binance, symbols[:1], [Timeframe.M15], since - 500 * Timeframe.M15.ms)
+    assert (older.requests, older.candles, older.skipped_bars) == (1, 500, 3_000)
+
+
+async def test_backfill_ends_at_the_listing(market: Platform, binance: ExchangeContext) -> None:
+    listed = await asyncio.to_thread(market.ask, "binance", "symbols")
+    young = max(
+        (s for s in listed if s["trading"] and s["listed_ms"] < START), key=lambda one: one["listed_ms"]
+    )
+    since = young["listed_ms"] - 5_000 * Timeframe.D1.ms
+    report = await backfill(binance, [young["symbol"]], [Timeframe.D1], since)
+    assert report.requests <= 2
+    again = await backfill(binance, [young["symbol"]], [Timeframe.D1], since)
+    assert again.requests == 0
+
+
+async def test_the_4h_probe_is_asked_once_and_kept(market: Platform, coinbase: ExchangeContext) -> None:
+    symbol = (await symbols_of(market, "coinbase", {"liquid": 1}))[0]
+    assert await probe_timeframes(coinbase, symbol) == ()
+    async with coinbase.pool.connection() as connection:
+        probe = await read_probe(connection, coinbase.row.id, "timeframe:4h")
+    assert probe is not None
+    assert probe.supported
+    before = requests(market, "coinbase")
+    assert await probe_timeframes(coinbase, symbol) == ()
+    assert requests(market, "coinbase") == before
+
+
+async def test_a_refused_4h_is_unsupported_everywhere(redis_url: str, database_url: str) -> None:
+    with played(redis_url, database_url, ["coinbase"], speed=1.0, start_ms=START) as market:
+        reply = httpx.post(
+            f"{market.addresses['coinbase']['control_url']}/settings", json={"four_hour": False}, timeout=10
+        )
+        reply.raise_for_status()
+        async with open_context("coinbase", market) as ctx:
+            symbol = (await symbols_of(market, "coinbase", {"liquid": 1}))[0]
+            assert await probe_timeframes(ctx, symbol) == (Timeframe.H4,)
+            report = await fetch_due(ctx, START - 30_000, [Timeframe.H4], [symbol])
+            assert report.timeframes == ()
+            assert report.requests == 0
+        async with open_context("coinbase", market) as again:
+            assert Timeframe.H4 not in again.timeframes()
+            assert await probe_timeframes(again, symbol) == (Timeframe.H4,)
+            with pytest.raises(UnsupportedTimeframe):
+                await again.client.candles(symbol, Timeframe.H4, 0, Timeframe.H4.ms, Priority.BROWSE)
+
+
+async def test_warm_up_takes_no_longer_than_the_limit_imposes(market: Platform) -> None:
+    async with open_context("coinbase", market) as ctx:
+        symbols = await symbols_of(market, "coinbase", {"liquid": 12})
+        await ctx.exchange_now()
+        started = time.monotonic()
+        report = await warm_up(ctx, symbols, timeframes=[Timeframe.M5, Timeframe.M15, Timeframe.H1])
+        seconds = time.monotonic() - started
+    rule = 8.0  # requests a second
+    assert seconds <= 1.05 * report.stats.requests / rule + 1.0
