@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from livermore_dagster.errors import PlatformError, ProvenanceMismatch
+from livermore_dagster.errors import PlatformError
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import schema
 from livermore_dagster.platform.child import ChildSpec
@@ -19,6 +19,7 @@ from livermore_dagster.platform.options import UpOptions
 from livermore_dagster.platform.processes import TOKEN
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
+from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.provenance import claim_provenance
 
@@ -113,18 +114,9 @@ def prepare_database(settings: Settings) -> bool:
         connection.commit()
         if not fresh:
             schema.check_schema(connection)
-        _stamp(connection, settings.provenance)
+        connection.commit()
+        claim_database(connection, settings.provenance)
     return fresh
-
-
-def _stamp(connection: psycopg.Connection, provenance: str) -> None:
-    connection.execute(
-        "INSERT INTO provenance (id, stamp) VALUES (1, %s) ON CONFLICT (id) DO NOTHING", [provenance]
-    )
-    row = connection.execute("SELECT stamp FROM provenance WHERE id = 1").fetchone()
-    found = str(row[0]) if row else "unstamped"
-    if found != provenance:
-        raise ProvenanceMismatch("The database", found, provenance)
 
 
 def write_rows(settings: Settings, rows: tuple[ExchangeRow, ...]) -> None:

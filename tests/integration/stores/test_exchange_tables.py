@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import psycopg
 import pytest
 
 from livermore_dagster.errors import PlatformError, ProvenanceMismatch, UnknownExchange, UnknownSymbol
@@ -61,21 +62,24 @@ async def test_a_probe_keeps_its_newest_outcome(pool: Pool) -> None:
         assert probe.probed_at.tzinfo is not None
 
 
-async def test_a_database_is_stamped_once(pool: Pool) -> None:
-    async with pool.connection() as connection:
-        assert await read_provenance(connection) is None
-        await claim_provenance(connection, "live")
-        await claim_provenance(connection, "live")
+def test_a_database_is_stamped_once(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        assert read_provenance(connection) is None
+        connection.rollback()
+        claim_provenance(connection, "live")
+    with psycopg.connect(database_url) as connection:
+        claim_provenance(connection, "live")
         with pytest.raises(ProvenanceMismatch, match=r"live.*sim:3"):
-            await claim_provenance(connection, "sim:3")
+            claim_provenance(connection, "sim:3")
 
 
-async def test_a_database_with_unstamped_market_data_is_refused(pool: Pool) -> None:
+async def test_a_database_with_unstamped_market_data_is_refused(database_url: str, pool: Pool) -> None:
     async with pool.connection() as connection:
         await upsert_symbols(connection, 2, [SymbolRow("BTC-USD", "BTC", "USD", True)])
+    with psycopg.connect(database_url) as sync:
         with pytest.raises(ProvenanceMismatch, match="unstamped"):
-            await claim_provenance(connection, "live")
-        assert await read_provenance(connection) is None
+            claim_provenance(sync, "live")
+        assert read_provenance(sync) is None
 
 
 async def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
