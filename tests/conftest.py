@@ -24,6 +24,7 @@ def valkey_url() -> Iterator[str]:
     server = ValkeyServer(
         data_dir=folder,
         unix_socket_path=folder / "s",
+        port=0,  # no TCP: workers that start together would race for one port
         config={"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"},
     )
     server.start()
