@@ -148,7 +148,7 @@ class Child:
         self.state = ChildState.STOPPED
         self._close_log()
 
-    def last_words(self, size: int = 600) -> str:
+    def last_words(self, size: int = 300) -> str:
         """The end of this start's log, on one line."""
         text = self.log_text()[-size:]
         return " / ".join(line.strip() for line in text.splitlines() if line.strip())[-size:] or "nothing"

@@ -15,10 +15,10 @@ from livermore_dagster.errors import PlatformError, SchemaDrift
 __all__ = ["apply_to_empty", "check_schema", "drift", "is_empty", "schema_file"]
 
 _COLUMNS = """
-SELECT c.relname || '.' || a.attname,
+SELECT c.relname::text || '.' || a.attname::text,
        format_type(a.atttypid, a.atttypmod)
        || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
-       || CASE a.attidentity WHEN '' THEN '' ELSE ' identity ' || a.attidentity END
+       || CASE a.attidentity WHEN '' THEN '' ELSE ' identity ' || a.attidentity::text END
        || COALESCE(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p')
@@ -27,18 +27,18 @@ WHERE c.relnamespace = %s::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
 """
 # A UNIQUE constraint and a unique index of one name and columns are the same here: Atlas makes the latter.
 _INDEXES = """
-SELECT i.relname, pg_get_indexdef(x.indexrelid) || CASE WHEN x.indisprimary THEN ' primary key' ELSE '' END
+SELECT i.relname::text, pg_get_indexdef(x.indexrelid) || CASE WHEN x.indisprimary THEN ' primary key' ELSE '' END
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 WHERE i.relnamespace = %s::regnamespace
 """
 _CONSTRAINTS = """
-SELECT c.conrelid::regclass::text || '.' || c.conname, pg_get_constraintdef(c.oid)
+SELECT c.conrelid::regclass::text || '.' || c.conname::text, pg_get_constraintdef(c.oid)
 FROM pg_constraint c
 WHERE c.connamespace = %s::regnamespace AND c.contype IN ('c', 'f')
 """
 _TABLES = """
-SELECT c.relname, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END
+SELECT c.relname::text, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END
 FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 """
 _PARTS: tuple[tuple[str, str], ...] = (

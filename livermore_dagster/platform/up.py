@@ -95,11 +95,12 @@ class _Run:
             self._until(None)
         else:
             self._until_active(wanted)
-            measure.window.begin(self._watch.market_time.now_ms())
+            if not supervisor.stopping:
+                measure.window.begin(self._watch.market_time.now_ms())
             self._until(time.monotonic() + self._options.run_for_s)
             if not supervisor.stopping:
                 self._tell("Time is up: waiting for what has closed to be stored.")
-            drain(supervisor.settings, started, measure.window, self._tick)
+                drain(supervisor.settings, started, measure.window, self._tick)
         return measure.result(supervisor.errors) if self._options.as_json else None
 
     def _tick(self) -> None:
