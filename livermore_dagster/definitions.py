@@ -8,13 +8,15 @@ from assets.candle_checks import candle_checks
 from assets.candles import candle_assets
 from assets.indicators import indicator_assets
 from assets.ingest_job import ingest_job
+from assets.macdv import macdv_assets
+from assets.macdv_checks import macdv_checks
 from livermore_dagster.resources import ExchangeResource, IngestResource, PlatformResource
 from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
 
 defs = dg.Definitions(
-    assets=[*candle_assets(), *indicator_assets()],
-    asset_checks=candle_checks(),
+    assets=[*candle_assets(), *macdv_assets(), *indicator_assets()],
+    asset_checks=[*candle_checks(), *macdv_checks()],
     jobs=[ingest_job],
     sensors=[boundary_sensor, keeper_sensor],
     resources={

@@ -1,0 +1,157 @@
+"""Assets `macdv/<timeframe>`: MACD-V at rest, recomputed in batch wherever the live service never ran."""
+
+# Annotations are not postponed here: Dagster compares that of `context` as it stands.
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from livermore_dagster.market.stages import stage_of
+
+from assets.candles import BOUNDARY_BARS
+from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
+from assets.series_picture import picture_of
+from assets.series_sync import WINDOW_BARS
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.macdv import FORMULA, PUBLISH_FROM
+from livermore_dagster.market.macdv_batch import Columns, batch
+from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
+from livermore_dagster.resources import EXCHANGES, ExchangeResource
+from livermore_dagster.stores.postgres.macdv_rows import MacdvRow, add_batch_macdv, read_macdv_rows
+from livermore_dagster.stores.redis import keys
+
+__all__ = ["columns_of", "macdv_assets", "macdv_rows"]
+
+FORGET_BARS = 300
+"""Bars after which a value no longer depends on where its series was seeded (R12: 0.001 points)."""
+
+
+def columns_of(candles: Sequence[StampedCandle], timeframe: Timeframe) -> Columns:
+    """MACD-V over candles as they are stored."""
+    numbers = [
+        [float(getattr(one.candle, name)) for one in candles] for name in ("high", "low", "close", "volume")
+    ]
+    return batch([one.candle.open_ms for one in candles], *numbers, timeframe)
+
+
+def macdv_rows(candles: Sequence[StampedCandle], timeframe: Timeframe) -> list[MacdvRow]:
+    """One row per observed bar: unobserved ones carry no value of their own (S2)."""
+    columns = columns_of(candles, timeframe)
+    rows: list[MacdvRow] = []
+    for index in range(len(columns)):
+        point = columns.point(index)
+        if not point.observed:
+            continue
+        known = point.publishable
+        reason = point.reason or (None if known else f"{point.n_eff} of {PUBLISH_FROM} observed candles")
+        macdv, signal = (point.macdv, point.signal) if known else (None, None)
+        rows.append(
+            MacdvRow(
+                point.open_ms,
+                macdv,
+                signal,
+                point.histogram if known else None,
+                stage_of(macdv, signal).value,
+                reason,
+                point.seeded,
+                point.warming,
+                point.n_eff,
+                point.span_bars,
+                point.seed_open_ms,
+                FORMULA,
+            )
+        )
+    return rows
+
+
+def macdv_assets() -> list[dg.AssetsDefinition]:
+    """One asset per timeframe."""
+    return [_macdv(timeframe) for timeframe in TIMEFRAMES]
+
+
+def _macdv(timeframe: Timeframe) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=["macdv", timeframe.value],
+        deps=[dg.AssetKey(["candles", timeframe.value])],
+        partitions_def=EXCHANGES,
+        group_name="macdv",
+        kinds={"postgres", "python"},
+        owners=OWNERS,
+        code_version=str(FORMULA),
+        tags={"timeframe": timeframe.value},
+        op_tags={"dagster/priority": str(-TIMEFRAMES.index(timeframe))},
+        description=(
+            f"MACD-V of {timeframe.value} candles: (EMA12 − EMA26 of close) / ATR26 × 100, its EMA9 "
+            f"signal and "
+            "their difference, in hundredths of an average true range. The live service stores a "
+            "value at every "
+            "close; this fills in what it never computed and leaves its values alone."
+        ),
+    )
+    def macdv(context: dg.AssetExecutionContext, exchange: ExchangeResource) -> dg.MaterializeResult[Any]:
+        async def work(ctx: ExchangeContext) -> Mapping[str, Any]:
+            return await _fill(await open_cell(ctx, timeframe, context.run.tags))
+
+        return dg.MaterializeResult(metadata=exchange.use(exchange_of(context), work))
+
+    return macdv
+
+
+async def _fill(cell: Cell) -> Mapping[str, Any]:
+    keep = WINDOW_BARS if cell.by_hand else BOUNDARY_BARS
+    # What closed a moment ago is the live service's to compute, as long as there is one.
+    live = bool(await cell.ctx.redis.exists(keys.status(cell.ctx.row.id)))
+    until_ms = cell.newest_open_ms if live else cell.boundary_ms
+    added, rows = 0, list[Row]()
+    for symbol in cell.symbols:
+        own, row = await _fill_series(cell, symbol, keep, until_ms)
+        added += own
+        rows.append(row)
+    return {
+        "picture": await picture_of(cell),
+        "symbols": table(rows),
+        "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
+        "values added in batch": added,
+        "symbols with a value": sum(row["MACD-V"] is not None for row in rows),
+        "formula": FORMULA,
+    }
+
+
+async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tuple[int, Row]:
+    """Values added, and the symbol's row of the table."""
+    exchange_id = cell.ctx.row.id
+    candles = await cell.ctx.table.read(
+        exchange_id, symbol, cell.timeframe, 0, cell.boundary_ms, keep + FORGET_BARS, newest=True
+    )
+    from_ms = cell.newest_open_ms - keep * cell.timeframe.ms
+    async with cell.ctx.pool.connection() as connection:
+        held = await read_macdv_rows(connection, exchange_id, symbol, cell.timeframe, from_ms)
+        known = {row.open_ms for row in held}
+        wanted = [
+            one.candle.open_ms
+            for one in candles
+            if one.candle.observed and from_ms <= one.candle.open_ms < until_ms
+        ]
+        missing = {open_ms for open_ms in wanted if open_ms not in known}
+        found = (
+            [row for row in macdv_rows(candles, cell.timeframe) if row.open_ms in missing] if missing else []
+        )
+        added = await add_batch_macdv(connection, exchange_id, symbol, cell.timeframe, found)
+    newest = max([*held, *found], key=lambda row: row.open_ms, default=None)
+    return added, {
+        "symbol": symbol,
+        "bar (UTC)": utc(newest.open_ms) if newest else "",
+        "MACD-V": _shown(newest.macdv if newest else None),
+        "signal": _shown(newest.signal if newest else None),
+        "stage": newest.stage if newest else "unknown",
+        "observed bars": newest.n_eff if newest else 0,
+        "warming": "yes" if newest and newest.warming else "",
+        "source": newest.source if newest else "",
+        "reason": (newest.reason or "") if newest else "No candles",
+        "added": added,
+    }
+
+
+def _shown(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

@@ -1,0 +1,64 @@
+"""What a boundary event asks Dagster to run."""
+
+from __future__ import annotations
+
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis.boundaries import BoundaryEvent
+from sensors.candle_boundary import run_request, union
+
+HOUR = 3_600_000
+B = 1_767_657_600_000  # 2026-01-06T00:00:00Z
+
+
+def event(exchange_id: int, boundary_ms: int, *timeframes: Timeframe, entry: str = "1-0") -> BoundaryEvent:
+    return BoundaryEvent(exchange_id, entry, boundary_ms, timeframes, (), (), 1_000)
+
+
+def test_one_run_per_exchange_and_boundary_selects_every_layer_of_the_due_timeframes() -> None:
+    request = run_request(event(1, B + 900_000, Timeframe.M15))
+    assert request is not None
+    assert request.run_key == f"coinbase:{B + 900_000}"
+    assert request.partition_key == "coinbase"
+    assert [key.to_user_string() for key in request.asset_selection or []] == [
+        "candles/15m",
+        "macdv/15m",
+        "indicators/15m",
+    ]
+    assert request.tags["dagster-celery/queue"] == "boundary"
+    assert request.tags["dagster/max_runtime"] == "300"
+    assert int(request.tags["dagster/max_retries"]) > 0
+
+
+def test_checks_are_those_of_the_exchange_and_cost_no_request_between_hours() -> None:
+    request = run_request(event(2, B + 900_000, Timeframe.M15))
+    assert request is not None
+    names = {f"{key.asset_key.to_user_string()}:{key.name}" for key in request.asset_check_keys or []}
+    assert names == {
+        "candles/15m:no_gaps_binance",
+        "candles/15m:sane_binance",
+        "candles/15m:fresh_binance",
+        "macdv/15m:live_equals_batch_binance",
+    }
+
+
+def test_at_the_hour_the_streamed_timeframes_are_audited() -> None:
+    request = run_request(event(1, B + HOUR, Timeframe.M15, Timeframe.H1))
+    assert request is not None
+    audited = [key.asset_key.to_user_string() for key in request.asset_check_keys or [] if "matches" in key.name]
+    assert audited == ["candles/5m"]
+
+
+def test_nothing_due_is_no_run() -> None:
+    assert run_request(event(1, B)) is None
+
+
+def test_a_backlog_becomes_one_event_with_all_its_timeframes() -> None:
+    merged = union(
+        [
+            event(1, B + 2 * HOUR, Timeframe.M15, Timeframe.H1, entry="3-0"),
+            event(1, B, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1, entry="1-0"),
+            event(2, B, Timeframe.M15, entry="1-0"),
+        ]
+    )
+    assert [(one.exchange_id, one.boundary_ms) for one in merged] == [(1, B + 2 * HOUR), (2, B)]
+    assert merged[0].timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
