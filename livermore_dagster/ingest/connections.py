@@ -14,7 +14,7 @@ from livermore_dagster.exchanges.connection import Connection, ConnectionLost
 from livermore_dagster.exchanges.contract import Quirks, StreamEvent
 from livermore_dagster.ingest.backoff import Backoff
 
-__all__ = ["ConnectionHub", "Line", "StreamSink"]
+__all__ = ["RENEWED", "STOPPED", "ConnectionHub", "Line", "StreamSink"]
 
 log = structlog.get_logger(__name__)
 
@@ -24,6 +24,10 @@ _OVERLAP_S: Final = 2.0
 """Old and new socket both deliver for this long, so that nothing falls between them."""
 _ESTABLISH_S: Final = 15.0
 _CLOSE_S: Final = 1.0
+
+RENEWED: Final = "renewed"
+STOPPED: Final = "stopped"
+"""Ends of a connection that are ours, not a trouble."""
 
 Connect = Callable[[Sequence[str], str], Connection]
 """Makes an unopened connection of these symbols with this name."""
@@ -110,8 +114,9 @@ class Line:
             session = self._open()
             try:
                 session, lost = await self._hold(session)
-            finally:
-                await self._end(self._current)
+            except asyncio.CancelledError:
+                await self._end(self._current, STOPPED)
+                raise
             uptime = 0.0 if session.opened_at is None else self._clock.monotonic() - session.opened_at
             delay = self.backoff.delay(uptime, retryable=lost is None or lost.retryable)
             self.last_reason = session.end_reason
@@ -158,19 +163,26 @@ class Line:
     async def _replace(self, old: _Session) -> _Session:
         """The successor once it is established, or the old one when that did not succeed."""
         new = self._open()
-        assert new.task is not None  # noqa: S101
+        try:
+            if not await self._establish(new):
+                log.warning("renewal_failed", connection=old.name)
+                await self._end(new)
+                return old
+            await self._clock.sleep(_OVERLAP_S)
+        except asyncio.CancelledError:
+            await self._end(new, STOPPED)
+            raise
+        await self._end(old, RENEWED)
+        log.info("connection_renewed", old=old.name, new=new.name)
+        return new
+
+    async def _establish(self, new: _Session) -> bool:
+        """Whether the session brings events in time."""
+        assert new.task is not None  # noqa: S101 (set where sessions are made)
         opened = asyncio.create_task(new.opened.wait())
         await asyncio.wait({new.task, opened}, timeout=_ESTABLISH_S, return_when=asyncio.FIRST_COMPLETED)
         opened.cancel()
-        if not new.opened.is_set() or new.task.done():
-            log.warning("renewal_failed", connection=old.name)
-            await self._end(new)
-            return old
-        await self._clock.sleep(_OVERLAP_S)
-        old.end_reason = "renewed"
-        await self._end(old)
-        log.info("connection_renewed", old=old.name, new=new.name)
-        return new
+        return new.opened.is_set() and not new.task.done()
 
     async def _ended(self, session: _Session) -> ConnectionLost | None:
         """What ended a finished session; the sink is told that its flow broke."""
@@ -184,10 +196,11 @@ class Line:
             self._sink.on_break(session.name, session.end_reason)
         return lost
 
-    async def _end(self, session: _Session | None) -> None:
+    async def _end(self, session: _Session | None, reason: str = "") -> None:
         """Closes a session that may still be reading."""
         if session is None or session.task is None:
             return
+        session.end_reason = session.end_reason or reason
         session.task.cancel()
         await asyncio.wait({session.task}, timeout=_CLOSE_S)
         if session.task.done():

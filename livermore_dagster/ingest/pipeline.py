@@ -20,6 +20,7 @@ from livermore_dagster.exchanges.contract import (
 )
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.ingest.candle_sink import CandleSink
+from livermore_dagster.ingest.connections import RENEWED, STOPPED
 from livermore_dagster.ingest.meter import Meter
 from livermore_dagster.ingest.repair import RepairQueue
 from livermore_dagster.ingest.tickers import TickerSink
@@ -101,7 +102,7 @@ class Pipeline:
         self._exchange_clock.drop(connection)
         self.refused.pop(connection, None)
         self._apply(self._closer.on_break(connection, reason))
-        if reason != "renewed":
+        if reason not in (RENEWED, STOPPED):
             self._meter.count("reconnects")
             self._on_trouble("connection_lost", connection, reason)
 
