@@ -154,14 +154,15 @@ class CoinbaseFeed(Feed):
         symbol: str = "",
         kind: str = "",
     ) -> None:
-        connection.send(
-            Frame(
-                f'{{"channel":"{channel}","client_id":"","timestamp":"{rfc3339(stamp_ms)}",'
-                f'"sequence_num":{connection.sequence},"events":[{events}]}}',
-                symbol,
-                kind,
-            )
+        frame = Frame(
+            f'{{"channel":"{channel}","client_id":"","timestamp":"{rfc3339(stamp_ms)}",'
+            f'"sequence_num":{connection.sequence},"events":[{events}]}}',
+            symbol,
+            kind,
         )
+        # A stall leaves no hole in the numbers: silence is all there is to see of it.
+        if not connection.send(frame):
+            return
         connection.sequence += 1
         self.counters["frames"] += 1
         if kind:

@@ -34,6 +34,7 @@ def control_routes(played: PlayedExchange) -> list[web.RouteDef]:
     door = _Control(played)
     return [
         web.get("/control", door.wrap(door.index)),
+        web.get("/control/", door.wrap(door.index)),
         web.get("/control/counters", door.wrap(door.counters)),
         web.get("/control/clock", door.wrap(door.clock)),
         web.get("/control/symbols", door.wrap(door.symbols)),

@@ -16,7 +16,7 @@ class FaultKind(StrEnum):
     DROP = "drop"
     """Cut connections without a closing handshake."""
     STALL = "stall"
-    """The socket stays open, heartbeats and pongs go on, data frames are not sent."""
+    """The socket stays open, heartbeats and pongs go on, no data comes; numbers show no hole."""
     SILENCE = "silence"
     """The socket stays open and nothing at all is sent."""
     DUPLICATE = "duplicate"

@@ -81,32 +81,33 @@ class Connection:
     _queue: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(_QUEUE_LIMIT))
     _held: str | None = None
 
-    def send(self, frame: Frame) -> None:
-        """Queues a frame, as the active faults let it."""
+    def send(self, frame: Frame) -> bool:
+        """Queues a frame, as the active faults let it. False: a stall kept it from ever being made."""
         if not self.faults.faults:
             self._put(frame.text)
-            return
+            return True
 
         def strikes(kind: FaultKind) -> bool:
             symbol, channel = frame.symbol or None, frame.channel or None
             return self.faults.strike(kind, symbol=symbol, connection=self.id, channel=channel)
 
-        if strikes(FaultKind.SILENCE):
-            return
+        if strikes(FaultKind.SILENCE) or (frame.channel and strikes(FaultKind.STALL)):
+            return False
         if not frame.channel:
             self._put(frame.text)
-            return
-        if strikes(FaultKind.STALL) or strikes(FaultKind.LOSE):
-            return
+            return True
+        if strikes(FaultKind.LOSE):
+            return True
         if self._held is None and strikes(FaultKind.REORDER):
             self._held = frame.text
-            return
+            return True
         self._put(frame.text)
         if self._held is not None:
             self._put(self._held)
             self._held = None
         if strikes(FaultKind.DUPLICATE):
             self._put(frame.text)
+        return True
 
     def _put(self, text: str) -> None:
         try:

@@ -135,7 +135,7 @@ def test_empty_bars_are_filled_or_left_out_as_the_exchange_does(minutes: int) ->
     full = filling.rows("POWRUSDT", minutes, START - DAY_MS, START, START)
     sparse = omitting.rows("POWRUSDT", minutes, START - DAY_MS, START, START)
     assert [row for row in full if row.trades] == sparse
-    for before, row in zip(full, full[1:], strict=False):
+    for before, row in itertools.pairwise(full):
         if not row.trades:
             assert row == Bar(row.open_ms, *(before.close,) * 4, 0, 0, 0)
 
