@@ -102,7 +102,13 @@ class Connection:
         timeframes: Sequence[Timeframe],
         clock: Clock,
         name: str,
+        *,
+        ack_patience_s: float = 10.0,
     ) -> None:
+        """`symbols` are canonical ids, at most `quirks.symbols_per_connection`; `name` is for logs.
+
+        A subscription not confirmed within `ack_patience_s` real seconds is asked for again.
+        """
         self.name = name
         self.stats = ConnectionStats()
         self.opened_at = 0.0
@@ -114,7 +120,7 @@ class Connection:
         self._timeframes = tuple(timeframes)
         self._clock = clock
         self._decoder = dialect.decoder()
-        self._tracker = AckTracker()
+        self._tracker = AckTracker(patience_s=ack_patience_s)
         self._to_send: list[list[str]] = []
         self._want(symbols)
         self._subscriptions_changed = asyncio.Event()
