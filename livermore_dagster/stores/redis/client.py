@@ -6,7 +6,10 @@ from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError
 
@@ -16,6 +19,7 @@ CONNECT_TIMEOUT_S = 5.0
 
 
 def _options(max_connections: int) -> dict[str, Any]:
+    """Without `retry`, which `connect` and `connect_async` add in their own kind."""
     return {
         "decode_responses": True,
         # redis-py's default of 5 s would cut every longer blocking read.
@@ -34,7 +38,7 @@ def connect(url: str, max_connections: int = 64) -> redis.Redis:
     ClusterRefused for a Redis Cluster.
     """
     try:
-        client = redis.Redis.from_url(url, **_options(max_connections))
+        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(max_connections))
     except ValueError as error:
         raise BadSetting(f"The Redis address cannot be read: {error}.") from None
     try:
@@ -53,9 +57,15 @@ def connect(url: str, max_connections: int = 64) -> redis.Redis:
 
 
 def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
-    """An async client; it connects with its first command. Call `refuse_cluster` at a service's start."""
+    """An async client; it connects with its first command. Call `refuse_cluster` at a service's start.
+
+    Nothing is tried twice behind the caller's back: a repeated XREADGROUP would skip the entries of the reply
+    that was lost, and a repeated count would count twice.
+    """
     try:
-        return redis.asyncio.Redis.from_url(url, **_options(max_connections))
+        return redis.asyncio.Redis.from_url(
+            url, retry=AsyncRetry(NoBackoff(), 0), **_options(max_connections)
+        )
     except ValueError as error:
         raise BadSetting(f"The Redis address cannot be read: {error}.") from None
 

@@ -79,7 +79,10 @@ class Backlog:
 
 
 class ClosesReader:
-    """One consumer of one group. Never two at a time: order would be lost."""
+    """One consumer of one group. Never two at a time: order would be lost.
+
+    After any error of Redis begin with `pending` again: a reply that was lost had entries in it.
+    """
 
     def __init__(
         self, client: redis.asyncio.Redis, exchange_id: int, group: str, consumer: str | None = None
@@ -97,10 +100,11 @@ class ClosesReader:
             if "BUSYGROUP" not in str(error):
                 raise
 
-    async def pending(self, count: int) -> list[Close]:
-        """The oldest of its own unacknowledged entries, in stream order; empty when none is left."""
+    async def pending(self, count: int, after_id: str = "0") -> list[Close]:
+        """The oldest of its own unacknowledged entries after `after_id`, in stream order; empty when none is
+        left."""
         while True:
-            reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: "0"}, count=count)
+            reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: after_id}, count=count)
             found = _closes(reply)
             # Someone emptied the stream by hand: what is gone cannot be handled and must not block the rest.
             gone = [entry_id for entry_id, fields in _entries(reply) if not fields]
