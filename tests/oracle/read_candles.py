@@ -1,7 +1,7 @@
-"""Reads candles from given addresses with the clients exchanges and traders use; run by the oracle environment.
+"""Reads candles from given addresses with independent clients; run by the oracle environment.
 
-Argument: JSON {binance, binance_us, coinbase: REST address; since, until: epoch ms; symbols; timeframes}.
-Prints JSON {reader: {symbol: {timeframe: [[open ms, open, high, low, close, volume], …]}}}.
+Argument: JSON {binance, binance_us, coinbase: REST address; until: epoch ms; bases; timeframes}.
+Prints JSON {reader: {base: {timeframe: [[open ms, open, high, low, close, volume], …]}}}.
 """
 
 from __future__ import annotations

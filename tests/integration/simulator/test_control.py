@@ -140,7 +140,8 @@ async def test_the_command_says_where_and_ends_within_a_second(number: signal.Si
     with command("--exchange", "binance", "--exchange", "coinbase") as (process, said):
         assert list(said["exchanges"]) == ["binance", "coinbase"]
         for urls in said["exchanges"].values():
-            assert httpx.get(f"{urls['control_url']}/clock").status_code == 200
+            async with httpx.AsyncClient() as http:
+                assert (await http.get(f"{urls['control_url']}/clock")).status_code == 200
         url = f"{said['exchanges']['binance']['ws_url']}/ws/btcusdt@ticker"
         async with websockets.connect(url) as connection:
             await connection.recv()

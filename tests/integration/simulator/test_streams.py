@@ -268,7 +268,7 @@ async def test_lost_doubled_and_reordered_frames(by_hand: Played) -> None:
         async def after(**order: Any) -> list[int]:
             await socket.until(lambda f: f["channel"] == "heartbeats")
             await by_hand.order("coinbase", **order)
-            socket.frames.clear()
+            del socket.frames[:-1]
             for _ in range(2):
                 by_hand.advance(FIVE)
                 by_hand.advance(1500)
