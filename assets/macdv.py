@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from livermore_dagster.market.stages import stage_of
 
 from assets.candles import BOUNDARY_BARS
 from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
@@ -16,6 +15,7 @@ from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.macdv import FORMULA, PUBLISH_FROM
 from livermore_dagster.market.macdv_batch import Columns, batch
+from livermore_dagster.market.stages import stage_of
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.macdv_rows import MacdvRow, add_batch_macdv, read_macdv_rows
@@ -29,10 +29,11 @@ FORGET_BARS = 300
 
 def columns_of(candles: Sequence[StampedCandle], timeframe: Timeframe) -> Columns:
     """MACD-V over candles as they are stored."""
-    numbers = [
+    opens = [one.candle.open_ms for one in candles]
+    high, low, close, volume = (
         [float(getattr(one.candle, name)) for one in candles] for name in ("high", "low", "close", "volume")
-    ]
-    return batch([one.candle.open_ms for one in candles], *numbers, timeframe)
+    )
+    return batch(opens, high, low, close, volume, timeframe)
 
 
 def macdv_rows(candles: Sequence[StampedCandle], timeframe: Timeframe) -> list[MacdvRow]:
