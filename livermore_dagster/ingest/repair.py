@@ -211,7 +211,8 @@ class RepairQueue:
             )
         # The ledger first: who folds the candles then knows which bars before them are absent.
         await store_absent(self._ctx, effects.absent, reply.asked_ms)
-        self.total.filled += await store_candles(self._ctx, effects.writes)
+        filled = await store_candles(self._ctx, effects.writes)
+        self.total.filled += filled
         gone = [(from_ms, to_ms) for _, _, from_ms, to_ms in effects.absent]
         self.total.absent += sum((to_ms - from_ms) // job.timeframe.ms for from_ms, to_ms in gone)
         opens = [write.candle.open_ms for write in effects.writes]

@@ -209,7 +209,8 @@ class _Run:
         begin = known.first_ms or 0
         absent = [(s, tf, max(a, begin), b) for s, tf, a, b in reply.effects.absent if b > begin]
         await store_absent(self.ctx, absent, reply.asked_ms)
-        self.stats.candles += await store_candles(self.ctx, reply.candles)
+        stored = await store_candles(self.ctx, reply.candles)
+        self.stats.candles += stored
         known.opens |= {one.candle.open_ms for one in reply.candles}
         known.tried.append(page)
 

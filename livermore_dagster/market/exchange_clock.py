@@ -75,8 +75,11 @@ class ExchangeClock:
         self._rest_ms = server_ms if self._rest_ms is None else max(self._rest_ms, server_ms)
 
     def drop(self, connection: str) -> None:
-        """The connection is gone: it holds the clock back no longer."""
-        self._connections.pop(connection, None)
+        """The connection is gone: it holds the clock back no longer. What it told stays known."""
+        if connection in self._connections:
+            told = min(reading.newest_ms for reading in self._connections.values())
+            self._now_ms = told if self._now_ms is None else max(self._now_ms, told)
+            del self._connections[connection]
 
     def alive(self, monotonic: float) -> bool:
         """Whether any connection was heard within `alive_s` seconds."""

@@ -1,4 +1,4 @@
-"""A model exchange, its faulty transport and a model of the cache's write rule, for the closer's properties."""
+"""A model exchange, its faulty transport and the cache's write rule, for the closer's properties."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Outage:
-    """Frames sent in [from_ms, to_ms) are lost; the break is noticed at once, or only at its end (a stall)."""
+    """Frames sent in [from_ms, to_ms) are lost; the break is noticed at once, or at its end (a stall)."""
 
     from_ms: int
     to_ms: int
@@ -69,7 +69,8 @@ def scenarios(draw: st.DrawFn, *, reorder: bool = True) -> Scenario:
         for symbol in ("A", "B", "C", "D")[: draw(st.integers(1, 4))]
     }
     outages, at = [], 0
-    for gap, length in draw(st.lists(st.tuples(st.integers(1, 150_000), st.integers(1, 200_000)), max_size=2)):
+    spans = st.tuples(st.integers(1, 150_000), st.integers(1, 200_000))
+    for gap, length in draw(st.lists(spans, max_size=2)):
         outages.append(Outage(START + at + gap, START + at + gap + length, draw(st.booleans())))
         at += gap + length
     numbers = st.frozensets(st.integers(0, 60), max_size=6)

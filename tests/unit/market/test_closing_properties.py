@@ -33,7 +33,7 @@ def test_a_candle_closes_once_and_again_only_with_other_values(scenario: Scenari
 @quick
 @given(scenarios(reorder=False))
 def test_no_close_before_its_proof(scenario: Scenario) -> None:
-    """While a connection keeps the order, the first close is right: nothing closes on less than all it had."""
+    """While a connection keeps the order, the first close is right: none is made on less than all."""
     run = play(scenario)
     exchange = Exchange(scenario)
     for at, effects in run.effects:

@@ -1,0 +1,86 @@
+"""The exchange clock: never back, never by one wild frame, the slowest living connection."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livermore_dagster.market.exchange_clock import ExchangeClock
+
+T = 1_760_000_000_000
+
+
+def test_it_is_the_minimum_over_connections_that_live() -> None:
+    clock = ExchangeClock()
+    assert clock.now(0.0) is None
+    clock.observe("a", T, 0.0)
+    clock.observe("b", T + 5_000, 0.5)
+    assert clock.now(1.0) == T
+    # `a` was last heard 3 s ago: `b` alone tells the time.
+    clock.observe("b", T + 6_000, 3.0)
+    assert clock.now(3.1) == T + 6_000
+    # A slower connection joins: the clock waits for it, and does not go back.
+    clock.observe("a", T + 4_000, 3.2)
+    assert clock.now(3.2) == T + 6_000
+
+
+def test_a_jump_counts_when_a_second_later_frame_confirms_it() -> None:
+    clock = ExchangeClock()
+    clock.observe("a", T, 0.0)
+    clock.observe("a", T + 3_600_000, 0.1)
+    assert (clock.now(0.1), clock.refused) == (T, 1)
+    # The same frame again is no second witness, and an ordinary one withdraws the first.
+    clock.observe("a", T + 3_600_000, 0.2)
+    assert clock.now(0.2) == T
+    clock.observe("a", T + 300, 0.3)
+    assert clock.now(0.3) == T + 300
+    clock.observe("a", T + 61_000, 0.4)
+    clock.observe("a", T + 61_500, 0.5)
+    assert (clock.now(0.5), clock.refused) == (T + 61_500, 2)
+
+
+def test_a_new_connection_cannot_jump_with_its_first_frame() -> None:
+    clock = ExchangeClock()
+    clock.observe("a", T, 0.0)
+    clock.drop("a")
+    clock.observe("b", T + 900_000, 0.1)
+    assert clock.now(0.1) == T
+    clock.observe("b", T + 900_100, 0.2)
+    assert clock.now(0.2) == T + 900_100
+
+
+def test_rest_tells_the_time_while_no_connection_lives() -> None:
+    clock = ExchangeClock()
+    clock.observe("a", T, 0.0)
+    clock.observe_rest(T + 20_000)
+    assert clock.now(1.0) == T
+    assert not clock.alive(10.0)
+    assert clock.now(10.0) == T + 20_000
+
+
+def test_a_fast_market_moves_far_between_two_frames() -> None:
+    """At 120 times real speed a heartbeat each second moves two minutes."""
+    clock = ExchangeClock()
+    for second in range(30):
+        clock.observe("a", T + second * 120_000, float(second))
+    assert clock.now(29.0) == T + 29 * 120_000
+    assert clock.speed > 100
+    seen = clock.refused
+    for second in range(30, 60):
+        clock.observe("a", T + second * 120_000, float(second))
+    assert clock.refused == seen
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(-200_000, 400_000), st.floats(0, 2)), max_size=40)
+)
+def test_it_never_runs_back(frames: list[tuple[str, int, float]]) -> None:
+    clock = ExchangeClock()
+    at, last = 0.0, None
+    for name, offset, pause in frames:
+        at += pause
+        clock.observe(name, T + offset, at)
+        now = clock.now(at)
+        assert now is not None
+        assert last is None or now >= last
+        last = now
