@@ -13,7 +13,7 @@ class NoBudget:
         return Permit("unlimited", weight)
 
     async def feedback(
-        self, feedback: BudgetFeedback, permit: Permit | None = None, *, replied: bool = True
+        self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
     ) -> None:
         return None
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 SHARED = Path(os.environ.get("LIVERMORE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 

@@ -1,7 +1,7 @@
 -- The shared request budget of one exchange and credential.
 --
--- A unit of weight counts from the moment it is taken until one window after its *reply* was seen (or until
--- its lifetime ends when no reply came). Whenever the exchange sees a request arrive, every other request
+-- A unit of weight counts from the moment it is taken until one window after its *reply* was seen (later when
+-- no reply came: it may still be on its way; its lifetime bounds both when its process died). Whenever the exchange sees a request arrive, every other request
 -- that arrived within the window before is therefore still counted here, however long each was on its way:
 -- no window of the exchange's can hold more than the capacity.
 --
@@ -78,6 +78,8 @@ if command == 'take' then
   mind_backward_step(now, lifetime + window)
   local used = used_after_pruning(now)
   if weight > capacity then return {-1, capacity, 0} end
+  -- Granted before, and the answer was lost with the connection to here.
+  if redis.call('ZSCORE', active, ticket .. '|' .. weight) then return {1, 0, 0} end
 
   for _, dead in ipairs(redis.call('ZRANGEBYSCORE', alive, '-inf', now)) do
     redis.call('ZREM', alive, dead)
@@ -122,12 +124,12 @@ if command == 'take' then
 end
 
 if command == 'settle' then
-  -- now member replied used remaining retry_after capacity window
+  -- now member on_its_way used remaining retry_after capacity window
   local now = clock(ARGV[2])
-  local member, replied = ARGV[3], ARGV[4] == '1'
+  local member, on_its_way = ARGV[3], tonumber(ARGV[4])
   local capacity, window = rule(now, tonumber(ARGV[8]), tonumber(ARGV[9]))
   local until_ms = now + window + margin(window)
-  if replied and member ~= '' then redis.call('ZADD', active, 'XX', until_ms, member) end
+  if member ~= '' then redis.call('ZADD', active, 'XX', until_ms + on_its_way, member) end
   local used = used_after_pruning(now)
 
   -- Others spend from the same limit: count what the exchange counted and we did not.

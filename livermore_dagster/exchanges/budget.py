@@ -12,6 +12,9 @@ from importlib import resources
 from typing import Any, Protocol, cast
 
 import redis.asyncio
+import stamina
+from redis.exceptions import ConnectionError as RedisGone
+from redis.exceptions import TimeoutError as RedisSlow
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.errors import RateLimited
@@ -25,8 +28,8 @@ _PENALTY_MS = 60_000
 _CLASS = {priority: place for place, priority in enumerate(Priority)}
 # A waiter that stopped asking for so long (its process died) no longer holds up the queue.
 _WAITER_TTL_MS = 2_000
-# A request without a reply is over after this long: it cannot still be on its way.
-_LIFETIME_MS = 30_000
+# A permit that nobody gave back (its process died): the request cannot arrive later than this.
+_LIFETIME_MS = 12_000
 _RULE_VALID_MS = 24 * 3_600_000
 # Longer closures are reported at once rather than waited for.
 _LONGEST_CLOSURE_WAIT_MS = 60_000
@@ -61,7 +64,7 @@ class Budget(Protocol):
 
     async def take(self, weight: int, priority: Priority) -> Permit: ...
     async def feedback(
-        self, feedback: BudgetFeedback, permit: Permit | None = None, *, replied: bool = True
+        self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
     ) -> None: ...
     async def set_rule(self, rule: BudgetRule) -> None: ...
 
@@ -76,7 +79,12 @@ class Attempt:
 
 
 class BudgetLedger:
-    """The atomic book in Redis. `now_ms` None means the Redis server's clock, one for all processes."""
+    """The atomic book in Redis. `now_ms` None means the Redis server's clock, one for all processes.
+
+    Every command may be repeated, so a Redis that restarts is waited for, `patience_s` at most.
+    """
+
+    patience_s = 20.0
 
     def __init__(
         self, redis: redis.asyncio.Redis, exchange_id: int, rule: BudgetRule, credential: str = "public"
@@ -89,7 +97,20 @@ class BudgetLedger:
 
     async def _run(self, command: str, now_ms: int | None, *arguments: int | str) -> Any:
         now = -1 if now_ms is None else now_ms
-        return await cast("Awaitable[Any]", self._script(keys=self._keys, args=[command, now, *arguments]))
+        return await self._call([command, now, *arguments])
+
+    async def _call(self, arguments: list[int | str]) -> Any:
+        async for attempt in stamina.retry_context(
+            on=(RedisGone, RedisSlow),
+            attempts=None,
+            timeout=self.patience_s,
+            wait_initial=0.05,
+            wait_max=0.5,
+            wait_jitter=0.1,
+        ):
+            with attempt:
+                return await cast("Awaitable[Any]", self._script(keys=self._keys, args=arguments))
+        raise AssertionError("the retry loop either returns or raises")
 
     async def attempt(
         self, ticket: str, weight: int, priority: Priority, now_ms: int | None = None
@@ -108,12 +129,17 @@ class BudgetLedger:
         return Attempt(verdict == 1, int(wait_ms), bool(closed))
 
     async def settle(
-        self, permit: Permit | None, feedback: BudgetFeedback, *, replied: bool, now_ms: int | None = None
+        self,
+        permit: Permit | None,
+        feedback: BudgetFeedback,
+        *,
+        on_its_way_ms: int = 0,
+        now_ms: int | None = None,
     ) -> int:
         """Start the permit's window; correct the budget. Returns for how many ms the budget is closed."""
         return int(
             await self._run(
-                "settle", now_ms, permit.member if permit else "", int(replied),
+                "settle", now_ms, permit.member if permit else "", on_its_way_ms,
                 -1 if feedback.used is None else feedback.used,
                 -1 if feedback.remaining is None else feedback.remaining,
                 -1 if feedback.retry_after_ms is None else feedback.retry_after_ms,
@@ -122,7 +148,8 @@ class BudgetLedger:
         )  # fmt: skip
 
     async def withdraw(self, ticket: str) -> None:
-        await cast("Awaitable[Any]", self._script(keys=self._keys, args=["withdraw", ticket]))
+        """Leave the queue."""
+        await self._call(["withdraw", ticket])
 
     async def set_rule(self, rule: BudgetRule, now_ms: int | None = None) -> None:
         await self._run("rule", now_ms, rule.capacity, rule.window_ms, _RULE_VALID_MS)
@@ -191,16 +218,16 @@ class RateBudget:
             raise
 
     async def feedback(
-        self, feedback: BudgetFeedback, permit: Permit | None = None, *, replied: bool = True
+        self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
     ) -> None:
         """Correct the budget by a reply, and let the permit's window run out.
 
-        `replied` False: no reply came, the request may still be on its way and is counted longer.
+        `on_its_way_ms`: no reply came, and the request may still reach the exchange for so long.
         """
         if permit is not None:
             self._out.discard(permit.ticket)
             self._changed.set()
-        await self.ledger.settle(permit, feedback, replied=replied)
+        await self.ledger.settle(permit, feedback, on_its_way_ms=on_its_way_ms)
 
     async def set_rule(self, rule: BudgetRule) -> None:
         """What may be spent, for all processes, for a day: the limit the exchange stated less our margin."""
@@ -247,7 +274,7 @@ class RateBudget:
             self._leave(waiter)
             permit = Permit(waiter.ticket, waiter.weight)
             if waiter.granted.done():
-                await self.ledger.settle(permit, _NO_FEEDBACK, replied=True)
+                await self.ledger.settle(permit, _NO_FEEDBACK)
             else:
                 self._out.add(waiter.ticket)
                 waiter.granted.set_result(permit)

@@ -29,7 +29,7 @@ from livermore_dagster.exchanges.contract import (
     Request,
     RestCandle,
 )
-from livermore_dagster.exchanges.http import HttpPort, HttpReply
+from livermore_dagster.exchanges.http import HttpPort, HttpReply, NoReply
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import metrics
@@ -38,6 +38,8 @@ __all__ = ["ExchangeClient"]
 
 ATTEMPTS = 4
 RETRY_FOR_S = 45.0
+# A cancelled request has left already, or never will.
+CANCELLED_MS = 1_000
 
 T = TypeVar("T")
 
@@ -139,15 +141,18 @@ class ExchangeClient:
     async def _send(self, request: Request, priority: Priority) -> HttpReply:
         permit = await self.budget.take(request.weight, priority)
         feedback = BudgetFeedback()
-        replied = False
+        on_its_way_ms = CANCELLED_MS
         try:
             await metrics.count(self._redis, self.row.id, f"rest_requests:{request.endpoint}")
             reply = await self._http.get(request.path, request.params)
-            replied = True
+            on_its_way_ms = 0
             feedback = self.dialect.feedback(reply.status, reply.headers, reply.body)
+        except NoReply as error:
+            on_its_way_ms = error.on_its_way_ms
+            raise
         finally:
             # Shielded: a cancelled caller must not leave its request uncounted.
-            await asyncio.shield(self.budget.feedback(feedback, permit, replied=replied))
+            await asyncio.shield(self.budget.feedback(feedback, permit, on_its_way_ms=on_its_way_ms))
         if reply.status in (418, 429):
             await self._refused_for_rate(request, reply, feedback)
         if reply.status >= 500 or (reply.status >= 300 and _is_html(reply)):

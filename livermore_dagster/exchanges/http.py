@@ -11,7 +11,18 @@ import httpx
 
 from livermore_dagster.errors import ExchangeUnavailable
 
-__all__ = ["HttpPort", "HttpReply", "HttpxPort", "is_loopback"]
+__all__ = ["HttpPort", "HttpReply", "HttpxPort", "NoReply", "is_loopback"]
+
+_STALLED_MS = 12_000
+_BROKEN_MS = 1_000
+
+
+class NoReply(ExchangeUnavailable):
+    """`on_its_way_ms`: how much longer the request may take to be read at the other end."""
+
+    def __init__(self, message: str, on_its_way_ms: int) -> None:
+        super().__init__(message)
+        self.on_its_way_ms = on_its_way_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +36,7 @@ class HttpReply:
 
 class HttpPort(Protocol):
     async def get(self, path: str, params: Mapping[str, str]) -> HttpReply:
-        """Raises ExchangeUnavailable when no whole reply came."""
+        """Raises NoReply when no whole reply came."""
         ...
 
     async def close(self) -> None: ...
@@ -53,13 +64,21 @@ class HttpxPort:
         try:
             reply = await self._client.get(self._base_url + path, params=dict(params))
         except httpx.InvalidURL as error:
-            raise ExchangeUnavailable(f"{self._base_url} is not an address: {error}.") from error
+            raise NoReply(f"{self._base_url} is not an address: {error}.", 0) from error
         except httpx.HTTPError as error:
-            raise ExchangeUnavailable(
-                f"No reply from {self._base_url}{path}: {type(error).__name__} {error}".rstrip() + "."
+            raise NoReply(
+                f"No reply from {self._base_url}{path}: {type(error).__name__} {error}".rstrip() + ".",
+                _on_its_way_ms(error),
             ) from error
         headers = {name.lower(): value for name, value in reply.headers.items()}
         return HttpReply(reply.status_code, headers, reply.content)
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _on_its_way_ms(error: httpx.HTTPError) -> int:
+    """Never sent, perhaps read later by a server that stalls, or lost with the connection."""
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.UnsupportedProtocol):
+        return 0
+    return _STALLED_MS if isinstance(error, httpx.TimeoutException) else _BROKEN_MS

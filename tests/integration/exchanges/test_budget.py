@@ -1,4 +1,4 @@
-"""The budget's promise: whatever the latencies and however many clients, no window holds more than the limit."""
+"""The budget's promise: whatever the latencies and the clients, no window holds more than the limit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class World:
             if kind == "ask":
                 attempt = await ledger.attempt(permit.ticket, call.weight, call.priority, self.now)
                 if not attempt.granted:
-                    # Those behind the head of the queue ask more seldom than real processes: fewer round trips.
+                    # Those behind the head of the queue ask more seldom here, for fewer round trips.
                     wait = attempt.wait_ms if attempt.wait_ms > 15 else attempt.wait_ms * 10
                     heapq.heappush(events, (self.now + max(1, wait), next(numbers), "ask", index))
                     continue
@@ -73,7 +73,7 @@ class World:
                     back = self.now + call.there + call.back
                     heapq.heappush(events, (back, next(numbers), "reply", index))
             else:
-                await ledger.settle(permit, NOTHING, replied=True, now_ms=self.now)
+                await ledger.settle(permit, NOTHING, now_ms=self.now)
 
     def worst_window(self, window_ms: int) -> int:
         """Most weight that arrived within any half-open window of this length."""
@@ -136,7 +136,7 @@ def test_the_urgent_go_first_across_clients(redis_url: str) -> None:
 async def test_who_has_waited_long_is_not_starved(client: redis.asyncio.Redis) -> None:
     """After four minutes of waiting a browser stands before whatever comes new."""
     ledger = BudgetLedger(client, 1, BudgetRule(1, 1000))
-    await ledger.settle(None, BudgetFeedback(retry_after_ms=245_000), replied=True, now_ms=1_000)
+    await ledger.settle(None, BudgetFeedback(retry_after_ms=245_000), now_ms=1_000)
     assert not (await ledger.attempt("browser", 1, Priority.BROWSE, 1_000)).granted
     assert not (await ledger.attempt("early", 1, Priority.BOUNDARY, 200_000)).granted
     assert not (await ledger.attempt("late", 1, Priority.BOUNDARY, 242_000)).granted
@@ -147,7 +147,7 @@ async def test_who_has_waited_long_is_not_starved(client: redis.asyncio.Redis) -
                 priority = Priority.BROWSE if ticket == "browser" else Priority.BOUNDARY
                 if (await ledger.attempt(ticket, 1, priority, now)).granted:
                     order.append(ticket)
-                    await ledger.settle(Permit(ticket, 1), NOTHING, replied=True, now_ms=now)
+                    await ledger.settle(Permit(ticket, 1), NOTHING, now_ms=now)
         now += 1_100
     assert order == ["early", "browser", "late"]
 
@@ -156,7 +156,7 @@ async def test_a_used_weight_header_counts_what_others_spent(client: redis.async
     ledger = BudgetLedger(client, 2, BudgetRule(100, 60_000))
     now = 5_000_000
     assert (await ledger.attempt("a", 10, Priority.BOUNDARY, now)).granted
-    await ledger.settle(Permit("a", 10), BudgetFeedback(used=95), replied=True, now_ms=now + 5)
+    await ledger.settle(Permit("a", 10), BudgetFeedback(used=95), now_ms=now + 5)
     assert (await ledger.state(now + 5)).used == 95
     assert not (await ledger.attempt("b", 10, Priority.BOUNDARY, now + 10)).granted
     assert (await ledger.attempt("c", 5, Priority.BOUNDARY, now + 5_000)).granted is True
@@ -166,7 +166,7 @@ async def test_a_used_weight_header_counts_what_others_spent(client: redis.async
 async def test_a_remaining_header_is_never_overdrawn(client: redis.asyncio.Redis) -> None:
     ledger = BudgetLedger(client, 1, BudgetRule(8, 1000))
     assert (await ledger.attempt("a", 1, Priority.BOUNDARY, 1000)).granted
-    await ledger.settle(Permit("a", 1), BudgetFeedback(remaining=2), replied=True, now_ms=1010)
+    await ledger.settle(Permit("a", 1), BudgetFeedback(remaining=2), now_ms=1010)
     granted = [(await ledger.attempt(f"b{n}", 1, Priority.BOUNDARY, 1020)).granted for n in range(4)]
     assert granted == [True, True, False, False]
 
@@ -174,18 +174,18 @@ async def test_a_remaining_header_is_never_overdrawn(client: redis.asyncio.Redis
 async def test_a_refusal_closes_the_budget_for_all(client: redis.asyncio.Redis) -> None:
     one, other = (BudgetLedger(client, 2, BudgetRule(100, 60_000)) for _ in range(2))
     await one.attempt("a", 1, Priority.BOUNDARY, 1_000)
-    await one.settle(Permit("a", 1), BudgetFeedback(retry_after_ms=30_000), replied=True, now_ms=1_100)
+    await one.settle(Permit("a", 1), BudgetFeedback(retry_after_ms=30_000), now_ms=1_100)
     refused = await other.attempt("b", 1, Priority.BOUNDARY, 2_000)
     assert (refused.granted, refused.closed, refused.wait_ms) == (False, True, 29_100)
     # A second, shorter refusal never reopens it earlier.
-    await other.settle(None, BudgetFeedback(retry_after_ms=1_000), replied=True, now_ms=2_000)
+    await other.settle(None, BudgetFeedback(retry_after_ms=1_000), now_ms=2_000)
     assert (await other.state(2_000)).closed_ms == 29_100
     assert (await other.attempt("b", 1, Priority.BOUNDARY, 31_101)).granted
 
 
 async def test_after_refusals_less_is_spent(client: redis.asyncio.Redis) -> None:
     ledger = BudgetLedger(client, 1, BudgetRule(10, 1000))
-    await ledger.settle(None, BudgetFeedback(retry_after_ms=10), replied=True, now_ms=1_000)
+    await ledger.settle(None, BudgetFeedback(retry_after_ms=10), now_ms=1_000)
     grants = [(await ledger.attempt(f"t{n}", 1, Priority.BOUNDARY, 1_100)).granted for n in range(10)]
     assert sum(grants) == 8
 
@@ -200,10 +200,25 @@ async def test_the_stated_limit_replaces_the_cautious_one(client: redis.asyncio.
         await ledger.attempt("heavy", 11, Priority.BROWSE, 3_000 + day)
 
 
+async def test_a_grant_whose_answer_was_lost_counts_once(client: redis.asyncio.Redis) -> None:
+    ledger = BudgetLedger(client, 1, BudgetRule(8, 1000))
+    for _ in range(3):
+        assert (await ledger.attempt("a", 3, Priority.BOUNDARY, 1_000)).granted
+    assert (await ledger.state(1_001)).used == 3
+
+
+async def test_a_request_without_a_reply_counts_as_long_as_it_may_arrive(client: redis.asyncio.Redis) -> None:
+    ledger = BudgetLedger(client, 1, BudgetRule(8, 1000))
+    await ledger.attempt("a", 5, Priority.BOUNDARY, 1_000)
+    await ledger.settle(Permit("a", 5), NOTHING, on_its_way_ms=12_000, now_ms=11_000)
+    assert (await ledger.state(23_500)).used == 5
+    assert (await ledger.state(24_100)).used == 0
+
+
 async def test_a_dead_waiter_does_not_hold_the_queue(client: redis.asyncio.Redis) -> None:
     ledger = BudgetLedger(client, 1, BudgetRule(1, 1000))
     assert (await ledger.attempt("first", 1, Priority.BOUNDARY, 1_000)).granted
-    await ledger.settle(Permit("first", 1), NOTHING, replied=True, now_ms=1_001)
+    await ledger.settle(Permit("first", 1), NOTHING, now_ms=1_001)
     assert not (await ledger.attempt("dies", 1, Priority.BOUNDARY, 1_002)).granted
     assert not (await ledger.attempt("lives", 1, Priority.BROWSE, 2_100)).granted
     assert (await ledger.attempt("lives", 1, Priority.BROWSE, 4_100)).granted
@@ -237,18 +252,20 @@ async def test_several_processes_in_real_time(redis_url: str, client: redis.asyn
         await connected.aclose()
 
 
-async def test_an_urgent_request_overtakes_waiting_ones_of_its_own_process(client: redis.asyncio.Redis) -> None:
+async def test_an_urgent_request_overtakes_those_of_its_own_process(client: redis.asyncio.Redis) -> None:
     budget = RateBudget(client, 1, BudgetRule(2, 1000), SystemClock())
     order: list[Priority] = []
+    spent = asyncio.Event()
 
     async def call(priority: Priority) -> None:
         permit = await budget.take(1, priority)
         order.append(priority)
+        if len(order) == 2:
+            spent.set()
         await budget.feedback(NOTHING, permit)
 
     browsing = [asyncio.create_task(call(Priority.BROWSE)) for _ in range(5)]
-    while len(order) < 2:
-        await asyncio.sleep(0.005)
+    await asyncio.wait_for(spent.wait(), 5)
     await asyncio.wait_for(call(Priority.BOUNDARY), 5)
     assert order.index(Priority.BOUNDARY) == 2
     await asyncio.wait_for(asyncio.gather(*browsing), 10)
@@ -278,5 +295,6 @@ async def test_a_ban_is_told_at_once_not_waited_for(client: redis.asyncio.Redis)
 async def test_without_redis_nothing_is_granted(redis_url: str) -> None:
     gone = redis.asyncio.from_url("unix:///nowhere/socket", decode_responses=True)
     budget = RateBudget(gone, 1, BudgetRule(8, 1000), SystemClock())
+    budget.ledger.patience_s = 0.3
     with pytest.raises(redis.exceptions.ConnectionError):
         await asyncio.wait_for(budget.take(1, Priority.BOUNDARY), 10)

@@ -60,7 +60,7 @@ def test_chosen_symbols_are_canonical_each_once_and_must_exist() -> None:
     assert resolve_symbols(SymbolChoice(top=2), products, COINBASE) == ["BTC-USD", "ETH-USD"]
     listed = SymbolChoice(listed=("ETH-USD", "BTC-USDC", "BTC-USD"))
     assert resolve_symbols(listed, products, COINBASE) == ["ETH-USD", "BTC-USD"]
-    with pytest.raises(UnknownSymbol, match="NOPE-USD.*coinbase.*BTC-USD"):
+    with pytest.raises(UnknownSymbol, match=r"NOPE-USD.*coinbase.*BTC-USD"):
         resolve_symbols(SymbolChoice(listed=("NOPE-USD",)), products, COINBASE)
 
 
@@ -78,9 +78,9 @@ def test_the_six_rows() -> None:
 
 
 def test_the_factory_never_falls_back() -> None:
-    with pytest.raises(UnknownExchange, match="bitstamp.*coinbase, binance"):
+    with pytest.raises(UnknownExchange, match=r"bitstamp.*coinbase, binance"):
         row_named("bitstamp")
-    with pytest.raises(InactiveExchange, match="kraken.*coinbase, binance, binance_us"):
+    with pytest.raises(InactiveExchange, match=r"kraken.*coinbase, binance, binance_us"):
         dialect_for(KRAKEN)
     assert require_active(row_named("binance")) is BINANCE
 
