@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from livermore_dagster.simulator.binance_feed import ticker_values
 from livermore_dagster.simulator.faults import FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import Verdict, WeightWindow
 from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolPlan
-from livermore_dagster.simulator.rest import Reply, Rest
+from livermore_dagster.simulator.rest import Answer, Reply, Rest
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import INTERVALS, Venue, fixed
 
@@ -51,9 +52,9 @@ class BinanceRest(Rest):
         self.window = WeightWindow(weights.limit)
 
     def routes(self) -> list[web.RouteDef]:
-        table: tuple[tuple[str, str, Callable[[web.Request], Any], Callable[[web.Request], int]], ...] = (
-            ("ping", "/api/v3/ping", lambda _: {}, lambda _: 1),
-            ("time", "/api/v3/time", lambda _: {"serverTime": self.server_now()}, lambda _: 1),
+        table: tuple[tuple[str, str, Answer, Callable[[web.Request], int]], ...] = (
+            ("ping", "/api/v3/ping", self._ping, lambda _: 1),
+            ("time", "/api/v3/time", self._time, lambda _: 1),
             ("products", "/api/v3/exchangeInfo", self._exchange_info, lambda _: self.weights.exchange_info),
             ("candles", "/api/v3/klines", self._klines, lambda _: self.weights.klines),
             ("tickers", "/api/v3/ticker/24hr", self._tickers, self._ticker_weight),
@@ -61,7 +62,7 @@ class BinanceRest(Rest):
         return [web.get(path, self._door(name, answer, weight)) for name, path, answer, weight in table]
 
     def _door(
-        self, endpoint: str, answer: Callable[[web.Request], Any], weight: Callable[[web.Request], int]
+        self, endpoint: str, answer: Answer, weight: Callable[[web.Request], int]
     ) -> Callable[[web.Request], Any]:
         async def door(request: web.Request) -> web.Response:
             page = self.edge_error()
@@ -77,7 +78,7 @@ class BinanceRest(Rest):
                 reply = _too_many(verdict, self.weights.limit)
             elif reply is None:
                 try:
-                    reply = Reply(answer(request))
+                    reply = Reply(await answer(request))
                 except _Refused as refused:
                     reply = refused.reply
             used = (("X-MBX-USED-WEIGHT", str(verdict.used)), ("X-MBX-USED-WEIGHT-1M", str(verdict.used)))
@@ -102,7 +103,7 @@ class BinanceRest(Rest):
         return verdict
 
     # --- answers ----------------------------------------------------------------------------------------
-    def _klines(self, request: web.Request) -> list[list[Any]]:
+    async def _klines(self, request: web.Request) -> list[list[Any]]:
         symbol = self._symbol(request.query.get("symbol"))
         interval = request.query.get("interval")
         if interval is None:
@@ -126,7 +127,7 @@ class BinanceRest(Rest):
             if start > end and request.query.get("endTime"):
                 return []
             first = max(-(-start // step) * step, self._born(symbol, step))
-        rows = self.candle_rows(symbol, minutes, first, min(end + 1, first + limit * step))
+        rows = await self.candle_rows(symbol, minutes, first, min(end + 1, first + limit * step))
         plan = self.venue.listings[symbol].plan
         return [_row(bar, step, plan) for bar in rows[:limit]]
 
@@ -135,7 +136,13 @@ class BinanceRest(Rest):
         listed = self.venue.listings[symbol].plan.listed_ms
         return listed - listed % step
 
-    def _exchange_info(self, request: web.Request) -> dict[str, Any]:
+    async def _ping(self, _: web.Request) -> dict[str, Any]:
+        return {}
+
+    async def _time(self, _: web.Request) -> dict[str, int]:
+        return {"serverTime": self.server_now()}
+
+    async def _exchange_info(self, request: web.Request) -> dict[str, Any]:
         status = request.query.get("symbolStatus")
         listings = self._chosen(request) or list(self.venue.listings.values())
         if status:
@@ -154,11 +161,14 @@ class BinanceRest(Rest):
             "symbols": [_symbol_info(item) for item in listings],
         }
 
-    def _tickers(self, request: web.Request) -> Any:
+    async def _tickers(self, request: web.Request) -> Any:
         now = self.venue.clock.now_ms()
         chosen = self._chosen(request)
         single = "symbol" in request.query
-        bodies = [self._ticker(item.symbol, now) for item in chosen or self.venue.listings.values()]
+        bodies = []
+        for item in chosen or self.venue.listings.values():
+            bodies.append(self._ticker(item.symbol, now))
+            await asyncio.sleep(0)  # a whole list is too much work to keep the sockets waiting
         return bodies[0] if single else bodies
 
     def _ticker(self, symbol: str, now_ms: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from livermore_dagster.simulator.coinbase_feed import price_text, rfc3339, size_
 from livermore_dagster.simulator.faults import FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import RequestBucket
 from livermore_dagster.simulator.market import MINUTE_MS
-from livermore_dagster.simulator.rest import Reply, Rest
+from livermore_dagster.simulator.rest import Answer, Reply, Rest
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import Venue, fixed
 
@@ -55,7 +56,7 @@ class CoinbaseRest(Rest):
             web.get(f"{_PREFIX}/{{private:products.*}}", self._door("private", self._unsigned)),
         ]
 
-    def _door(self, endpoint: str, answer: Callable[[web.Request], Any]) -> Callable[[web.Request], Any]:
+    def _door(self, endpoint: str, answer: Answer) -> Callable[[web.Request], Any]:
         async def door(request: web.Request) -> web.Response:
             page = self.edge_error()
             if page is not None:
@@ -65,7 +66,7 @@ class CoinbaseRest(Rest):
                 reply = Reply(_TOO_MANY, 429)
             else:
                 try:
-                    reply = Reply(answer(request))
+                    reply = Reply(await answer(request))
                 except _Refused as error:
                     reply = error.reply
             headers = (
@@ -77,16 +78,16 @@ class CoinbaseRest(Rest):
 
         return door
 
-    def _time(self, _: web.Request) -> dict[str, str]:
+    async def _time(self, _: web.Request) -> dict[str, str]:
         now = self.server_now()
         iso = f"{rfc3339(now)[:19]}Z"
         return {"iso": iso, "epochSeconds": str(now // 1000), "epochMillis": str(now)}
 
-    def _unsigned(self, _: web.Request) -> Any:
+    async def _unsigned(self, _: web.Request) -> Any:
         raise _Refused(401, "UNAUTHENTICATED", "Unauthorized")
 
     # --- products ---------------------------------------------------------------------------------------
-    def _products(self, request: web.Request) -> dict[str, Any]:
+    async def _products(self, request: web.Request) -> dict[str, Any]:
         kind = request.query.get("product_type", "")
         if kind not in ("", "SPOT", "UNKNOWN_PRODUCT_TYPE", "FUTURE"):
             raise _Refused(400, "INVALID_ARGUMENT", "product_type argument is invalid")
@@ -97,9 +98,13 @@ class CoinbaseRest(Rest):
         offset, limit = _whole(request, "offset") or 0, _whole(request, "limit")
         page = listings[offset : None if limit is None else offset + limit]
         now = self.venue.clock.now_ms()
-        return {"products": [self._describe(item, now) for item in page], "num_products": len(page)}
+        described = []
+        for item in page:
+            described.append(self._describe(item, now))
+            await asyncio.sleep(0)  # a whole list is too much work to keep the sockets waiting
+        return {"products": described, "num_products": len(page)}
 
-    def _product(self, request: web.Request) -> dict[str, Any]:
+    async def _product(self, request: web.Request) -> dict[str, Any]:
         return self._describe(self._listing(request), self.venue.clock.now_ms())
 
     def _listing(self, request: web.Request) -> Listing:
@@ -156,7 +161,7 @@ class CoinbaseRest(Rest):
         }
 
     # --- candles ----------------------------------------------------------------------------------------
-    def _candles(self, request: web.Request) -> dict[str, Any]:
+    async def _candles(self, request: web.Request) -> dict[str, Any]:
         item = self._listing(request)
         minutes = _GRANULARITIES.get(request.query.get("granularity", ""))
         if minutes is None or (minutes == 240 and not self.four_hour):
@@ -175,7 +180,7 @@ class CoinbaseRest(Rest):
                 400, "INVALID_ARGUMENT", f"number of candles requested should be less than {_ROWS}"
             )
         symbol, plan = self.venue.canonical_symbol(item.symbol), item.plan
-        rows = self.candle_rows(symbol, minutes, first, end * 1000 + 1)
+        rows = await self.candle_rows(symbol, minutes, first, end * 1000 + 1)
         return {
             "candles": [
                 {

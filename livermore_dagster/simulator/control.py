@@ -128,7 +128,8 @@ class _Control:
         start = _milliseconds(request, "start", end - _DEFAULT_TRUTH_ROWS * step)
         if (end - start) // step > _TRUTH_ROWS:
             raise _Bad(f"at most {_TRUTH_ROWS} bars at once, {(end - start) // step} asked")
-        candles = await asyncio.to_thread(self.played.venue.truth, symbol, minutes, start, end)
+        await self.played.venue.prepare(symbol, minutes, start, end)
+        candles = self.played.venue.truth(symbol, minutes, start, end)
         return {
             "exchange": self.played.name,
             "symbol": symbol,

@@ -243,6 +243,18 @@ class SymbolMarket:
                 self._blocks.popitem(last=False)
         return kept
 
+    def undrawn(self, minutes: int, first_ms: int, last_ms: int) -> list[int]:
+        """Blocks that bars of this length over [first, last) need and that are not drawn yet."""
+        if minutes < 60 or last_ms <= first_ms:
+            return []
+        size = BLOCK * MINUTE_MS
+        first = max(first_ms, self.plan.listed_ms) // size
+        return [block for block in range(first, (last_ms - 1) // size + 1) if block not in self._blocks]
+
+    def draw_block(self, block: int) -> None:
+        """Draws one of the `undrawn`: some 10 ms of work."""
+        self._hours(block)
+
     # --- candles ----------------------------------------------------------------------------------------
     def bars(self, minutes: int, first_ms: int, count: int) -> Bars:
         """`count` complete bars of `minutes` (a divisor of a day) from the one opening at `first_ms`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,9 @@ from livermore_dagster.simulator.faults import FaultBoard, FaultKind
 from livermore_dagster.simulator.market import MINUTE_MS, Bar
 from livermore_dagster.simulator.venue import Venue
 
-__all__ = ["Reply", "Rest"]
+__all__ = ["Answer", "Reply", "Rest"]
+
+Answer = Callable[[web.Request], Awaitable[Any]]
 
 _EDGE_PAGE = "<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>"
 
@@ -72,8 +75,9 @@ class Rest(ABC):
         fault.done += 1
         return self.venue.clock.now_ms() + fault.skew_ms
 
-    def candle_rows(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> list[Bar]:
+    async def candle_rows(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> list[Bar]:
         """Rows as REST shows them now, active faults included."""
+        await self.venue.prepare(symbol, minutes, start_ms, end_ms)
         now = self.venue.clock.now_ms()
         rows = self.venue.rows(symbol, minutes, start_ms, end_ms, now)
         newest = now - now % (minutes * MINUTE_MS) - minutes * MINUTE_MS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
 
 import numpy as np
@@ -62,6 +63,15 @@ class Venue:
         if found is None:
             found = self._markets[symbol] = SymbolMarket(self.seed, self.listings[symbol].plan)
         return found
+
+    async def prepare(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> None:
+        """Draws what `rows` will need, giving way to the sockets in between: 300 days take a while."""
+        if not self.listings[symbol].trading:
+            return
+        market = self.market(symbol)
+        for block in market.undrawn(minutes, start_ms, min(end_ms, self.clock.now_ms())):
+            market.draw_block(block)
+            await asyncio.sleep(0)
 
     def rows(
         self, symbol: str, minutes: int, start_ms: int, end_ms: int, now_ms: int, *, with_open: bool = True
