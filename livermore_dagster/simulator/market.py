@@ -107,6 +107,8 @@ def aggregate(bars: Bars, count: int) -> Bars:
     if count == 1:
         return bars
     has = bars.has.reshape(-1, count)
+    if bars.has.all():
+        return _aggregate_full(bars, count)
     first = has.argmax(axis=1)
     last = count - 1 - has[:, ::-1].argmax(axis=1)
     row = np.arange(has.shape[0])
@@ -124,6 +126,34 @@ def aggregate(bars: Bars, count: int) -> Bars:
         bars.quote.reshape(-1, count).sum(axis=1),
         bars.trades.reshape(-1, count).sum(axis=1),
     )
+
+
+def _aggregate_full(bars: Bars, count: int) -> Bars:
+    """The same where every bar has trades, by whole columns: several times as fast."""
+    high, low = bars.high.reshape(-1, count), bars.low.reshape(-1, count)
+    return Bars(
+        bars.start,
+        bars.minutes * count,
+        bars.has[::count].copy(),  # copies: a view would keep all it was cut from
+        bars.open[::count].copy(),
+        _fold(np.maximum, high),
+        _fold(np.minimum, low),
+        bars.close[count - 1 :: count].copy(),
+        _fold(np.add, bars.lots.reshape(-1, count)),
+        _fold(np.add, bars.quote.reshape(-1, count)),
+        _fold(np.add, bars.trades.reshape(-1, count)),
+    )
+
+
+def _fold(by: np.ufunc, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each row folded into one number; for a few long columns, column by column."""
+    if rows.shape[1] > 15:
+        whole: NDArray[np.int64] = by.reduce(rows, axis=1)
+        return whole
+    folded = rows[:, 0].copy()
+    for column in range(1, rows.shape[1]):
+        by(folded, rows[:, column], out=folded)
+    return folded
 
 
 def join(parts: list[Bars]) -> Bars:

@@ -50,11 +50,23 @@ def octave(key: int, period: int, start: int, count: int) -> NDArray[np.float64]
     first = start // period
     cells = (start + count - 1) // period - first + 1
     knots = unit(draw(key, first, cells + 1))
-    fraction = np.arange(period, dtype=np.float64) / period
-    step = fraction * fraction * (3.0 - 2.0 * fraction)
-    path = knots[:-1, None] + (knots[1:] - knots[:-1])[:, None] * step[None, :]
     offset = start - first * period
-    return path.reshape(-1)[offset : offset + count]
+    if period < count:
+        step = _smooth(0, period, period)
+        path = knots[:-1, None] + (knots[1:] - knots[:-1])[:, None] * step[None, :]
+        return path.reshape(-1)[offset : offset + count]
+    # A long period is entered by at most two cells: only what is asked of them is drawn.
+    parts = []
+    for cell in range(cells):
+        low, high = max(0, offset - cell * period), min(period, offset + count - cell * period)
+        parts.append(knots[cell] + (knots[cell + 1] - knots[cell]) * _smooth(low, high, period))
+    return np.concatenate(parts)
+
+
+def _smooth(low: int, high: int, period: int) -> NDArray[np.float64]:
+    """Smoothstep at low / period … (high − 1) / period."""
+    fraction = np.arange(low, high, dtype=np.float64) / period
+    return fraction * fraction * (3.0 - 2.0 * fraction)
 
 
 def grow(exponent: NDArray[np.float64]) -> NDArray[np.float64]:
