@@ -1,4 +1,4 @@
-"""MACD-V, the one door to it: `step` for live candles, `batch` for columns, both the same fold (S1, S2, S11)."""
+"""The one door to MACD-V: `step` for live candles, `batch` for columns, both the same fold (S1, S2, S11)."""
 
 from __future__ import annotations
 

@@ -102,9 +102,9 @@ class Columns:
         count = min(int(inner["n_values"][at]), SIGNAL)
         return State(
             FORMULA, self.tf_ms, first, self.seed_open_ms, open_ms, int(inner["observed_ms"][index]), bar,
-            n_eff,            bar - int(inner["bar0"]) + 1 + int(inner["same_bar"][index]), float(inner["closes"][at]),
-            float(inner["fast"][at]), float(inner["slow"][at]), float(inner["atr_by_n"][n_eff - 1]),
-            count, float(inner["signal"][at]) if count else 0.0,
+            n_eff, bar - int(inner["bar0"]) + 1 + int(inner["same_bar"][index]),
+            float(inner["closes"][at]), float(inner["fast"][at]), float(inner["slow"][at]),
+            float(inner["atr_by_n"][n_eff - 1]), count, float(inner["signal"][at]) if count else 0.0,
         )  # fmt: skip
 
 

@@ -101,8 +101,7 @@ class ClosesReader:
                 raise
 
     async def pending(self, count: int, after_id: str = "0") -> list[Close]:
-        """The oldest of its own unacknowledged entries after `after_id`, in stream order; empty when none is
-        left."""
+        """The oldest of its own unacknowledged entries after `after_id`, in stream order; empty at the end."""
         while True:
             reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: after_id}, count=count)
             found = _closes(reply)

@@ -23,6 +23,11 @@ def indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind: str = M
     return f"indicator:{exchange_id}:{symbol}:{timeframe.value}:{kind}"
 
 
+def indicator_state(exchange_id: int, symbol: str, timeframe: Timeframe, kind: str = MACDV) -> str:
+    """String (JSON): what the live fold needs to go on after a restart (states, rules, watermark)."""
+    return f"{indicator(exchange_id, symbol, timeframe, kind)}:state"
+
+
 def ticker(exchange_id: int, symbol: str) -> str:
     return f"ticker:{exchange_id}:{symbol}"
 

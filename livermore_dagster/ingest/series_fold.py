@@ -1,0 +1,262 @@
+"""One series on its way from closes to values and alerts: state, rules, watermark, revisions. No I/O.
+
+How a close is taken:
+- it opens after the newest row: one step, after the cache's rows in between; bars that are neither there nor
+  proven absent make the caller wait first;
+- it opens at or before it, and was not part of the cache when that was last read: the rows from there on are
+  folded again, from a kept state (then alerts are added as revised, or withdrawn), else the whole series is
+  seeded anew from the cache (then only what lies after the watermark is judged).
+
+Alerts are judged only for rows after the watermark. A new series gets it with its first close that is not
+history: the bar before that close. While a series is warming and the exchange has older bars, nothing is
+judged and the watermark stays, so that what closed meanwhile is judged when the older bars have come.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from livermore_dagster.market.alert_rules import Raised, RuleState, changes, judge, late
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.macdv import PUBLISH_FROM, SETTLED_FROM, MacdvPoint, State, batch, step
+from livermore_dagster.market.timeframe import Timeframe
+
+__all__ = ["KEPT", "Kept", "NewAlert", "Outcome", "SeriesFold", "Vanished"]
+
+KEPT: Final = 4
+"""The newest state and the three before it: so far back a revision re-folds exactly."""
+
+
+class Kept(NamedTuple):
+    """The fold after one row. `value`: MACD-V at the newest observed row. `labels`: alerts of this row."""
+
+    state: State
+    rules: RuleState
+    value: float | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewAlert:
+    stamped: StampedCandle
+    point: MacdvPoint
+    raised: Raised
+    late: bool
+    revised: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vanished:
+    open_ms: int
+    label: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What taking closes led to."""
+
+    points: list[MacdvPoint] = field(default_factory=list)
+    alerts: list[NewAlert] = field(default_factory=list)
+    vanished: list[Vanished] = field(default_factory=list)
+    newest: StampedCandle | None = None
+
+
+@dataclass(slots=True)
+class SeriesFold:
+    """One symbol and timeframe. `to_json` and `from_json` carry it over a restart."""
+
+    symbol: str
+    timeframe: Timeframe
+    kept: list[Kept] = field(default_factory=list)
+    watermark: int | None = None
+    """Open of the newest row judged; None while only history has come."""
+    included: str = "0-0"
+    """Closes up to this entry were in the cache when it was last read."""
+    unknown_bars: int = 0
+    """Bars stepped over that were neither there nor proven absent."""
+    history_start: int | None = None
+    """Open of the first bar the exchange has, where that is known."""
+    first_ms: int | None = None
+    """Open of the first row folded."""
+    point: MacdvPoint | None = None
+    """Newest point; not kept over a restart."""
+
+    @property
+    def newest_ms(self) -> int | None:
+        """Open of the newest row folded."""
+        return self.kept[-1].state.open_ms if self.kept else None
+
+    @property
+    def whole_history(self) -> bool:
+        """The exchange has no bars older than the first one here: it may alert while warming."""
+        if self.first_ms is None or self.history_start is None:
+            return False
+        return self.first_ms <= self.history_start
+
+    @property
+    def warming(self) -> bool:
+        return not self.kept or self.kept[-1].state.n_eff < SETTLED_FROM
+
+    def first_contact(self, open_ms: int) -> None:
+        """A close that is not history: from here on rows are judged."""
+        if self.watermark is None:
+            self.watermark = open_ms - 1
+
+    def bars_before(self, open_ms: int) -> range:
+        """Grid opens between the newest row and `open_ms`."""
+        newest, tf_ms = self.newest_ms, self.timeframe.ms
+        if newest is None:
+            return range(0)
+        return range((newest // tf_ms + 1) * tf_ms, open_ms // tf_ms * tf_ms, tf_ms)
+
+    # --- taking rows ------------------------------------------------------------------------------------
+    def take(self, stamped: StampedCandle, now_ms: int, outcome: Outcome) -> None:
+        """Steps over `stamped`, which opens after the newest row. `now_ms`: exchange clock."""
+        before = self.kept[-1] if self.kept else None
+        state, point = step(before.state if before else None, stamped.candle, self.timeframe)
+        self.first_ms = state.first_open_ms
+        rules = before.rules if before else RuleState()
+        value = before.value if before else None
+        rules, raised = self._judge(stamped, point, rules, value)
+        history = stamped.origin.is_history
+        for one in raised:
+            tardy = late(stamped.end_ms, now_ms, self.timeframe.ms, history=history)
+            outcome.alerts.append(NewAlert(stamped, point, one, tardy, revised=False))
+        self._keep(state, rules, point, value, raised)
+        outcome.points.append(point)
+        outcome.newest = stamped
+        self.point = point
+
+    def _may_alert(self, point: MacdvPoint) -> bool:
+        if not point.observed or point.n_eff < PUBLISH_FROM:
+            return False
+        return point.n_eff >= SETTLED_FROM or self.whole_history
+
+    def _judge(
+        self, stamped: StampedCandle, point: MacdvPoint, rules: RuleState, value: float | None
+    ) -> tuple[RuleState, list[Raised]]:
+        if self.watermark is None or point.open_ms <= self.watermark or not self._may_alert(point):
+            return rules, []
+        self.watermark = point.open_ms
+        return judge(rules, value, point.macdv, point.histogram, stamped.end_ms)
+
+    def _keep(
+        self, state: State, rules: RuleState, point: MacdvPoint, value: float | None, raised: Sequence[Raised]
+    ) -> None:
+        labels = tuple(one.label for one in raised)
+        self.kept.append(Kept(state, rules, point.macdv if point.observed else value, labels))
+        del self.kept[:-KEPT]
+
+    # --- revisions and older rows -----------------------------------------------------------------------
+    def refold(self, from_ms: int, rows: Sequence[StampedCandle], now_ms: int, outcome: Outcome) -> None:
+        """Folds again what opens at `from_ms` or later. `rows`: the cache's, final, oldest first."""
+        base = next((at for at in range(len(self.kept) - 1, -1, -1) if self._opens(at) < from_ms), None)
+        if base is None:
+            self.seed(rows, now_ms, outcome)
+            return
+        undone = {kept.state.open_ms: kept for kept in self.kept[base + 1 :]}
+        newest = self._opens(-1)
+        del self.kept[base + 1 :]
+        start = self._opens(-1)
+        for stamped in rows:
+            if start < stamped.candle.open_ms <= newest:
+                old = undone.get(stamped.candle.open_ms)
+                self._take_again(stamped, now_ms, old.labels if old else (), outcome)
+
+    def _opens(self, at: int) -> int:
+        return self.kept[at].state.open_ms
+
+    def _take_again(
+        self, stamped: StampedCandle, now_ms: int, labels: tuple[str, ...], outcome: Outcome
+    ) -> None:
+        judged = self.watermark
+        if judged is None or stamped.candle.open_ms > judged:
+            self.take(stamped, now_ms, outcome)
+            return
+        self.watermark = stamped.candle.open_ms - 1
+        again = Outcome()
+        self.take(stamped, now_ms, again)
+        self.watermark = judged
+        added, gone = changes(labels, [alert.raised.label for alert in again.alerts])
+        outcome.points += again.points
+        outcome.newest = again.newest
+        outcome.vanished += [Vanished(stamped.candle.open_ms, label) for label in gone]
+        for alert in again.alerts:
+            if alert.raised.label in added:
+                outcome.alerts.append(
+                    NewAlert(alert.stamped, alert.point, alert.raised, alert.late, revised=True)
+                )
+
+    def seed(self, rows: Sequence[StampedCandle], now_ms: int, outcome: Outcome) -> None:
+        """Computes the series anew from the cache's final rows, oldest first; judges those after the
+        watermark."""
+        if not rows:
+            return
+        candles = [row.candle for row in rows]
+        self.first_ms = candles[0].open_ms
+        columns = batch(
+            [candle.open_ms for candle in candles],
+            [float(candle.high) for candle in candles],
+            [float(candle.low) for candle in candles],
+            [float(candle.close) for candle in candles],
+            [float(candle.volume) for candle in candles],
+            self.timeframe,
+        )
+        rules = self.kept[-1].rules if self.kept else RuleState()
+        known = {kept.state.open_ms: kept.labels for kept in self.kept}
+        first_new = len(rows) if self.watermark is None else self._first_after(rows, self.watermark)
+        start = max(0, min(first_new, len(rows) - KEPT))
+        value = next((columns.point(i).macdv for i in range(start - 1, -1, -1) if columns.observed[i]), None)
+        self.kept = []
+        for index in range(start, len(rows)):
+            stamped, point = rows[index], columns.point(index)
+            rules, raised = self._judge(stamped, point, rules, value)
+            for one in raised:
+                tardy = late(
+                    stamped.end_ms, now_ms, self.timeframe.ms, history=stamped.origin.is_history
+                )
+                outcome.alerts.append(NewAlert(stamped, point, one, tardy, revised=False))
+            labels = tuple(one.label for one in raised) or known.get(point.open_ms, ())
+            value = point.macdv if point.observed else value
+            if index >= len(rows) - KEPT:
+                self.kept.append(Kept(columns.state(index), rules, value, labels))
+            if index >= first_new or index == len(rows) - 1:
+                outcome.points.append(point)
+            self.point = point
+        outcome.newest = rows[-1]
+
+    @staticmethod
+    def _first_after(rows: Sequence[StampedCandle], open_ms: int) -> int:
+        return next((i for i, row in enumerate(rows) if row.candle.open_ms > open_ms), len(rows))
+
+    # --- over a restart ---------------------------------------------------------------------------------
+    def to_json(self) -> str:
+        kept = ",".join(
+            f"[{one.state.to_json()},{one.rules.to_json()},{json.dumps(one.value)},{json.dumps(one.labels)}]"
+            for one in self.kept
+        )
+        watermark = "null" if self.watermark is None else self.watermark
+        start = "null" if self.history_start is None else self.history_start
+        return (
+            f'{{"kept":[{kept}],"watermark":{watermark},"included":"{self.included}",'
+            f'"unknown_bars":{self.unknown_bars},"history_start":{start}}}'
+        )
+
+    @classmethod
+    def from_json(cls, symbol: str, timeframe: Timeframe, text: str) -> SeriesFold:
+        """States of another formula are left out: the series is then seeded anew, its watermark stays."""
+        given = json.loads(text)
+        fold = cls(symbol, timeframe, watermark=given["watermark"], unknown_bars=given["unknown_bars"])
+        fold.history_start = given["history_start"]
+        for state_values, rule_values, value, labels in given["kept"]:
+            state = State.from_json(json.dumps(state_values))
+            if state is not None:
+                rules = RuleState.from_json(json.dumps(rule_values))
+                fold.kept.append(Kept(state, rules, value, tuple(labels)))
+        if fold.kept:
+            fold.included = given["included"]
+            fold.first_ms = fold.kept[-1].state.first_open_ms
+        return fold

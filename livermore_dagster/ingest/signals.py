@@ -1,0 +1,341 @@
+"""Turns closes into MACD-V and alerts: group 'signals', in stream order per series, within milliseconds.
+
+(1) fold, insert alerts and points in one PostgreSQL transaction (a repetition changes nothing); (2) one Lua
+call: indicators, states, acknowledgement. A crash between repeats (1) harmlessly. No REST call is ever made
+here (P6): a bar that is neither in the cache nor in the ledger of asked ranges is waited for, up to `patience_s`, while
+other series go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import psycopg
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts, live_timeframes
+from livermore_dagster.ingest.outbox import HandedOver, Outbox
+from livermore_dagster.ingest.series_fold import Outcome, SeriesFold
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.alerts import AlertRow, Withdrawal, insert_alerts, withdraw_alerts
+from livermore_dagster.stores.postgres.asked_ranges import read_asked_ranges
+from livermore_dagster.stores.postgres.connect import Pool
+from livermore_dagster.stores.postgres.indicators import IndicatorRow, upsert_indicators
+from livermore_dagster.stores.postgres.series import first_opens
+from livermore_dagster.stores.redis import keys, metrics
+from livermore_dagster.stores.redis.candle_cache import CandleCache
+from livermore_dagster.stores.redis.closes import Close, ClosesReader
+from livermore_dagster.stores.redis.indicator_cache import IndicatorCache, SeriesKey, SeriesUpdate
+from livermore_dagster.stores.redis.tickers import read_tickers
+
+__all__ = ["SignalsConsumer"]
+
+_log = structlog.get_logger(__name__)
+
+_RETRY_S: Final = 0.5
+_LOOK_AGAIN_MS: Final = 100
+"""While a series waits for REST, the cache and the ledger are looked at this often."""
+_ASK_HISTORY_S: Final = 2.0
+
+
+class _Work:
+    """What one round of closes leads to, until it is durable."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[SeriesKey, Outcome] = {}
+        self.done: list[str] = []
+        self.now_ms: dict[SeriesKey, int] = {}
+        self.wall_ms: dict[tuple[SeriesKey, int], int] = {}
+
+    def of(self, key: SeriesKey) -> Outcome:
+        return self.outcomes.setdefault(key, Outcome())
+
+
+class SignalsConsumer:
+    """One per exchange. Its memory is a copy of what is durable; after any failure it is read anew."""
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        pool: Pool,
+        row: ExchangeRow,
+        clock: Clock | None = None,
+        *,
+        outbox: Outbox | None = None,
+        batch: int = 1_000,
+        block_ms: int = 500,
+        patience_s: float = 10.0,
+    ) -> None:
+        """`outbox`: woken at once with what is stored. `patience_s`: real time to wait for an unknown bar."""
+        self._redis = client
+        self._pool = pool
+        self._row = row
+        self._clock = clock or SystemClock()
+        self._outbox = outbox
+        self._batch = batch
+        self._block_ms = block_ms
+        self._patience_s = patience_s
+        self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
+        self._candles = CandleCache(client, row.id, exchange_name=row.name)
+        self._indicators = IndicatorCache(client, row.id)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._folds: dict[SeriesKey, SeriesFold] = {}
+        self._queues: dict[SeriesKey, deque[Close]] = {}
+        self._deadlines: dict[SeriesKey, float] = {}
+        self._asked_history: dict[SeriesKey, float] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop` is set. What it could not finish stays unacknowledged for the next start."""
+        while not stop.is_set():
+            try:
+                await self._reader.ensure_group()
+                await self._work(stop)
+            except (RedisError, psycopg.Error, OSError) as error:
+                _log.warning("signals_waiting", exchange=self._row.name, error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), _RETRY_S)
+
+    async def _work(self, stop: asyncio.Event) -> None:
+        self._forget()
+        after = "0"
+        while not stop.is_set():
+            closes = await self._reader.pending(self._batch, after)
+            if not closes:
+                break
+            after = closes[-1].entry_id
+            await self._process(closes)
+        while not stop.is_set():
+            block_ms = _LOOK_AGAIN_MS if self._deadlines else self._block_ms
+            closes = await self._reader.fresh(self._batch, block_ms)
+            if closes or self._deadlines:
+                await self._process(closes)
+
+    # --- folding ------------------------------------------------------------------------------------------
+    async def _process(self, closes: Sequence[Close]) -> None:
+        active = {*self._deadlines}
+        for close in closes:
+            key = (close.symbol, close.timeframe)
+            self._queues.setdefault(key, deque()).append(close)
+            active.add(key)
+        await self._load(active)
+        await self._learn_history(active)
+        work = _Work()
+        while active:
+            heads = {key: head for key in active if (head := self._run(key, work)) is not None}
+            active = await self._with_cache(heads, work) if heads else set()
+        await self._make_durable(work)
+
+    async def _load(self, series: Iterable[SeriesKey]) -> None:
+        new = [key for key in series if key not in self._folds]
+        texts = await self._indicators.states(new)
+        for key in new:
+            text = texts.get(key)
+            self._folds[key] = SeriesFold.from_json(*key, text) if text else SeriesFold(*key)
+
+    async def _learn_history(self, series: Iterable[SeriesKey]) -> None:
+        """Where warming series begin at the exchange, unless that is known or was asked just now."""
+        now = self._clock.monotonic()
+        wanted: dict[Timeframe, list[str]] = {}
+        for key in series:
+            fold = self._folds[key]
+            asked = self._asked_history.get(key)
+            due = asked is None or now - asked > _ASK_HISTORY_S
+            if due and fold.warming and fold.history_start is None:
+                self._asked_history[key] = now
+                wanted.setdefault(key[1], []).append(key[0])
+        if not wanted:
+            return
+        async with self._pool.connection() as connection:
+            for timeframe, symbols in wanted.items():
+                known = await first_opens(connection, self._row.id, symbols, timeframe)
+                for symbol, first in known.items():
+                    self._folds[symbol, timeframe].history_start = first
+
+    def _run(self, key: SeriesKey, work: _Work) -> Close | None:
+        """Takes what needs nothing but the state; the close at which more is needed, if any."""
+        fold, queue = self._folds[key], self._queues[key]
+        while queue:
+            close = queue[0]
+            open_ms = close.candle.open_ms
+            work.now_ms[key] = max(work.now_ms.get(key, 0), close.proven_ms, close.end_ms)
+            if not close.origin.is_history:
+                fold.first_contact(open_ms)
+                work.wall_ms[key, open_ms] = close.wall_ms
+            newest = fold.newest_ms
+            if newest is None:
+                return close
+            if open_ms <= newest:
+                if not _within(close.entry_id, fold.included):
+                    return close
+            elif fold.bars_before(open_ms):
+                return close
+            else:
+                fold.take(close.stamped(), work.now_ms[key], work.of(key))
+            self._finish(key, work)
+        return None
+
+    def _finish(self, key: SeriesKey, work: _Work) -> None:
+        work.done.append(self._queues[key].popleft().entry_id)
+        self._deadlines.pop(key, None)
+
+    async def _with_cache(self, heads: dict[SeriesKey, Close], work: _Work) -> set[SeriesKey]:
+        """Takes each series' head with the cache's help; the series that got on."""
+        # Read first: every close up to this entry is then in the cache as it is read.
+        included = str((await self._redis.xinfo_stream(keys.closes(self._row.id)))["last-generated-id"])
+        by_timeframe: dict[Timeframe, list[str]] = {}
+        for symbol, timeframe in heads:
+            by_timeframe.setdefault(timeframe, []).append(symbol)
+        rows: dict[SeriesKey, list[StampedCandle]] = {}
+        for timeframe, symbols in by_timeframe.items():
+            found = await self._candles.read_many(symbols, timeframe)
+            rows.update({(symbol, timeframe): candles for symbol, candles in found.items()})
+        unknown = await self._unknown(heads, rows)
+        moved: set[SeriesKey] = set()
+        for key, close in heads.items():
+            if unknown.get(key) and not self._out_of_patience(key):
+                continue
+            fold = self._folds[key]
+            fold.unknown_bars += unknown.get(key, 0)
+            self._take_head(fold, close, rows[key], work)
+            fold.included = included
+            self._finish(key, work)
+            moved.add(key)
+        lost = sum(unknown.get(key, 0) for key in moved)
+        if lost:
+            await metrics.count(self._redis, self._row.id, "unknown_bars", lost)
+            _log.warning("unknown_bars", exchange=self._row.name, bars=lost)
+        return moved
+
+    def _take_head(self, fold: SeriesFold, close: Close, rows: list[StampedCandle], work: _Work) -> None:
+        key, open_ms, newest = (close.symbol, close.timeframe), close.candle.open_ms, fold.newest_ms
+        outcome, now_ms = work.of(key), work.now_ms[key]
+        if newest is None:
+            fold.seed(rows or [close.stamped()], now_ms, outcome)
+            if open_ms > (fold.newest_ms or 0):
+                fold.take(close.stamped(), now_ms, outcome)
+        elif open_ms <= newest:
+            fold.refold(open_ms, rows, now_ms, outcome)
+        else:
+            for row in rows:
+                if newest < row.candle.open_ms < open_ms:
+                    fold.take(row, now_ms, outcome)
+            fold.take(close.stamped(), now_ms, outcome)
+
+    async def _unknown(
+        self, heads: dict[SeriesKey, Close], rows: dict[SeriesKey, list[StampedCandle]]
+    ) -> dict[SeriesKey, int]:
+        """Bars before each head that are neither in the cache nor proven absent. A series that is still all
+        history waits for nothing."""
+        missing: dict[SeriesKey, list[int]] = {}
+        for key, close in heads.items():
+            fold, tf_ms = self._folds[key], key[1].ms
+            if fold.watermark is not None and close.candle.open_ms > (fold.newest_ms or 0):
+                there = {row.candle.open_ms // tf_ms * tf_ms for row in rows[key]}
+                missing[key] = [bar for bar in fold.bars_before(close.candle.open_ms) if bar not in there]
+        missing = {key: bars for key, bars in missing.items() if bars}
+        if not missing:
+            return {}
+        unknown: dict[SeriesKey, int] = {}
+        async with self._pool.connection() as connection:
+            for (symbol, timeframe), bars in missing.items():
+                asked = await read_asked_ranges(connection, self._row.id, symbol, timeframe)
+                unknown[symbol, timeframe] = sum(
+                    not any(one.from_ms <= bar < one.to_ms for one in asked) for bar in bars
+                )
+        return unknown
+
+    def _out_of_patience(self, key: SeriesKey) -> bool:
+        now = self._clock.monotonic()
+        return now >= self._deadlines.setdefault(key, now + self._patience_s)
+
+    # --- making it durable --------------------------------------------------------------------------------
+    async def _make_durable(self, work: _Work) -> None:
+        facts = self._facts(work)
+        alerts, walls = await self._alerts(work, facts)
+        gone = [
+            Withdrawal(*key, vanished.label, vanished.open_ms, work.now_ms[key])
+            for key, outcome in work.outcomes.items()
+            for vanished in outcome.vanished
+        ]
+        points = [
+            IndicatorRow(*key, point) for key, outcome in work.outcomes.items() for point in outcome.points
+        ]
+        if points or alerts or gone:
+            await self._store(points, alerts, gone, walls)
+        updates = [
+            SeriesUpdate(*key, json.dumps(facts[key], separators=(",", ":")) if key in facts else "",
+                         self._folds[key].to_json())
+            for key in work.outcomes
+        ]  # fmt: skip
+        if updates or work.done:
+            await self._indicators.commit(updates, work.done)
+
+    def _facts(self, work: _Work) -> dict[SeriesKey, dict[str, Any]]:
+        facts: dict[SeriesKey, dict[str, Any]] = {}
+        for key, outcome in work.outcomes.items():
+            fold = self._folds[key]
+            if fold.point is not None and outcome.newest is not None:
+                facts[key] = indicator_facts(self._row, fold, fold.point, outcome.newest.candle.close)
+        return facts
+
+    async def _alerts(
+        self, work: _Work, facts: dict[SeriesKey, dict[str, Any]]
+    ) -> tuple[list[AlertRow], dict[tuple[str, str, str, int], int]]:
+        """Rows to store, and when the close of each was appended (wall clock, not for late ones)."""
+        found = [(key, alert) for key, outcome in work.outcomes.items() for alert in outcome.alerts]
+        if not found:
+            return [], {}
+        symbols = list(dict.fromkeys(symbol for (symbol, _), _ in found))
+        wanted = [(symbol, timeframe) for symbol in symbols for timeframe in live_timeframes(self._row)]
+        tickers, known = await asyncio.gather(
+            read_tickers(self._redis, self._row.id, symbols), self._indicators.read(wanted)
+        )
+        known.update(facts)
+        rows: list[AlertRow] = []
+        walls: dict[tuple[str, str, str, int], int] = {}
+        for key, alert in found:
+            board = {timeframe: known[symbol, timeframe] for symbol, timeframe in known if symbol == key[0]}
+            row = alert_row(self._row, alert, work.now_ms[key], tickers.get(key[0]), board)
+            rows.append(row)
+            walls[row.key] = 0 if alert.late else work.wall_ms.get((key, row.open_ms), 0)
+        return rows, walls
+
+    async def _store(
+        self,
+        points: list[IndicatorRow],
+        alerts: list[AlertRow],
+        gone: list[Withdrawal],
+        walls: dict[tuple[str, str, str, int], int],
+    ) -> None:
+        lock = self._outbox.storing if self._outbox and alerts else contextlib.nullcontext()
+        async with lock:
+            async with self._pool.connection() as connection:
+                new = await insert_alerts(connection, self._row.id, alerts)
+                await withdraw_alerts(connection, self._row.id, gone)
+                await upsert_indicators(connection, self._row.id, points)
+            if self._outbox is not None and new:
+                self._outbox.hand_over([HandedOver(alert, walls[alert.key]) for alert in new])
+        if new:
+            await metrics.count(self._redis, self._row.id, "alerts_stored", len(new))
+
+
+def _within(entry_id: str, limit: str) -> bool:
+    """Whether a stream id is not after another."""
+    return _parts(entry_id) <= _parts(limit)
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)

@@ -1,0 +1,168 @@
+"""The `alert_history` table: alerts stored exactly once, and the outbox they leave by (S7)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.types.json import Jsonb
+
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.statements import sql
+
+__all__ = [
+    "AlertRow",
+    "StoredAlert",
+    "Withdrawal",
+    "insert_alerts",
+    "mark_published",
+    "read_alerts",
+    "take_unpublished",
+    "withdraw_alerts",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """An alert as it is stored and sent. Unique by exchange, symbol, timeframe, label and candle.
+
+    `timeframes`: the six timeframes' {value, signal, stage, open_ms, reason}. `triggered_ms`: exchange clock
+    when the candle was proven closed. `id` and `attempt` are 0 until it is stored.
+    """
+
+    symbol: str
+    timeframe: Timeframe
+    label: str
+    kind: str
+    direction: str
+    open_ms: int
+    candle_end_ms: int
+    triggered_ms: int
+    price: str
+    price_source: str
+    price_age_ms: int
+    macdv: float
+    signal: float | None
+    histogram: float | None
+    stage: str
+    previous_label: str | None
+    timeframes: Mapping[str, Mapping[str, Any]]
+    bias: str
+    late: bool
+    revised: bool
+    id: int = 0
+    attempt: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        return self.symbol, self.timeframe.value, self.label, self.open_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """An alert whose crossing a revision made vanish. `at_ms`: exchange clock."""
+
+    symbol: str
+    timeframe: Timeframe
+    label: str
+    open_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlert:
+    """A row for eyes."""
+
+    exchange: str
+    alert: AlertRow
+    withdrawn_ms: int | None
+    published_ms: int | None
+
+
+_COLUMNS = (
+    "symbol", "timeframe", "label", "open_ms", "kind", "direction", "candle_end_ms", "triggered_ms", "price",
+    "price_source", "price_age_ms", "macdv", "signal", "histogram", "stage", "previous_label", "timeframes",
+    "bias", "late", "revised",
+)  # fmt: skip
+
+
+async def insert_alerts(
+    connection: AsyncConnection[Any], exchange_id: int, alerts: Sequence[AlertRow]
+) -> list[AlertRow]:
+    """Stores those that are not yet there and returns them with their ids, in order; the caller commits."""
+    if not alerts:
+        return []
+    unique = {alert.key: alert for alert in alerts}
+    given: dict[str, Any] = {"exchange_id": exchange_id}
+    for name in _COLUMNS:
+        values = [getattr(alert, name) for alert in unique.values()]
+        if name == "timeframe":
+            values = [timeframe.value for timeframe in values]
+        given[name] = [Jsonb(value) for value in values] if name == "timeframes" else values
+    rows = await (await connection.execute(sql("insert_alerts"), given)).fetchall()
+    new = [
+        replace(unique[symbol, tf, label, open_ms], id=id_, attempt=1)
+        for id_, symbol, tf, label, open_ms, inserted in rows
+        if inserted
+    ]
+    return sorted(new, key=lambda alert: alert.id)
+
+
+async def withdraw_alerts(
+    connection: AsyncConnection[Any], exchange_id: int, gone: Sequence[Withdrawal]
+) -> None:
+    """Marks alerts as withdrawn, keeping the first time; the caller commits."""
+    if gone:
+        given = {
+            "exchange_id": exchange_id,
+            "symbol": [one.symbol for one in gone],
+            "timeframe": [one.timeframe.value for one in gone],
+            "label": [one.label for one in gone],
+            "open_ms": [one.open_ms for one in gone],
+            "withdrawn_ms": [one.at_ms for one in gone],
+        }
+        await connection.execute(sql("withdraw_alerts"), given)
+
+
+async def take_unpublished(
+    connection: AsyncConnection[Any], exchange_id: int, limit: int, busy: Collection[int] = ()
+) -> list[AlertRow]:
+    """Alerts still to be published but for `busy`, oldest first, their attempt counted; the caller commits."""
+    given = {"exchange_id": exchange_id, "limit": limit, "busy": list(busy)}
+    rows = await (await connection.execute(sql("take_unpublished_alerts"), given)).fetchall()
+    return sorted((_alert(row[0], row[1], row[2:]) for row in rows), key=lambda alert: alert.id)
+
+
+async def mark_published(connection: AsyncConnection[Any], ids: Sequence[int], published_ms: int) -> None:
+    """`published_ms`: wall clock. The caller commits."""
+    if ids:
+        given = {"ids": list(ids), "published_ms": published_ms}
+        await connection.execute(sql("mark_alerts_published"), given)
+
+
+async def read_alerts(
+    connection: AsyncConnection[Any],
+    *,
+    exchange: str | None = None,
+    symbol: str | None = None,
+    timeframe: Timeframe | None = None,
+    after_id: int = 0,
+    limit: int = 50,
+) -> list[StoredAlert]:
+    """The newest `limit` alerts that fit, oldest first."""
+    given = {
+        "exchange": exchange,
+        "symbol": symbol,
+        "timeframe": timeframe.value if timeframe else None,
+        "after_id": after_id,
+        "limit": limit,
+    }
+    rows = await (await connection.execute(sql("read_alerts"), given)).fetchall()
+    return [StoredAlert(row[1], _alert(row[0], row[-1], row[2:-3]), row[-3], row[-2]) for row in rows]
+
+
+def _alert(alert_id: int, attempt: int, row: Sequence[Any]) -> AlertRow:
+    symbol, timeframe, *rest = row
+    return AlertRow(symbol, Timeframe(timeframe), *rest, alert_id, attempt)

@@ -1,0 +1,67 @@
+"""The newest MACD-V of every series, and what its fold needs to go on after a restart.
+
+`commit` is step (2) of an alert's way: indicators, states with rule flags and watermark, announcements and
+the acknowledgement of the closes they came from, in one Lua call.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis.asyncio
+
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.scripts import lua
+
+__all__ = ["IndicatorCache", "SeriesKey", "SeriesUpdate"]
+
+SeriesKey = tuple[str, Timeframe]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesUpdate:
+    """`indicator`: JSON kept and published as it is, '' to leave the value alone. `state`: JSON."""
+
+    symbol: str
+    timeframe: Timeframe
+    indicator: str
+    state: str
+
+
+class IndicatorCache:
+    """Indicators of one exchange in Redis."""
+
+    def __init__(self, client: redis.asyncio.Redis, exchange_id: int) -> None:
+        self._client = client
+        self._exchange_id = exchange_id
+        self._script = client.register_script(lua("commit_signals"))
+
+    async def commit(self, updates: Sequence[SeriesUpdate], entry_ids: Iterable[str]) -> int:
+        """Keeps and publishes `updates`, acknowledges the closes; how many of these were acknowledged."""
+        names = [keys.closes(self._exchange_id)]
+        heads: list[str | int] = [keys.CLOSES_GROUP_SIGNALS, len(updates)]
+        for update in updates:
+            at = (self._exchange_id, update.symbol, update.timeframe)
+            names += (keys.indicator(*at), keys.indicator_state(*at))
+            heads += (update.indicator, update.state, keys.channel_indicator(*at))
+        return int(cast("int", await self._script(keys=names, args=[*heads, *entry_ids])))
+
+    async def states(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, str]:
+        """State texts of those series that have one."""
+        return await self._get(series, keys.indicator_state)
+
+    async def read(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, dict[str, Any]]:
+        """Newest indicator of those series that have one, as it was published."""
+        texts = await self._get(series, keys.indicator)
+        return {key: json.loads(text) for key, text in texts.items()}
+
+    async def _get(self, series: Sequence[SeriesKey], name: Any) -> dict[SeriesKey, str]:
+        wanted = list(dict.fromkeys(series))
+        if not wanted:
+            return {}
+        texts = await self._client.mget([name(self._exchange_id, *key) for key in wanted])
+        return {key: str(text) for key, text in zip(wanted, texts, strict=True) if text}
