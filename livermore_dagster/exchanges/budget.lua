@@ -144,9 +144,14 @@ if command == 'settle' then
 
   local retry = tonumber(ARGV[7])
   if retry >= 0 then
-    local strikes = 0
-    if now - number('struck', -REFUSALS_REMEMBERED_MS) < REFUSALS_REMEMBERED_MS then strikes = number('strikes', 0) end
-    redis.call('HSET', state, 'strikes', strikes + 1, 'struck', now)
+    -- Requests that were out together and are refused together count as one refusal.
+    if number('closed_until', 0) <= now then
+      local strikes = 0
+      if now - number('struck', -REFUSALS_REMEMBERED_MS) < REFUSALS_REMEMBERED_MS then
+        strikes = number('strikes', 0)
+      end
+      redis.call('HSET', state, 'strikes', strikes + 1, 'struck', now)
+    end
     if now + retry > number('closed_until', 0) then redis.call('HSET', state, 'closed_until', now + retry) end
   end
   return math.max(0, number('closed_until', 0) - now)

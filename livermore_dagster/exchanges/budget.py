@@ -30,7 +30,7 @@ _CLASS = {priority: place for place, priority in enumerate(Priority)}
 _WAITER_TTL_MS = 2_000
 # A permit that nobody gave back (its process died): the request cannot arrive later than this.
 _LIFETIME_MS = 12_000
-_RULE_VALID_MS = 24 * 3_600_000
+_RULE_VALID_MS = 7 * 24 * 3_600_000
 # Longer closures are reported at once rather than waited for.
 _LONGEST_CLOSURE_WAIT_MS = 60_000
 _NO_FEEDBACK = BudgetFeedback()
@@ -230,7 +230,7 @@ class RateBudget:
         await self.ledger.settle(permit, feedback, on_its_way_ms=on_its_way_ms)
 
     async def set_rule(self, rule: BudgetRule) -> None:
-        """What may be spent, for all processes, for a day: the limit the exchange stated less our margin."""
+        """What may be spent, for all processes, for a week: the limit the exchange stated less our margin."""
         await self.ledger.set_rule(rule)
 
     async def state(self) -> BudgetState:

