@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
 
+import psycopg
 import redis
 import structlog
 
@@ -22,6 +23,7 @@ from livermore_dagster.ingest.probe import probe_timeframes
 from livermore_dagster.ingest.supervise import TRANSIENT
 from livermore_dagster.ingest.symbols import choose_symbols
 from livermore_dagster.ingest.warmup import WarmupStats, warm_up
+from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
 from livermore_dagster.stores.redis.client import connect, refuse_cluster
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, read_desired
@@ -98,13 +100,13 @@ class Instance:
     async def _check_stores(self, ctx: ExchangeContext) -> None:
         """Raises ClusterRefused or ProvenanceMismatch before anything is written."""
         await refuse_cluster(ctx.redis)
-        await asyncio.to_thread(self._stamp_redis)
-        async with ctx.pool.connection() as connection:
-            await claim_database(connection, self._provenance)
+        await asyncio.to_thread(self._stamp)
 
-    def _stamp_redis(self) -> None:
+    def _stamp(self) -> None:
         with connect(self._servers.redis_url) as client:
             claim_redis(client, self._provenance)
+        with psycopg.connect(conninfo(self._servers.database_url, self._servers.database_ca)) as connection:
+            claim_database(connection, self._provenance)
 
     def _claim(self, client: redis.Redis, ctx: ExchangeContext, desired: Desired | None) -> Claim:
         loop = asyncio.get_running_loop()

@@ -37,7 +37,7 @@ __all__ = ["Machinery"]
 log = structlog.get_logger(__name__)
 
 _DRAIN_S: Final = 1.2
-_FINISH_S: Final = 0.8
+_FINISH_S: Final = 0.6
 
 
 class Machinery:
@@ -49,6 +49,8 @@ class Machinery:
         self._board = board
         self._symbols = tuple(symbols)
         self._stop = asyncio.Event()
+        self._last_stop = asyncio.Event()
+        """The outbox stops after the signals that feed it."""
         row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
         self.exchange_clock = ExchangeClock()
         self.closer = Closer(
@@ -94,8 +96,10 @@ class Machinery:
         start("boundaries", self.raiser.run)
         start("repairs", lambda: self.repairs.run(self._stop))
         start("store", lambda: StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock).run(self._stop))
-        start("signals", lambda: SignalsConsumer(ctx.redis, ctx.pool, ctx.row, ctx.clock).run(self._stop))
-        start("outbox", lambda: Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock).run(self._stop))
+        outbox = Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock)
+        signals = SignalsConsumer(ctx.redis, ctx.pool, ctx.row, ctx.clock, outbox=outbox)
+        start("signals", lambda: signals.run(self._stop))
+        start("outbox", lambda: outbox.run(self._stop))
         start("clock", self.pipeline.run)
         start("figures", self._house.figures)
         start("rest_clock", self._house.rest_clock)
@@ -118,23 +122,26 @@ class Machinery:
         await self.supervisor.stop("boundaries")
         await _within(self.sink.drained(), _DRAIN_S, "sink")
         self._stop.set()
-        await self._consumers_end()
+        await self._end_of("signals", "store", "repairs")
+        self._last_stop.set()
+        await self._end_of("outbox")
         await self.supervisor.stop()
         await _within(self.meter.flush(self._ctx.redis), 0.5, "figures")
 
     async def abort(self) -> None:
         """Ends everything at once; what was not acknowledged is taken up again by the next instance."""
         self._stop.set()
+        self._last_stop.set()
         await self.supervisor.stop(*self._lines())
         await self.raiser.close()
         await self.supervisor.stop()
 
-    async def _consumers_end(self) -> None:
+    async def _end_of(self, *parts: str) -> None:
+        """Gives the parts a little time to finish what they hold; the rest is taken up by the next start."""
         deadline = self._ctx.clock.monotonic() + _FINISH_S
-        consumers = ("signals", "store", "outbox", "repairs")
-        while any(name in self.supervisor for name in consumers):
+        while any(name in self.supervisor for name in parts):
             if self._ctx.clock.monotonic() >= deadline:
-                log.info("consumers_cut_short")
+                log.info("cut_short", parts=parts)
                 return
             await self._ctx.clock.sleep(0.02)
 
