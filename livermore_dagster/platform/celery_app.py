@@ -4,30 +4,39 @@
     celery -A livermore_dagster.platform.celery_app worker -n batch@%h    -Q batch    -c 2 ...
     celery -A livermore_dagster.platform.celery_app worker -n ingest@%h   -Q ingest   -c 6 ...
 
-each with `--without-gossip --without-mingle --loglevel WARNING`, the LIVERMORE_* settings,
-LIVERMORE_CELERY_URL
-and DAGSTER_HOME in the environment. Definitions are loaded before the pool forks, so that a run finds them
-warm.
-SIGTERM waits for running tasks: terminate ingest runs first (`platform.runs.cancel_runs`).
+each with `--without-gossip --without-mingle`, the LIVERMORE_* settings, LIVERMORE_CELERY_URL and DAGSTER_HOME in
+the environment. Definitions and storage are loaded before the pool forks, so that a run finds them warm. SIGTERM
+waits for running tasks: end ingest runs first (`platform.runs.cancel_runs`).
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
 from celery.signals import celeryd_init
+from dagster import DagsterInstance
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task, create_task
+from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import SQLAlchemyError
 
 from livermore_dagster.platform.dagster_yaml import BATCH_QUEUE, CELERY_URL, INGEST_QUEUE
 
 __all__ = ["app", "execute_job", "execute_plan", "resume_job"]
 
 DEFINITIONS = "livermore_dagster.definitions"
-HEAVY = ("pandas", "ta.momentum", "ta.trend", "ta.volatility", "ta.volume")
+HEAVY = (
+    "pandas",
+    "ta.momentum",
+    "ta.trend",
+    "ta.volatility",
+    "ta.volume",
+    "livermore_dagster.exchanges.factory",
+)
 """What batch and boundary assets import inside their functions; ingest stays without."""
 
 
@@ -60,6 +69,10 @@ def _warm(options: dict[str, Any] | None = None, **_: object) -> None:
     """Load in the parent what every child would load for its first run."""
     definitions = importlib.import_module(DEFINITIONS)
     definitions.defs.get_repository_def().get_all_jobs()
+    # Opening the instance imports its storage; the connection it makes is closed before the pool forks. Where
+    # PostgreSQL is away the imports are done all the same, and the first run comes later anyway.
+    with suppress(SQLAlchemyError, DagsterPostgresException), DagsterInstance.get() as instance:
+        instance.get_runs_count()
     if INGEST_QUEUE not in str((options or {}).get("queues", "")):
         for name in HEAVY:
             importlib.import_module(name)

@@ -126,7 +126,8 @@ def _document() -> dict[str, object]:
                 "config_source": {"result_expires": 0},
             },
         },
-        "sensors": {"use_threads": True, "num_workers": 8},
+        # Submitting takes a fifth of a second a run: the exchanges of one boundary are not submitted in turn.
+        "sensors": {"use_threads": True, "num_workers": 8, "num_submit_workers": 6},
         "run_monitoring": {
             "enabled": True,
             "poll_interval_seconds": 5,

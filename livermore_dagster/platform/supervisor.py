@@ -47,8 +47,8 @@ __all__ = ["Supervisor"]
 
 TICK_S = 0.1
 PATIENCE_S = 3.0
-CANCEL_S = 2.5
-CANCEL_LIMIT_S = 5.5
+CANCEL_S = 2.0
+CANCEL_LIMIT_S = 4.5
 """For cancelling runs, Dagster's import included."""
 Tell = Callable[[str], None]
 
@@ -236,10 +236,10 @@ class Supervisor:
         self.tell("Stopping.")
         look()
         begun = time.monotonic()
-        self._signal(signal.SIGTERM, "daemon", "web server")  # else the keeper starts runs anew
+        self._signal(signal.SIGTERM, "daemon", "web server")  # the daemon's keeper would start runs anew
         if not self._hurry and self._alive("worker ingest"):
             self._cancel_runs()
-        self._signal(signal.SIGKILL, "code server")  # it holds nothing, and ignores SIGTERM for 15 s
+        self._signal(signal.SIGKILL, "code server", "web server")  # they hold nothing, and may take long
         self._end([child for child in self.children if child.spec.name not in ("valkey", "postgresql")])
         self._end([child for child in self.children if child.spec.name in ("valkey", "postgresql")])
         left = RunRecord(self.token, ProcessId.of("up", os.getpid()), self._ids())
@@ -288,7 +288,9 @@ class Supervisor:
         while any(child.running for child in some) and time.monotonic() < deadline:
             time.sleep(0.02)
         for child in some:
-            child.signal(signal.SIGKILL)
+            if child.running:
+                self.tell(f"{child.spec.name} did not stop within {patience:.1f} s: killed.")
+                child.signal(signal.SIGKILL)
 
     # --- records
 

@@ -1,0 +1,355 @@
+"""`livermore up` and the commands around it, on embedded servers: refusals, life, kill -9, the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.platform_run import free_port
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "livermore_dagster.cli.app")
+STARTED_S = 90.0
+NAMES = {
+    "valkey", "postgresql", "simulator", "code server", "web server", "daemon",
+    "worker boundary", "worker batch", "worker ingest",
+}  # fmt: skip
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("LIVERMORE_", "DAGSTER_"))
+        },
+        **more,
+    }
+
+
+def livermore(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+
+
+def wait_for(event: Callable[[], bool], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not event():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """Every live process that belongs to a home, by what it was given."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), *process.environ().values()]
+            if process.pid != os.getpid() and any(str(home) in word for word in words):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+class Running:
+    """A platform in the background."""
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        self.home = home
+        self.port = free_port()
+        self.log = home.with_name(home.name + ".log")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "up", "--home", str(home), "--port", str(self.port), *arguments],
+                env=environment(), stdout=subprocess.DEVNULL, stderr=log,
+            )  # fmt: skip
+
+    def wait_until_up(self) -> None:
+        def up() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            return "All up" in self.log.read_text()
+
+        wait_for(up, STARTED_S, self.log.read_text())
+
+    def status(self) -> dict[str, Any]:
+        done = livermore("status", "--json", "--home", str(self.home))
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that another OS user may pass through."""
+    folder = Path(tempfile.mkdtemp(prefix="lv-e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def running(place: Path) -> Iterator[Running]:
+    found = Running(place / "home", "--simulate", "--seed", "5", "--speed", "10")
+    try:
+        found.wait_until_up()
+        yield found
+    finally:
+        found.end()
+
+
+# --- refusals
+
+
+def test_an_unknown_exchange_starts_nothing(place: Path) -> None:
+    done = livermore("up", "--home", str(place / "none"), "--autostart", "nasdaq")
+    assert done.returncode == 2
+    assert "'nasdaq'" in done.stderr
+    assert "coinbase" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (place / "none").exists()
+
+
+def test_an_exchange_without_adapter_is_refused(place: Path) -> None:
+    done = livermore("up", "--home", str(place / "none"), "--autostart", "kraken")
+    assert done.returncode == 2
+    assert "not active" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--from", "yesterday", "--simulate"),
+        ("--symbols", "0"),
+        ("--seed", "3"),
+        ("--nonsense",),
+        ("--port", "x"),
+    ],
+)
+def test_what_cannot_be_is_told(place: Path, arguments: tuple[str, ...]) -> None:
+    done = livermore("up", "--home", str(place / "none"), *arguments)
+    assert done.returncode == 2
+    assert done.stderr.strip()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_named(place: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = livermore("up", "--home", str(place / "port"), "--port", str(port), "--for", "1")
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert "--port" in done.stderr
+    assert processes_of(place / "port") == []
+
+
+def test_a_home_that_cannot_be(place: Path) -> None:
+    (place / "file").write_text("")
+    done = livermore("up", "--home", str(place / "file" / "home"))
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "--home" in done.stderr
+
+
+def test_nothing_runs(place: Path) -> None:
+    for command in ("status", "down", "env"):
+        done = livermore(command, "--home", str(place / "none"))
+        assert done.returncode == 1
+        assert "No platform runs" in done.stderr
+    assert livermore("doctor", "--home", str(place / "none")).returncode == 0
+
+
+# --- life
+
+
+def test_every_process_is_shown_with_its_address(running: Running) -> None:
+    status = running.status()
+    assert {process["name"] for process in status["processes"]} == NAMES
+    assert all(process["alive"] and process["memory_bytes"] > 0 for process in status["processes"])
+    assert (status["provenance"], status["simulated"], status["speed"]) == ("sim:5", True, 10.0)
+    assert set(status["simulator"]) == {"binance", "binance_us", "coinbase"}
+    for doors in status["simulator"].values():
+        assert httpx.get(f"{doors['control_url']}/counters").status_code == 200
+    assert httpx.get(f"{status['addresses']['dagster']}/server_info").status_code == 200
+    assert all(exchange["state"] == "idle" for exchange in status["exchanges"].values())
+
+
+def test_only_loopback_is_listened_on(running: Running) -> None:
+    up = psutil.Process(running.process.pid)
+    listening = [
+        connection.laddr.ip
+        for process in up.children(recursive=True)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert set(listening) == {"127.0.0.1"}
+
+
+def test_the_doctor_finds_nothing_wrong(running: Running) -> None:
+    done = livermore("doctor", "--json", "--home", str(running.home))
+    found = json.loads(done.stdout)
+    assert [one for one in found["findings"] if one["level"] == "fail"] == []
+    assert done.returncode == 0
+    assert {"redis", "eviction", "append-only", "schema", "clock binance"} <= {
+        one["name"] for one in found["findings"]
+    }
+
+
+def test_a_shell_reaches_it(running: Running) -> None:
+    script = f'eval "$("{sys.executable}" -m livermore_dagster.cli.app env --home "{running.home}")"; env'
+    shown = subprocess.run(
+        ["sh", "-c", script], env=environment(), capture_output=True, text=True, check=True
+    ).stdout
+    assert f"DAGSTER_HOME={running.home}/dagster" in shown
+    assert f"LIVERMORE_HOME={running.home}" in shown
+    assert "LIVERMORE_PROVENANCE=sim:5" in shown
+
+
+def test_the_database_is_in_step(running: Running) -> None:
+    assert livermore("db", "check", "--home", str(running.home)).returncode == 0
+
+
+def test_a_second_up_says_so(running: Running) -> None:
+    done = livermore(
+        "up", "--simulate", "--seed", "5", "--home", str(running.home), "--port", str(free_port())
+    )
+    assert done.returncode == 1
+    assert f"pid {running.process.pid}" in done.stderr
+    assert "livermore down" in done.stderr
+    assert running.process.poll() is None
+
+
+def test_a_dead_child_is_started_again(running: Running) -> None:
+    before = {process["name"]: process["pid"] for process in running.status()["processes"]}
+    os.kill(before["daemon"], signal.SIGKILL)
+
+    def again() -> bool:
+        now = {process["name"]: process["pid"] for process in running.status()["processes"]}
+        return now["daemon"] not in (None, before["daemon"])
+
+    wait_for(again, 20, "the daemon stays dead")
+    assert "daemon died" in running.log.read_text()
+
+
+def test_down_ends_it_and_other_data_is_refused(running: Running) -> None:
+    begun = time.monotonic()
+    done = livermore("down", "--home", str(running.home))
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - begun < 13
+    running.process.wait(5)
+    assert processes_of(running.home) == []
+    live = livermore("up", "--home", str(running.home), "--port", str(free_port()))
+    assert live.returncode == 1
+    assert "'sim:5'" in live.stderr
+    other = livermore("up", "--simulate", "--seed", "6", "--home", str(running.home))
+    assert other.returncode == 1
+    assert "'sim:6'" in other.stderr
+    assert processes_of(running.home) == []
+
+
+# --- kill -9
+
+
+def test_a_killed_up_leaves_nothing_and_starts_again(place: Path) -> None:
+    home = place / "killed"
+    first = Running(home, "--simulate", "--speed", "10")
+    first.wait_until_up()
+    first.process.kill()
+    first.process.wait()
+    wait_for(lambda: not processes_of(home), 15, "something outlives a killed up")
+    again = Running(home, "--simulate", "--speed", "10")
+    again.wait_until_up()
+    # Now its guardian dies with it: the next command has to clean up.
+    children = psutil.Process(again.process.pid).children()
+    guardian = next(child for child in children if "livermore_dagster.platform.guardian" in child.cmdline())
+    guardian.suspend()
+    again.process.kill()
+    again.process.wait()
+    guardian.kill()
+    assert processes_of(home)
+    assert livermore("down", "--home", str(home)).returncode == 0
+    wait_for(lambda: not processes_of(home), 10, "something outlives `down`")
+
+
+# --- a plain user
+
+
+def _plain_user_python(user: int) -> str:
+    """An interpreter that a plain user may run: ours may lie in root's home."""
+    for candidate in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
+        try:
+            if (
+                subprocess.run([candidate, "-c", ""], user=user, capture_output=True, check=False).returncode
+                == 0
+            ):
+                return candidate
+        except OSError:
+            continue
+    raise AssertionError("no interpreter that the user nobody may run")
+
+
+def _as_plain_user(*arguments: str) -> subprocess.CompletedProcess[str]:
+    options: dict[str, Any] = {
+        "capture_output": True,
+        "text": True,
+        "timeout": 120,
+        "cwd": "/",
+        "check": False,
+    }
+    if os.geteuid() != 0:
+        return subprocess.run([*COMMAND, *arguments], env=environment(), **options)
+    packages = next(path for path in sys.path if path.endswith("site-packages"))
+    nobody = pwd.getpwnam("nobody")
+    return subprocess.run(
+        [_plain_user_python(nobody.pw_uid), *COMMAND[1:], *arguments],
+        env=environment(PYTHONPATH=f"{ROOT}:{packages}", HOME="/nonexistent"),
+        user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], **options,
+    )  # fmt: skip
+
+
+def test_a_plain_user_needs_no_more(place: Path) -> None:
+    home = place / "plain"
+    home.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(home, "nobody")
+    done = _as_plain_user(
+        "up", "--simulate", "--home", str(home), "--port", str(free_port()), "--for", "1", "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["errors"] == []
+    assert {"exchanges", "runs", "alerts", "latency_ms", "window", "errors"} <= set(report)
+    assert processes_of(home) == []
+
+
+def test_an_unwritable_home(place: Path) -> None:
+    home = place / "readonly"
+    home.mkdir(mode=0o555)
+    done = _as_plain_user("up", "--simulate", "--home", str(home))
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert list(home.iterdir()) == []
