@@ -44,7 +44,9 @@ def test_checks_are_those_of_the_exchange_and_cost_no_request_between_hours() ->
 def test_at_the_hour_the_streamed_timeframes_are_audited() -> None:
     request = run_request(event(1, B + HOUR, Timeframe.M15, Timeframe.H1))
     assert request is not None
-    audited = [key.asset_key.to_user_string() for key in request.asset_check_keys or [] if "matches" in key.name]
+    audited = [
+        key.asset_key.to_user_string() for key in request.asset_check_keys or [] if "matches" in key.name
+    ]
     assert audited == ["candles/5m"]
 
 

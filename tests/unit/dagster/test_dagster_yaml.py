@@ -43,11 +43,13 @@ def test_the_file_holds_no_address(tmp_path: Path) -> None:
     assert document["run_launcher"]["config"]["broker"] == {"env": "LIVERMORE_CELERY_URL"}
     assert document["run_launcher"]["config"]["config_source"] == {"result_expires": 0}
     assert document["telemetry"] == {"enabled": False}
-    assert document["sensors"] == {"use_threads": True, "num_workers": 8}
+    assert document["sensors"] == {"use_threads": True, "num_workers": 8, "num_submit_workers": 6}
 
 
 def test_environment_names_the_psycopg2_driver(tmp_path: Path) -> None:
     settings = Settings(tmp_path, "unix:///v", "postgresql://me@/livermore?host=/run/pg", "live")
     found = dagster_environment(settings)
-    assert found["LIVERMORE_DAGSTER_DATABASE_URL"].startswith("postgresql+psycopg2://me@/livermore_dagster?host=")
+    assert found["LIVERMORE_DAGSTER_DATABASE_URL"].startswith(
+        "postgresql+psycopg2://me@/livermore_dagster?host="
+    )
     assert found["DAGSTER_HOME"] == str(tmp_path / "dagster")

@@ -39,7 +39,12 @@ def test_sensors_run_by_default_only_under_up(tmp_path: Path) -> None:
         "from livermore_dagster.definitions import defs\n"
         "assert all(one.default_status.value == 'RUNNING' for one in defs.get_repository_def().sensor_defs)"
     )
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "LIVERMORE_UP": "1"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+        "LIVERMORE_UP": "1",
+    }
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
