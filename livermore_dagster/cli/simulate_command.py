@@ -16,7 +16,9 @@ __all__ = ["simulate"]
 def simulate(
     exchange: Annotated[
         list[str] | None,
-        typer.Option("--exchange", help="binance, binance_us or coinbase; repeatable. [default: all three]"),
+        typer.Option(
+            "--exchange", help="binance, binance_us or coinbase; repeatable; all three unless given."
+        ),
     ] = None,
     base_port: Annotated[
         int, typer.Option(min=0, max=65_000, help="Port of the first exchange, the next ones follow; 0: any.")
@@ -26,7 +28,8 @@ def simulate(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Market time of the first start, ISO 8601 (2026-01-05T23:30:00Z). [default: now]"
+            "--from",
+            help="Market time of the first start, ISO 8601 (2026-01-05T23:30:00Z); now unless given.",
         ),
     ] = None,
     tls: Annotated[

@@ -51,7 +51,7 @@ async def test_binance_flags_every_bar_once_with_its_final_values(at_sixty: Play
         for symbol in symbols:
             for timeframe, step in (("1m", MINUTE), ("5m", FIVE)):
                 bars = [f for f in frames if f["s"] == symbol and f["k"]["i"] == timeframe]
-                final = [(f["E"], f["k"]) for f in bars if f["k"]["x"]]
+                final = [(f["E"], f["k"]) for f in bars if f["k"]["x"] and f["k"]["t"] < last]
                 opens = [k["t"] for _, k in final]
                 assert opens == list(range(opens[0], last, step))
                 assert all(0 < stamp - k["T"] <= 2000 for stamp, k in final)
