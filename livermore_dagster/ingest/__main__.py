@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+import structlog
 
 from livermore_dagster.errors import BadSetting, LivermoreError
 from livermore_dagster.ingest.service import IngestService
@@ -42,6 +45,21 @@ def _environment() -> _Environment:
     )
 
 
+def _log_as_json() -> None:
+    """One JSON object a line on standard error. Nothing here logs an address that may hold a password."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+
+
 def main() -> int:
     """Exit code 0 after a clean stop, 1 or 2 with words on standard error otherwise."""
     parser = argparse.ArgumentParser(prog="python -m livermore_dagster.ingest", description=__doc__)
@@ -50,6 +68,7 @@ def main() -> int:
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
+    _log_as_json()
     try:
         found = _environment()
         service = IngestService(found, exchange, provenance=found.provenance)
