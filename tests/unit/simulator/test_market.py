@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
 from dataclasses import replace
@@ -160,3 +161,15 @@ def test_three_hundred_days_come_quickly() -> None:
     begun = time.perf_counter()
     SymbolMarket(9, LIQUID).bars(1440, START - 300 * DAY_MS, 300)
     assert time.perf_counter() - begun < 3.0
+
+
+def test_a_seed_keeps_its_market_over_versions() -> None:
+    """Homes hold a market by its seed: should this digest change, theirs would too."""
+    venue = Venue("binance", 7, ManualClock(1_767_655_800_000), fills=True)
+    told = [
+        venue.truth(symbol, minutes, START - 2 * DAY_MS, START - DAY_MS)
+        for symbol in ("BTCUSDT", "POWRUSDT")
+        for minutes in (5, 60, 1440)
+    ]
+    assert told[2][0]["close"] == "77211.76"
+    assert hashlib.sha256(repr(told).encode()).hexdigest()[:16] == "702e07b921ef1f1d"
