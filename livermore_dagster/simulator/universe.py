@@ -83,7 +83,7 @@ def universe(exchange: str, seed: int, origin_ms: int, symbols: int = 40) -> lis
     maker = _Maker(exchange, seed, origin_ms)
     listings: list[Listing] = []
     for rank, (base, name, price, kind) in enumerate(_ranked(symbols)):
-        volume = _TOP_VOLUME[exchange] / (rank + 1) ** 1.1
+        volume = _ranked_volume(_TOP_VOLUME[exchange], rank)
         listings.append(maker.ranked(rank, base, name, price, kind, volume))
     return [*listings, *maker.others()]
 
@@ -101,6 +101,11 @@ def _ranked(symbols: int) -> list[tuple[str, str, float, str]]:
             found = next(sparse if kind == "sparse" else liquid, None) or next(liquid)
             chosen.append((*found, kind))
     return chosen
+
+
+def _ranked_volume(top: float, rank: int) -> float:
+    """Whole units, so that the last bit of a machine's power function does not show in a market."""
+    return float(round(top / (rank + 1) ** 1.1))
 
 
 class _Maker:
@@ -183,7 +188,7 @@ class _Maker:
         if self.exchange == "coinbase":
             return [
                 *(
-                    self.listing(base, "USDC", name, price, top / (rank + 1) ** 1.1, alias_of=f"{base}-USD")
+                    self.listing(base, "USDC", name, price, _ranked_volume(top, rank), alias_of=f"{base}-USD")
                     for rank, (base, name, price) in enumerate(_LIQUID[:12])
                 ),
                 self.listing("USDT", "USD", "Tether", 1.0, top * 0.2, volatility=still),
@@ -197,7 +202,7 @@ class _Maker:
         second = "USD" if self.exchange == "binance_us" else "USDC"
         common = [
             *(
-                self.listing(base, second, name, price, top * 0.2 / (rank + 1) ** 1.1)
+                self.listing(base, second, name, price, _ranked_volume(top * 0.2, rank))
                 for rank, (base, name, price) in enumerate(_LIQUID[:8])
             ),
             self.listing("USDC", "USDT", "USD Coin", 0.9998, top * 0.6, volatility=still),

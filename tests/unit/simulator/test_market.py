@@ -171,5 +171,5 @@ def test_a_seed_keeps_its_market_over_versions() -> None:
         for symbol in ("BTCUSDT", "POWRUSDT")
         for minutes in (5, 60, 1440)
     ]
-    assert told[2][0]["close"] == "77211.76"
+    assert told[2][0]["close"] == "79493.48"
     assert hashlib.sha256(repr(told).encode()).hexdigest()[:16] == "702e07b921ef1f1d"
