@@ -2,8 +2,8 @@
 
 (1) fold, insert alerts and points in one PostgreSQL transaction (a repetition changes nothing); (2) one Lua
 call: indicators, states, acknowledgement. A crash between repeats (1) harmlessly. No REST call is ever made
-here (P6): a bar that is neither in the cache nor in the ledger of asked ranges is waited for, up to `patience_s`, while
-other series go on.
+here (P6): a bar that is neither in the cache nor in the ledger of asked ranges is waited for, up to
+`patience_s`, while other series go on.
 """
 
 from __future__ import annotations

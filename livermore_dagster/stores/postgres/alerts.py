@@ -103,8 +103,8 @@ async def insert_alerts(
         given[name] = [Jsonb(value) for value in values] if name == "timeframes" else values
     rows = await (await connection.execute(sql("insert_alerts"), given)).fetchall()
     new = [
-        replace(unique[symbol, tf, label, open_ms], id=id_, attempt=1)
-        for id_, symbol, tf, label, open_ms, inserted in rows
+        replace(unique[symbol, timeframe, label, open_ms], id=alert_id, attempt=1)
+        for alert_id, symbol, timeframe, label, open_ms, inserted in rows
         if inserted
     ]
     return sorted(new, key=lambda alert: alert.id)
@@ -165,4 +165,5 @@ async def read_alerts(
 
 def _alert(alert_id: int, attempt: int, row: Sequence[Any]) -> AlertRow:
     symbol, timeframe, *rest = row
-    return AlertRow(symbol, Timeframe(timeframe), *rest, alert_id, attempt)
+    alert = AlertRow(symbol, Timeframe(timeframe), *rest)
+    return replace(alert, id=alert_id, attempt=attempt)

@@ -101,9 +101,10 @@ class ClosesReader:
                 raise
 
     async def pending(self, count: int, after_id: str = "0") -> list[Close]:
-        """The oldest of its own unacknowledged entries after `after_id`, in stream order; empty at the end."""
+        """The oldest of its own unacknowledged entries after `after_id`, in stream order; or none."""
         while True:
-            reply = await self._client.xreadgroup(self._group, self._consumer, {self._key: after_id}, count=count)
+            streams: dict[Any, Any] = {self._key: after_id}
+            reply = await self._client.xreadgroup(self._group, self._consumer, streams, count=count)
             found = _closes(reply)
             # Someone emptied the stream by hand: what is gone cannot be handled and must not block the rest.
             gone = [entry_id for entry_id, fields in _entries(reply) if not fields]
