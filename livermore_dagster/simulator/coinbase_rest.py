@@ -38,12 +38,12 @@ class _Refused(Exception):
 
 
 class CoinbaseRest(Rest):
-    """Ten requests a second, a little more in a burst; candles without empty intervals, newest first."""
+    """Ten requests a second, as a bucket of ten; candles without empty intervals, newest first."""
 
     def __init__(self, venue: Venue, faults: FaultBoard, counters: Counter[str], *, four_hour: bool) -> None:
         super().__init__(venue, faults, counters)
         self.four_hour = four_hour
-        self.bucket = RequestBucket(rate=10.0, burst=15.0)
+        self.bucket = RequestBucket(rate=10.0, burst=10.0)
 
     def routes(self) -> list[web.RouteDef]:
         market = f"{_PREFIX}/market/products"
