@@ -48,6 +48,7 @@ class Machinery:
         self._ctx = ctx
         self._board = board
         self._symbols = tuple(symbols)
+        self._broken = False
         self._stop = asyncio.Event()
         self._last_stop = asyncio.Event()
         """The outbox stops after the signals that feed it."""
@@ -215,11 +216,16 @@ class Machinery:
         self._board.trouble("watchdog", f"{line.name}: {reason}")
 
     def _tell_connections(self) -> None:
-        status = self._board
-        up = self.hub.up
-        status.facts(connections=len(self.hub.lines), connections_up=up, breaker_open=self.hub.breaker_open)
+        board, name, up = self._board, self._ctx.row.name, self.hub.up
+        broken = self.hub.breaker_open
+        if broken and not self._broken:
+            reasons = "; ".join(line.last_reason for line in self.hub.lines if line.backoff.breaker_open)
+            text = f"{name}: connecting has failed five times in a row, it is tried on slowly: {reasons}"
+            board.trouble("breaker_open", text, "error", error=True)
+        self._broken = broken
+        board.facts(connections=len(self.hub.lines), connections_up=up, breaker_open=broken)
         if up == len(self.hub.lines):
-            status.facts(connected_at=self._ctx.clock.now_ms())
+            board.facts(connected_at=self._ctx.clock.now_ms())
 
 
 async def _within(work: object, seconds: float, what: str) -> None:
