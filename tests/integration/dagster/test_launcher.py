@@ -1,0 +1,89 @@
+"""What our launcher mends of dagster-celery's, on a real Valkey."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+import redis
+from dagster._core.launcher import WorkerStatus
+
+from assets.ingest_job import ingest_job
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.platform.run_launcher import ENDED_BY_TAG
+from livermore_dagster.platform.runs import cancel_runs
+from livermore_dagster.stores.redis.desired import (
+    Desired,
+    SymbolChoice,
+    read_desired_sync,
+    write_desired_sync,
+)
+
+WANTED = Desired("running", SymbolChoice(top=8), "tester")
+
+
+@pytest.fixture
+def client(platform_environment: str):
+    with redis.Redis.from_url(platform_environment, decode_responses=True) as made:
+        write_desired_sync(made, 2, WANTED)
+        yield made
+
+
+def started(instance: dg.DagsterInstance, *, task: bool = True, **tags: str) -> dg.DagsterRun:
+    own = {"dagster/partition": "binance", **tags}
+    if task:
+        own["dagster-celery/task_id"] = "7f0a"
+    return instance.create_run_for_job(ingest_job, tags=own, status=dg.DagsterRunStatus.STARTED)
+
+
+def status_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status
+
+
+def test_a_terminated_run_is_canceling_before_its_worker_is_told(launcher_instance, client) -> None:
+    run = started(launcher_instance)
+    assert launcher_instance.run_launcher.terminate(run.run_id)
+    assert status_of(launcher_instance, run) is dg.DagsterRunStatus.CANCELING
+
+
+def test_terminating_ingest_by_hand_keeps_the_exchange_stopped_and_its_symbols(
+    launcher_instance, client
+) -> None:
+    run = started(launcher_instance)
+    launcher_instance.run_launcher.terminate(run.run_id)
+    assert read_desired_sync(client, 2) == Desired("stopped", SymbolChoice(top=8), "dagster")
+
+
+def test_ending_with_the_platform_leaves_the_wish_alone(launcher_instance, client) -> None:
+    run = started(launcher_instance)
+    assert cancel_runs(launcher_instance, timeout=0) == 1
+    assert status_of(launcher_instance, run) is dg.DagsterRunStatus.CANCELING
+    assert read_desired_sync(client, 2) == WANTED
+    found = launcher_instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.tags[ENDED_BY_TAG] == "down"
+
+
+def test_a_run_in_a_shell_is_left_alone(launcher_instance, client) -> None:
+    run = started(launcher_instance, task=False)
+    assert not launcher_instance.run_launcher.terminate(run.run_id)
+    assert status_of(launcher_instance, run) is dg.DagsterRunStatus.STARTED
+    assert read_desired_sync(client, 2) == WANTED
+    health = launcher_instance.run_launcher.check_run_worker_health(run)
+    assert health.status is WorkerStatus.RUNNING
+    assert launcher_instance.run_launcher.get_run_worker_debug_info(run) is None
+
+
+def test_ingest_is_healthy_as_long_as_its_claim_lives(launcher_instance, client) -> None:
+    run = started(launcher_instance)
+    launcher = launcher_instance.run_launcher
+    # Celery has forgotten the task, or never knew it.
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.UNKNOWN
+    claim = Claim(client, 2, "binance", run_id=run.run_id)
+    claim.acquire()
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    other = started(launcher_instance)
+    assert launcher.check_run_worker_health(other).status is WorkerStatus.UNKNOWN
+    claim.release()
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.UNKNOWN

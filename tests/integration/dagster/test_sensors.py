@@ -1,0 +1,115 @@
+"""The two sensors on a real Valkey and real instances."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+
+import dagster as dg
+import redis
+
+from assets.ingest_job import ingest_job
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.resources import PlatformResource
+from livermore_dagster.stores.redis.boundaries import raise_boundary
+from livermore_dagster.stores.redis.client import connect_async
+from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
+from sensors.candle_boundary import boundary_sensor
+from sensors.ingest_keeper import keeper_sensor
+
+B = 1_767_657_600_000
+QUARTER = 900_000
+
+
+def raise_now(url: str, exchange_id: int, boundary_ms: int, *timeframes: Timeframe) -> None:
+    async def work() -> None:
+        async with connect_async(url) as client:
+            wall_ms = int(time.time() * 1000)
+            assert await raise_boundary(client, exchange_id, boundary_ms, timeframes, [], [], wall_ms)
+
+    asyncio.run(work())
+
+
+def tick(sensor: dg.SensorDefinition, instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
+    context = dg.build_sensor_context(instance=instance, cursor=cursor)
+    result = sensor(context, platform=PlatformResource())
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def test_an_event_during_the_wait_becomes_a_run_at_once_and_only_once(platform_environment: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        later = threading.Timer(0.4, raise_now, (platform_environment, 1, B, Timeframe.M15, Timeframe.D1))
+        begun = time.monotonic()
+        later.start()
+        result = tick(boundary_sensor, instance, None)
+        assert time.monotonic() - begun < 2.0
+        assert [request.run_key for request in result.run_requests or []] == [f"coinbase:{B}"]
+        assert json.loads(result.cursor or "")["1"] != "0"
+        again = tick(boundary_sensor, instance, result.cursor)
+        assert not again.run_requests
+        assert again.skip_reason is not None
+        assert "boundary" in str(again.skip_reason.skip_message)
+
+
+def test_two_exchanges_share_a_tick_and_a_backlog_shares_a_run(platform_environment: str) -> None:
+    raise_now(platform_environment, 1, B, Timeframe.M15, Timeframe.D1)
+    raise_now(platform_environment, 1, B + QUARTER, Timeframe.M15)
+    raise_now(platform_environment, 2, B + QUARTER, Timeframe.M15)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = tick(boundary_sensor, instance, None)
+    requests = result.run_requests or []
+    assert [request.run_key for request in requests] == [f"coinbase:{B + QUARTER}", f"binance:{B + QUARTER}"]
+    assert requests[0].tags["livermore/due"] == "15m,1d"
+
+
+def test_keeper_starts_with_a_new_key_and_backs_off(
+    platform_environment: str, launcher_instance: dg.DagsterInstance
+) -> None:
+    with redis.Redis.from_url(platform_environment, decode_responses=True) as client:
+        write_desired_sync(client, 2, Desired("running", SymbolChoice(top=8), "tester"))
+    first = tick(keeper_sensor, launcher_instance, None)
+    assert [request.partition_key for request in first.run_requests or []] == ["binance"]
+    waiting = tick(keeper_sensor, launcher_instance, first.cursor)
+    assert not waiting.run_requests
+    assert "waits" in str(waiting.skip_reason and waiting.skip_reason.skip_message)
+    backoff = json.loads(first.cursor or "")
+    backoff["binance"]["not_before_ms"] = 0
+    second = tick(keeper_sensor, launcher_instance, json.dumps(backoff))
+    keys = [request.run_key for request in (*(first.run_requests or []), *(second.run_requests or []))]
+    assert len(set(keys)) == 2
+
+
+def test_keeper_leaves_a_living_instance_alone(
+    platform_environment: str, launcher_instance: dg.DagsterInstance
+) -> None:
+    with redis.Redis.from_url(platform_environment, decode_responses=True) as client:
+        write_desired_sync(client, 2, Desired("running", SymbolChoice(top=8), "tester"))
+        claim = Claim(client, 2, "binance", run_id="x")
+        claim.acquire()
+        result = tick(keeper_sensor, launcher_instance, None)
+        claim.release()
+    assert not result.run_requests
+
+
+def test_keeper_calls_off_what_shall_not_run(
+    platform_environment: str, launcher_instance: dg.DagsterInstance
+) -> None:
+    with redis.Redis.from_url(platform_environment, decode_responses=True) as client:
+        write_desired_sync(client, 2, Desired("stopped", SymbolChoice(top=8), "tester"))
+    run = launcher_instance.create_run_for_job(ingest_job, tags={"dagster/partition": "binance"})
+    result = tick(keeper_sensor, launcher_instance, None)
+    assert not result.run_requests
+    found = launcher_instance.get_run_by_id(run.run_id)
+    assert found is not None
+    assert found.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_keeper_says_when_nobody_ever_started_anything(
+    platform_environment: str, launcher_instance: dg.DagsterInstance
+) -> None:
+    result = tick(keeper_sensor, launcher_instance, None)
+    assert "No exchange has been started" in str(result.skip_reason and result.skip_reason.skip_message)
