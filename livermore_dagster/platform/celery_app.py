@@ -4,9 +4,9 @@
     celery -A livermore_dagster.platform.celery_app worker -n batch@%h    -Q batch    -c 2 ...
     celery -A livermore_dagster.platform.celery_app worker -n ingest@%h   -Q ingest   -c 6 ...
 
-each with `--without-gossip --without-mingle`, the LIVERMORE_* settings, LIVERMORE_CELERY_URL and DAGSTER_HOME in
-the environment. Definitions and storage are loaded before the pool forks, so that a run finds them warm. SIGTERM
-waits for running tasks: end ingest runs first (`platform.runs.cancel_runs`).
+each with `--without-gossip --without-mingle`, the LIVERMORE_* settings, LIVERMORE_CELERY_URL and DAGSTER_HOME
+in the environment. Definitions and storage are loaded before the pool forks, so that a run finds them warm.
+SIGTERM waits for running tasks: end ingest runs first (`platform.runs.cancel_runs`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
+from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import BATCH_QUEUE, CELERY_URL, INGEST_QUEUE
+from livermore_dagster.platform.logging import configure
 
 __all__ = ["app", "execute_job", "execute_plan", "resume_job"]
 
@@ -64,15 +66,23 @@ execute_job = create_execute_job_task(app)
 resume_job = create_resume_job_task(app)
 
 
+def _queues(options: dict[str, Any]) -> str:
+    """'ingest', or 'boundary-batch' for a worker of both."""
+    found = options.get("queues") or BATCH_QUEUE
+    return found.replace(",", "-") if isinstance(found, str) else "-".join(found)
+
+
 @celeryd_init.connect  # type: ignore[untyped-decorator]
 def _warm(options: dict[str, Any] | None = None, **_: object) -> None:
-    """Load in the parent what every child would load for its first run."""
+    """Load in the parent what every child would load for its first run; log as JSON lines."""
+    queues = _queues(options or {})
+    configure(Settings.discover().home, f"runs-{queues}")
     definitions = importlib.import_module(DEFINITIONS)
     definitions.defs.get_repository_def().get_all_jobs()
     # Opening the instance imports its storage; the connection it makes is closed before the pool forks. Where
     # PostgreSQL is away the imports are done all the same, and the first run comes later anyway.
     with suppress(SQLAlchemyError, DagsterPostgresException), DagsterInstance.get() as instance:
         instance.get_runs_count()
-    if INGEST_QUEUE not in str((options or {}).get("queues", "")):
+    if INGEST_QUEUE not in queues:
         for name in HEAVY:
             importlib.import_module(name)

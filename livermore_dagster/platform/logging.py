@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import structlog
 __all__ = ["configure", "get_logger"]
 
 FILE_BYTES = 20_000_000
-FILES_KEPT = 3
 
 
 def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
@@ -28,7 +26,10 @@ def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
     ]
-    handler = RotatingFileHandler(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
+    if path.exists() and path.stat().st_size > FILE_BYTES:
+        path.replace(path.with_suffix(".old.jsonl"))
+    # Forked workers share the file: whole lines are appended, and none of them may rotate it.
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -42,6 +43,7 @@ def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
     root.handlers = [handler]
     root.setLevel(level)
     root.propagate = False
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else one line for each request
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -1,7 +1,8 @@
-"""Ending what runs, before its workers go: `python -m livermore_dagster.platform.runs` in the platform's
-environment.
+"""Ending what runs, before its workers go: `python -m livermore_dagster.platform.runs SECONDS`, in the
+platform's environment, which waits for a line on standard input.
 
-A process of its own, so that `livermore up` need not import Dagster to stop.
+A process of its own, started ahead: `livermore up` need not import Dagster, nor wait for that when it
+stops.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 import time
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from sqlalchemy.exc import SQLAlchemyError
 
 from livermore_dagster.platform.run_launcher import ENDED_BY_TAG, INGEST_JOB
 
@@ -28,8 +30,7 @@ def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str =
     """Terminate every unfinished run and wait up to `timeout` seconds; how many are still unfinished.
 
     The exchanges' desired state stays as it is: what ran now runs again at the next start. Stop the daemon
-    first,
-    else its keeper starts them anew.
+    first, else its keeper starts them anew.
     """
     for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
         if run.job_name == INGEST_JOB:
@@ -43,6 +44,19 @@ def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str =
     return left
 
 
+def _stand_by(timeout: float) -> int:
+    """Load everything, wait for a line on standard input, then cancel; without the line do nothing."""
+    try:
+        with DagsterInstance.get() as instance:
+            instance.get_runs_count()  # imports what a storage needs
+    except SQLAlchemyError as error:
+        print(f"storage is away: {error}", file=sys.stderr)  # noqa: T201 - goes to the log of `up`
+    if not sys.stdin.readline():
+        return 0
+    with DagsterInstance.get() as instance:
+        return cancel_runs(instance, timeout)
+
+
 if __name__ == "__main__":
-    with DagsterInstance.get() as current:
-        sys.exit(1 if cancel_runs(current, float(sys.argv[1]) if len(sys.argv) > 1 else 3.0) else 0)
+    # Ctrl-C reaches nobody here: a session of its own. SIGTERM while standing by is a plain end.
+    sys.exit(1 if _stand_by(float(sys.argv[1])) else 0)

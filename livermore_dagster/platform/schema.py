@@ -27,7 +27,8 @@ WHERE c.relnamespace = %s::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
 """
 # A UNIQUE constraint and a unique index of one name and columns are the same here: Atlas makes the latter.
 _INDEXES = """
-SELECT i.relname::text, pg_get_indexdef(x.indexrelid) || CASE WHEN x.indisprimary THEN ' primary key' ELSE '' END
+SELECT i.relname::text,
+       pg_get_indexdef(x.indexrelid) || CASE WHEN x.indisprimary THEN ' primary key' ELSE '' END
 FROM pg_index x
 JOIN pg_class i ON i.oid = x.indexrelid
 WHERE i.relnamespace = %s::regnamespace

@@ -72,6 +72,7 @@ class Supervisor:
         self.token = uuid.uuid4().hex
         self.started_wall = time.time()
         self._guardian: subprocess.Popen[str] | None = None
+        self._canceller: subprocess.Popen[str] | None = None
         self._hurry = False
 
     # --- start
@@ -131,6 +132,7 @@ class Supervisor:
         self._write_platform_json()
         self._start_dagster(look)
         self._write_platform_json()
+        self._stand_by()
 
     def _prepare_data(self) -> None:
         check_redis(self.settings)
@@ -158,9 +160,7 @@ class Supervisor:
         ensure_dagster_database(self.settings.database_url, self.settings.database_ca)
         write_dagster_yaml(self.home.path)
         workspace = children.write_workspace(self.home)
-        environment = children.child_environment(
-            {**self.settings.environment(), **dagster_environment(self.settings), TOKEN: self.token}
-        )
+        environment = self._dagster_environment()
         address = conninfo(self._dagster_url(), self.settings.database_ca)
         # One process makes Dagster's tables; the others would race it.
         self._bring_up([children.code_server(self.home, environment)], look, wait=False)
@@ -236,9 +236,13 @@ class Supervisor:
         self.tell("Stopping.")
         look()
         begun = time.monotonic()
-        self._signal(signal.SIGTERM, "daemon", "web server")  # the daemon's keeper would start runs anew
+        # The daemon's keeper would start runs anew. Workers take no more; what they run goes on until ended.
+        self._signal(signal.SIGTERM, "daemon", "web server", "worker boundary", "worker batch")
         if not self._hurry and self._alive("worker ingest"):
             self._cancel_runs()
+        if self._canceller is not None:
+            self._canceller.kill()
+            self._canceller.wait()
         self._signal(signal.SIGKILL, "code server", "web server")  # they hold nothing, and may take long
         self._end([child for child in self.children if child.spec.name not in ("valkey", "postgresql")])
         self._end([child for child in self.children if child.spec.name in ("valkey", "postgresql")])
@@ -252,25 +256,37 @@ class Supervisor:
         self.home.unlock()
         self.tell(f"Stopped in {time.monotonic() - begun:.1f} s.")
 
-    def _cancel_runs(self) -> None:
-        """Ask Dagster to end the runs; their exchanges' desired state stays as it is."""
-        environment = children.child_environment(
-            {**self.settings.environment(), **dagster_environment(self.settings), TOKEN: self.token}
-        )
+    def _stand_by(self) -> subprocess.Popen[str]:
+        """Have a process ready that will end the runs, its imports done."""
         command = [sys.executable, "-m", "livermore_dagster.platform.runs", str(CANCEL_S)]
         with (self.home.logs / "stop.log").open("ab") as log:
-            try:
-                subprocess.run(
-                    command,
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
-                    timeout=CANCEL_LIMIT_S,
-                    check=False,
-                    cwd="/",
-                )
-            except subprocess.TimeoutExpired:
-                self.tell("Runs did not end in time; their workers are ended instead.")
+            self._canceller = subprocess.Popen(
+                command,
+                env=self._dagster_environment(),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                text=True,
+                cwd="/",
+                start_new_session=True,
+            )
+        return self._canceller
+
+    def _cancel_runs(self) -> None:
+        """Ask Dagster to end the runs; their exchanges' desired state stays as it is."""
+        canceller = self._canceller
+        if canceller is None or canceller.poll() is not None:
+            canceller = self._stand_by()
+        try:
+            canceller.communicate("go\n", timeout=CANCEL_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.tell("Runs did not end in time; their workers are ended instead.")
+            canceller.kill()
+
+    def _dagster_environment(self) -> dict[str, str]:
+        return children.child_environment(
+            {**self.settings.environment(), **dagster_environment(self.settings), TOKEN: self.token}
+        )
 
     def _alive(self, name: str) -> bool:
         return any(child.spec.name == name and child.running for child in self.children)
