@@ -66,8 +66,9 @@ def compute(file: Path, timeframe: Timeframe) -> list[dict[str, Any]]:
     rows = []
     for index in range(len(found)):
         point = found.point(index)
+        shown = stage_of(point.macdv, point.signal).value
         values = (
-            point.open_ms, point.macdv, point.signal, point.histogram, stage_of(point.macdv, point.signal).value,
+            point.open_ms, point.macdv, point.signal, point.histogram, shown,
             point.seeded, point.warming, point.n_eff, point.reason,
         )  # fmt: skip
         rows.append(dict(zip(FIELDS, values, strict=True)))

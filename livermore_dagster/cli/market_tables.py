@@ -108,6 +108,7 @@ def alert_line(row: dict[str, Any]) -> str:
     marks = _marks(row)
     return (
         f"{moment(row['candle_end_ms'])}  {row['source_exchange']:<10} {row['symbol']:<12} "
-        f"{row['timeframe']:>3}  {row['label']:<19} {_value(row['value']):>8}  {row['price']}  {row['stage']}, {row['bias']}"
+        f"{row['timeframe']:>3}  {row['label']:<19} {_value(row['value']):>8}  {row['price']}  "
+        f"{row['stage']}, {row['bias']}"
         f"{f'  ({marks})' if marks else ''}"
     )

@@ -100,10 +100,12 @@ class SeriesFold:
     def warming(self) -> bool:
         return not self.kept or self.kept[-1].state.n_eff < SETTLED_FROM
 
-    def first_contact(self, open_ms: int) -> None:
-        """A close that is not history: from here on rows are judged."""
-        if self.watermark is None:
-            self.watermark = open_ms - 1
+    def first_contact(self, open_ms: int) -> bool:
+        """A close that is not history: from here on rows are judged. True for the first of a series."""
+        if self.watermark is not None:
+            return False
+        self.watermark = open_ms - 1
+        return True
 
     def bars_before(self, open_ms: int) -> range:
         """Grid opens between the newest row and `open_ms`."""

@@ -170,14 +170,16 @@ class SignalsConsumer:
             close = queue[0]
             open_ms = close.candle.open_ms
             work.now_ms[key] = max(work.now_ms.get(key, 0), close.proven_ms, close.end_ms)
+            first = False
             if not close.origin.is_history:
-                fold.first_contact(open_ms)
+                first = fold.first_contact(open_ms)
                 work.wall_ms[key, open_ms] = close.wall_ms
             newest = fold.newest_ms
             if newest is None:
                 return close
             if open_ms <= newest:
-                if not _within(close.entry_id, fold.included):
+                # The first live close may have been folded, unjudged, with the history it came behind.
+                if first or not _within(close.entry_id, fold.included):
                     return close
             elif fold.bars_before(open_ms):
                 return close

@@ -129,7 +129,7 @@ async def withdraw_alerts(
 async def take_unpublished(
     connection: AsyncConnection[Any], exchange_id: int, limit: int, busy: Collection[int] = ()
 ) -> list[AlertRow]:
-    """Alerts still to be published but for `busy`, oldest first, their attempt counted; the caller commits."""
+    """Alerts still to be published but for `busy`, oldest first, the attempt counted; the caller commits."""
     given = {"exchange_id": exchange_id, "limit": limit, "busy": list(busy)}
     rows = await (await connection.execute(sql("take_unpublished_alerts"), given)).fetchall()
     return sorted((_alert(row[0], row[1], row[2:]) for row in rows), key=lambda alert: alert.id)
