@@ -88,7 +88,7 @@ def _candles(timeframe: Timeframe) -> dg.AssetsDefinition:
         ),
     )
     def candles(context: dg.AssetExecutionContext, exchange: ExchangeResource) -> dg.MaterializeResult[Any]:
-        record = context.instance.get_run_record_by_id(context.run_id)
+        record = context.instance.get_run_record_by_id(context.run.run_id)
         created_ms = int(record.create_timestamp.timestamp() * 1000) if record else 0
 
         async def work(ctx: ExchangeContext) -> Mapping[str, Any]:

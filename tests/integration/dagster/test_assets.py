@@ -1,0 +1,98 @@
+"""Assets materialised as from a shell, against the simulator, with PostgreSQL under Dagster too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+import pytest
+
+from livermore_dagster.definitions import defs
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from tests.integration.ingest.played import IDS, Platform, played
+
+START_MS = 1_767_655_800_000
+SYMBOLS = 4
+H1 = Timeframe.H1
+
+
+@pytest.fixture
+def market(stored_instance, redis_url, database_url):
+    with played(redis_url, database_url, ["binance", "coinbase"], 1.0, START_MS) as platform:
+        for exchange in ("binance", "coinbase"):
+            platform.want(exchange, "stopped", top=SYMBOLS)
+        yield platform
+
+
+def materialize(
+    instance: dg.DagsterInstance, path: list[str], partition: str, tags: Mapping[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
+    job = defs.get_repository_def().get_implicit_global_asset_job_def()
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(path)],
+        partition_key=partition,
+        tags=dict(tags or {}),
+        raise_on_error=False,
+    )
+
+
+def metadata(result: dg.ExecuteInProcessResult, path: list[str]) -> Mapping[str, dg.MetadataValue]:
+    return result.asset_materializations_for_node("__".join(path))[0].metadata
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    events = [event for event in result.all_events if event.is_step_failure]
+    assert events
+    return str(events[0].step_failure_data.user_failure_data.description)
+
+
+def test_by_hand_an_asset_fills_what_is_missing_once(stored_instance, market: Platform) -> None:
+    first = materialize(stored_instance, ["candles", "1h"], "binance")
+    assert first.success
+    facts = metadata(first, ["candles", "1h"])
+    assert facts["requests used"].value > 0
+    assert facts["gaps left"].value == 0
+    assert "data:image/svg+xml" in str(facts["picture"].value)
+    end_ms = int(facts["boundary"].value * 1000)
+    assert len(market.symbols("binance")) == SYMBOLS
+    assert market.differences("binance", [H1], end_ms - 300 * H1.ms, end_ms) == []
+    second = materialize(stored_instance, ["candles", "1h"], "binance")
+    again = metadata(second, ["candles", "1h"])
+    assert again["requests used"].value == 0
+    assert again["candles stored by this run"].value == 0
+    for layer in ("macdv", "indicators"):
+        assert materialize(stored_instance, [layer, "1h"], "binance").success
+    values = market.query("SELECT count(*), count(macdv), count(DISTINCT source) FROM indicators")
+    assert values[0][1] > 0
+    assert values[0][2] == 1
+    standard = market.query("SELECT count(*), count(rsi_14), count(adx_14), count(obv) FROM standard_indicators")
+    assert all(count > 0 for count in standard[0])
+
+
+def test_a_boundary_run_fetches_what_is_not_streamed_and_marks_the_boundary(
+    stored_instance, market: Platform
+) -> None:
+    boundary = market.market_now("coinbase") // H1.ms * H1.ms
+    tags = {"livermore/boundary_ms": str(boundary), "livermore/due": "1h", "livermore/raised_ms": "1"}
+    result = materialize(stored_instance, ["candles", "1h"], "coinbase", tags)
+    assert result.success
+    assert metadata(result, ["candles", "1h"])["started by"].value == "boundary event"
+    with market.redis() as client:
+        record = client.hget(keys.boundary_done(IDS["coinbase"]), str(boundary))
+    assert record is not None
+    assert '"finished"' in record.replace(" ", "")
+    assert market.differences("coinbase", [H1], boundary - 24 * H1.ms, boundary) == []
+
+
+@pytest.mark.parametrize(
+    ("exchange", "timeframe", "words"),
+    [("coinbase", "1m", "coinbase does not stream 1m"), ("kraken", "1h", "'kraken' is not active")],
+)
+def test_a_cell_that_cannot_be_says_which_and_why(
+    stored_instance, market: Platform, exchange: str, timeframe: str, words: str
+) -> None:
+    result = materialize(stored_instance, ["candles", timeframe], exchange)
+    assert not result.success
+    assert words in failure(result)
