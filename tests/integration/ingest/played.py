@@ -138,6 +138,22 @@ class Platform:
         return wrong
 
 
+class Subscriber:
+    """Remembers every JSON message of a channel, from its making on."""
+
+    def __init__(self, platform: Platform, channel: str) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self._client = platform.redis()
+        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub.subscribe(**{channel: lambda message: self.messages.append(json.loads(message["data"]))})
+        self._thread = self._pubsub.run_in_thread(sleep_time=0.05, daemon=True)
+
+    def close(self) -> None:
+        self._thread.stop()
+        self._thread.join(5)
+        self._client.close()
+
+
 def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
     """Waits for an event that only the stores tell of."""
     deadline = time.monotonic() + seconds
