@@ -293,7 +293,7 @@ class Feed(ABC):
 
     async def _close(self, connection: Connection, reason: bytes) -> None:
         with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(0.3):
                 await connection.socket.close(code=1000, message=reason)
 
     def cut(self, connection_id: int | None, *, announce_s: float | None = None) -> int:

@@ -175,7 +175,7 @@ class Simulator:
         await self.close()
 
     async def _serve(self, name: str, played: PlayedExchange, port: int) -> None:
-        runner = web.AppRunner(played.application(), access_log=None, shutdown_timeout=0.3)
+        runner = web.AppRunner(played.application(), access_log=None, shutdown_timeout=0.2)
         await runner.setup()
         self._runners.append(runner)
         site = web.TCPSite(runner, self._host, port, ssl_context=self._ssl, backlog=1024)
