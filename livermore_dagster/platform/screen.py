@@ -199,7 +199,7 @@ def _warmup(view: ExchangeView) -> RenderableType:
     if view.warmup_percent is None:
         return Text("–", "dim")
     row = Table.grid(padding=(0, 1))
-    eta = f" {view.warmup_eta_s:.0f} s left" if view.warmup_eta_s else ""
+    eta = f" · {view.warmup_eta_s:.0f} s left" if view.warmup_eta_s else ""
     bar = ProgressBar(100, view.warmup_percent, width=14, complete_style=UP)
     row.add_row(bar, f"{view.warmup_percent:3.0f} %{eta}")
     return row
@@ -218,8 +218,8 @@ def _alerts(alerts: list[AlertLine]) -> RenderableType:
             alert.exchange,
             Text(alert.symbol, "bold"),
             alert.timeframe,
-            Text(alert.label.replace("_", " "), style),
-            Text(f"{alert.macdv:,.1f}", style),
+            Text.assemble((alert.label.replace("_", " "), style)),
+            Text.assemble((f"{alert.macdv:,.1f}", style)),
         )
     return table
 
