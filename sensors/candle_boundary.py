@@ -4,9 +4,11 @@ and boundary."""
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
+import redis
 
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
@@ -20,6 +22,7 @@ from livermore_dagster.resources import (
     check_key,
     sensor_status,
 )
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.boundaries import BoundaryEvent, read_boundaries
 
 __all__ = ["LAYERS", "WAIT_MS", "boundary_sensor", "run_request", "union"]
@@ -27,8 +30,11 @@ __all__ = ["LAYERS", "WAIT_MS", "boundary_sensor", "run_request", "union"]
 WAIT_MS = 4_000
 """A tick waits this long for an event: well under the daemon's 60 s, long enough to nearly always be
 listening."""
-SIBLINGS_MS = 60
-"""Exchanges' clocks pass a boundary within moments of each other; one tick takes them together."""
+LINGER_S = 0.7
+"""The daemon looks again only 5 s after a tick began: one that has an event waits this long for the other
+running
+exchanges, whose clocks pass the boundary within a heartbeat of each other. Alone, an exchange waits for
+nobody."""
 EVENTS_A_READ = 200
 LAYERS = ("candles", "macdv", "indicators")
 AUDITED_MS = Timeframe.H1.ms
@@ -114,14 +120,29 @@ def boundary_sensor(context: dg.SensorEvaluationContext, platform: PlatformResou
             cursor=json.dumps(cursor),
         )
     _advance(cursor, events)
-    siblings = read_boundaries(client, cursor, SIBLINGS_MS, EVENTS_A_READ)
-    _advance(cursor, siblings)
-    merged = union([*events, *siblings])
+    merged = union([*events, *_siblings(client, cursor, events)])
     requests = [request for event in merged if (request := run_request(event)) is not None]
     if not requests:
         names = ", ".join(_ROWS[event.exchange_id].name for event in merged)
         return dg.SensorResult(skip_reason=f"Nothing due on {names}.", cursor=json.dumps(cursor))
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
+
+
+def _siblings(
+    client: redis.Redis, cursor: dict[int, str], events: Sequence[BoundaryEvent]
+) -> list[BoundaryEvent]:
+    """Events of the other running exchanges that follow within LINGER_S; `cursor` moves on over them."""
+    running = {row.id for row in ROWS if client.exists(keys.status(row.id))}
+    found: list[BoundaryEvent] = []
+    deadline = time.monotonic() + LINGER_S
+    while running - {one.exchange_id for one in (*events, *found)}:
+        left_ms = int((deadline - time.monotonic()) * 1000)
+        if left_ms <= 0:
+            break
+        more = read_boundaries(client, cursor, left_ms, EVENTS_A_READ)
+        _advance(cursor, more)
+        found += more
+    return found
 
 
 def _advance(cursor: dict[int, str], events: Iterable[BoundaryEvent]) -> None:
