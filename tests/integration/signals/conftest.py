@@ -99,7 +99,7 @@ class Signals:
 
     async def until(self, holds: Callable[[], Any], timeout_s: float = 20.0) -> None:
         async with asyncio.timeout(timeout_s):
-            while not await holds():
+            while not await holds():  # noqa: ASYNC110 - the servers have no event for it
                 await asyncio.sleep(0.005)
 
     async def alerts(self) -> list[StoredAlert]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 from livermore_dagster.clock import SystemClock
-from livermore_dagster.market.candle import Candle, Origin, Rank
+from livermore_dagster.market.candle import Candle, Origin, Rank, canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges
 from livermore_dagster.stores.postgres.indicators import read_indicators
@@ -112,8 +112,9 @@ async def test_a_revision_adds_and_withdraws_and_resends_nothing(signals: Signal
         i for i, c in enumerate(candles)
         if (c.open_ms, "level_-150") in expected(candles, candles[300].open_ms)
     )  # fmt: skip
-    before, cross = candles[crossing - 1], candles[crossing]
-    flat = replace(cross, high=before.close, low=before.close, close=before.close, open=before.close)
+    cross = candles[crossing]
+    # A bounce instead of the fall that crossed.
+    flat = replace(cross, high="200", close=canonical(f"{float(cross.open) * 1.03:.6f}"))
     async with signals.running():
         await signals.close(candles[:300], origin=Origin.WARMUP)
         await signals.close(candles[300 : crossing + 2])
@@ -125,12 +126,8 @@ async def test_a_revision_adds_and_withdraws_and_resends_nothing(signals: Signal
         changed = [*candles[:crossing], flat, candles[crossing + 1]]
         assert sorted(await signals.labels()) == expected(changed, candles[300].open_ms)
         assert (cross.open_ms, "level_-150") not in await signals.labels()
-        late_stamp = replace(cross, volume="5.5")
-        await signals.redis.delete(keys.candles(signals.row.id, "X", Timeframe.M5))
-        await signals.close([late_stamp], rank=Rank.SETTLED, origin=Origin.REPAIR)
-        await signals.settle()
-    revised = [one for one in await signals.alerts() if one.alert.revised]
-    assert all(one.published_ms for one in revised)
+    vanished = [one for one in await signals.alerts() if one.withdrawn_ms is not None]
+    assert (cross.open_ms, "level_-150") in [(one.alert.open_ms, one.alert.label) for one in vanished]
     counters = await read_counters(signals.redis, signals.row.id)
     assert counters["alerts_published"] == len(await signals.labels(standing=False))
 

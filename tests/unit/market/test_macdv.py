@@ -166,7 +166,7 @@ def test_equals_the_recorded_values_of_both_libraries() -> None:
 def test_zero_volume_minutes_count_for_nothing() -> None:
     file = recorded("candles/binance_POWRBTC_1m_1581776404.csv")
     if file is None:
-        rows = [(t, h, lo, c, 0.0 if i % 5 in (1, 2) else 1.0) for i, (t, h, lo, c, _) in enumerate(smooth(500))]
+        rows = [(*row[:4], 0.0 if i % 5 in (1, 2) else 1.0) for i, row in enumerate(smooth(500))]
     else:
         with file.open() as source:
             rows = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -53,7 +54,7 @@ def naive(values: list[tuple[int, float, float]]) -> list[tuple[int, str]]:
     """S4, S5 and S6, restated over whole lists."""
     fired: list[tuple[int, str]] = []
     armed = True
-    for (_, before, _), (end, now, histogram) in zip(values, values[1:], strict=False):
+    for (_, before, _), (end, now, histogram) in pairwise(values):
         labels = []
         down = [x for x in range(150, 401, 50) if before >= -x and now < -x]
         up = [x for x in range(150, 401, 50) if before <= x and now > x]
