@@ -47,6 +47,7 @@ __all__ = ["Supervisor"]
 
 TICK_S = 0.1
 PATIENCE_S = 3.0
+IDLE_PATIENCE_S = 0.5
 CANCEL_S = 2.0
 CANCEL_LIMIT_S = 4.5
 """For cancelling runs, Dagster's import included."""
@@ -236,16 +237,20 @@ class Supervisor:
         self.tell("Stopping.")
         look()
         begun = time.monotonic()
-        # The daemon's keeper would start runs anew. Workers take no more; what they run goes on until ended.
-        self._signal(signal.SIGTERM, "daemon", "web server", "worker boundary", "worker batch")
-        if not self._hurry and self._alive("worker ingest"):
-            self._cancel_runs()
+        # The daemon's keeper would start runs anew. A worker that was told to stop no longer hears of a
+        # cancelled run, so workers come after the runs.
+        self._signal(signal.SIGTERM, "daemon", "web server")
+        # Without runs there is nothing that Celery's slow farewell could save.
+        idle = not self._hurry and self._alive("worker ingest") and self._cancel_runs()
         if self._canceller is not None:
             self._canceller.kill()
             self._canceller.wait()
         self._signal(signal.SIGKILL, "code server", "web server")  # they hold nothing, and may take long
-        self._end([child for child in self.children if child.spec.name not in ("valkey", "postgresql")])
-        self._end([child for child in self.children if child.spec.name in ("valkey", "postgresql")])
+        others = [child for child in self.children if child.spec.name not in ("valkey", "postgresql")]
+        self._end(others, IDLE_PATIENCE_S if idle or self._hurry else PATIENCE_S)
+        self._end(
+            [child for child in self.children if child.spec.name in ("valkey", "postgresql")], PATIENCE_S
+        )
         left = RunRecord(self.token, ProcessId.of("up", os.getpid()), self._ids())
         end_processes(left, patience_s=0.2)
         for child in self.children:
@@ -272,16 +277,19 @@ class Supervisor:
             )
         return self._canceller
 
-    def _cancel_runs(self) -> None:
-        """Ask Dagster to end the runs; their exchanges' desired state stays as it is."""
+    def _cancel_runs(self) -> bool:
+        """Ask Dagster to end the runs, their exchanges' desired state stays; whether all have ended."""
         canceller = self._canceller
         if canceller is None or canceller.poll() is not None:
             canceller = self._stand_by()
         try:
             canceller.communicate("go\n", timeout=CANCEL_LIMIT_S)
         except subprocess.TimeoutExpired:
-            self.tell("Runs did not end in time; their workers are ended instead.")
             canceller.kill()
+        if canceller.returncode == 0:
+            return True
+        self.tell("Runs did not end in time; their workers are ended instead.")
+        return False
 
     def _dagster_environment(self) -> dict[str, str]:
         return children.child_environment(
@@ -296,16 +304,16 @@ class Supervisor:
             if child.spec.name in names:
                 child.signal(number)
 
-    def _end(self, some: Sequence[Child]) -> None:
+    def _end(self, some: Sequence[Child], patience: float) -> None:
         for child in some:
             child.signal(signal.SIGINT if child.spec.name == "postgresql" else signal.SIGTERM)
-        patience = 0.5 if self._hurry else PATIENCE_S
         deadline = time.monotonic() + patience
         while any(child.running for child in some) and time.monotonic() < deadline:
             time.sleep(0.02)
         for child in some:
             if child.running:
-                self.tell(f"{child.spec.name} did not stop within {patience:.1f} s: killed.")
+                if patience == PATIENCE_S:
+                    self.tell(f"{child.spec.name} did not stop within {patience:.1f} s: killed.")
                 child.signal(signal.SIGKILL)
 
     # --- records
