@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import redis
@@ -25,7 +26,7 @@ from livermore_dagster.resources import (
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.boundaries import BoundaryEvent, read_boundaries
 
-__all__ = ["LAYERS", "WAIT_MS", "boundary_sensor", "run_request", "union"]
+__all__ = ["LAYERS", "WAIT_MS", "boundary_sensor", "forget_old_runs", "run_request", "union"]
 
 WAIT_MS = 4_000
 """A tick waits this long for an event: well under the daemon's 60 s, long enough to nearly always be
@@ -36,6 +37,9 @@ running
 exchanges, whose clocks pass the boundary within a heartbeat of each other. Alone, an exchange waits for
 nobody."""
 EVENTS_A_READ = 200
+KEPT_DAYS = 14
+"""Boundary runs older than this are forgotten, in ticks that have nothing else to do."""
+FORGOTTEN_A_TICK = 20
 LAYERS = ("candles", "macdv", "indicators")
 AUDITED_MS = Timeframe.H1.ms
 _ROWS: Mapping[int, ExchangeRow] = {row.id: row for row in ROWS}
@@ -115,6 +119,7 @@ def boundary_sensor(context: dg.SensorEvaluationContext, platform: PlatformResou
     cursor = _cursor(context.cursor)
     events = read_boundaries(client, cursor, WAIT_MS, EVENTS_A_READ)
     if not events:
+        forget_old_runs(context.instance)
         return dg.SensorResult(
             skip_reason=f"No exchange's clock reached a boundary within {WAIT_MS / 1000:.0f} s.",
             cursor=json.dumps(cursor),
@@ -126,6 +131,21 @@ def boundary_sensor(context: dg.SensorEvaluationContext, platform: PlatformResou
         names = ", ".join(_ROWS[event.exchange_id].name for event in merged)
         return dg.SensorResult(skip_reason=f"Nothing due on {names}.", cursor=json.dumps(cursor))
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(cursor))
+
+
+def forget_old_runs(instance: dg.DagsterInstance, kept_days: int = KEPT_DAYS) -> int:
+    """Delete a few boundary runs older than `kept_days`, oldest last; how many. What they made stays
+    recorded."""
+    before = datetime.now(UTC) - timedelta(days=kept_days)
+    wanted = dg.RunsFilter(
+        tags={"dagster-celery/queue": BOUNDARY_QUEUE},
+        statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED],
+        created_before=before,
+    )
+    old = instance.get_runs(wanted, limit=FORGOTTEN_A_TICK)
+    for run in old:
+        instance.delete_run(run.run_id)
+    return len(old)
 
 
 def _siblings(

@@ -17,7 +17,7 @@ from livermore_dagster.resources import PlatformResource
 from livermore_dagster.stores.redis.boundaries import raise_boundary
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
-from sensors.candle_boundary import boundary_sensor
+from sensors.candle_boundary import boundary_sensor, forget_old_runs
 from sensors.ingest_keeper import keeper_sensor
 
 B = 1_767_657_600_000
@@ -113,3 +113,15 @@ def test_keeper_says_when_nobody_ever_started_anything(
 ) -> None:
     result = tick(keeper_sensor, launcher_instance, None)
     assert "No exchange has been started" in str(result.skip_reason and result.skip_reason.skip_message)
+
+
+def test_old_boundary_runs_are_forgotten_and_no_others(launcher_instance: dg.DagsterInstance) -> None:
+    done = dg.DagsterRunStatus.SUCCESS
+    boundary = {"dagster-celery/queue": "boundary"}
+    launcher_instance.create_run_for_job(ingest_job, tags=boundary, status=done)
+    kept = launcher_instance.create_run_for_job(
+        ingest_job, tags={"dagster-celery/queue": "batch"}, status=done
+    )
+    assert forget_old_runs(launcher_instance) == 0
+    assert forget_old_runs(launcher_instance, kept_days=-1) == 1
+    assert [run.run_id for run in launcher_instance.get_runs()] == [kept.run_id]
