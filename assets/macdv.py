@@ -45,7 +45,9 @@ def macdv_rows(candles: Sequence[StampedCandle], timeframe: Timeframe) -> list[M
         if not point.observed:
             continue
         known = point.publishable
-        reason = point.reason or (None if known else f"{point.n_eff} of {PUBLISH_FROM} observed candles")
+        reason = point.reason or (
+            None if known else f"Warming up: {point.n_eff} of {PUBLISH_FROM} observed candles"
+        )
         macdv, signal = (point.macdv, point.signal) if known else (None, None)
         rows.append(
             MacdvRow(
