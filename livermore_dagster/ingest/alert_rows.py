@@ -11,23 +11,17 @@ from livermore_dagster.market.bias import bias_of
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.macdv import FORMULA, MacdvPoint
 from livermore_dagster.market.stages import Stage, stage_of
-from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
+from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.alerts import AlertRow
 from livermore_dagster.stores.postgres.indicators import public_reason
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.tickers import Ticker
 
-__all__ = ["NOT_STREAMED", "UNSUPPORTED", "alert_message", "alert_row", "indicator_facts", "live_timeframes"]
+__all__ = ["NOT_STREAMED", "UNSUPPORTED", "alert_message", "alert_row", "indicator_facts"]
 
 NOT_STREAMED = "not streamed"
 """The exchange has the timeframe, but nothing brings it live (Coinbase 1m)."""
 UNSUPPORTED = "unsupported"
-
-
-def live_timeframes(row: ExchangeRow) -> tuple[Timeframe, ...]:
-    """Timeframes of which an exchange's closes come by themselves, streamed or fetched at boundaries."""
-    live = {*row.streamed_timeframes, *BOUNDARY_TIMEFRAMES}
-    return tuple(tf for tf in Timeframe if tf in live and tf in row.timeframes)
 
 
 def indicator_facts(row: ExchangeRow, series: SeriesFold, point: MacdvPoint, close: str) -> dict[str, Any]:
@@ -62,7 +56,7 @@ def indicator_facts(row: ExchangeRow, series: SeriesFold, point: MacdvPoint, clo
 
 def _board(row: ExchangeRow, known: Mapping[Timeframe, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     board: dict[str, dict[str, Any]] = {}
-    live = live_timeframes(row)
+    live = row.live_timeframes
     for timeframe in Timeframe:
         found = known.get(timeframe)
         if found is not None and timeframe in live:

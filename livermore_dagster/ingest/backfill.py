@@ -86,9 +86,7 @@ class _Job:
 
 
 class _Run:
-    def __init__(
-        self, ctx: ExchangeContext, on_progress: Callable[[BackfillProgress], None] | None
-    ) -> None:
+    def __init__(self, ctx: ExchangeContext, on_progress: Callable[[BackfillProgress], None] | None) -> None:
         self.ctx = ctx
         self.report = BackfillReport()
         self.started = ctx.clock.monotonic()
@@ -96,9 +94,7 @@ class _Run:
         self._pages = 0
         self._pages_done = 0
 
-    async def plan(
-        self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int, now_ms: int
-    ) -> _Job:
+    async def plan(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int, now_ms: int) -> _Job:
         first = await first_open(self.ctx, symbol, timeframe)
         begin = start_ms if first is None else max(start_ms, timeframe.open_of(first))
         gaps = await self.ctx.table.gaps(self.ctx.row.id, symbol, timeframe, begin, end_ms)
@@ -167,6 +163,4 @@ class _Run:
         self._pages_done += pages
         if self._on_progress is not None:
             current = f"{job.symbol} {job.timeframe.value}"
-            self._on_progress(
-                BackfillProgress(self._pages_done, self._pages, self.report.candles, current)
-            )
+            self._on_progress(BackfillProgress(self._pages_done, self._pages, self.report.candles, current))

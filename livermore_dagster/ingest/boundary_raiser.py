@@ -58,6 +58,7 @@ class BoundaryRaiser:
         self._first = 0
         """The boundary behind which the first clock reading lay: history, when none was ever raised."""
         self._wake = asyncio.Event()
+        self._open = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
 
     def on_clock(self, exchange_ms: int) -> None:
@@ -69,9 +70,15 @@ class BoundaryRaiser:
             self._reached = boundary
             self._wake.set()
 
+    def open(self) -> None:
+        """The warm-up is done. Until then it has the budget to itself and fetches what falls due anyway;
+        boundaries passed meanwhile are raised now, as one."""
+        self._open.set()
+
     async def run(self) -> None:
         """Until cancelled. What lies behind the start is raised only if an earlier boundary ever was."""
         raised = await boundaries.last_raised(self._redis, self._row.id)
+        await self._open.wait()
         await self._wake.wait()
         if raised is None:
             raised = self._first

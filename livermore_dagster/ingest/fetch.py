@@ -178,9 +178,7 @@ class _Series:
             return True
         stream = max(finer, key=lambda tf: tf.ms if tf.ms <= Timeframe.M5.ms else 0)
         bars = self.timeframe.ms // stream.ms + 1
-        seen = await self.ctx.cache.read(
-            self.symbol, stream, bars, final_only=False, until_ms=self.end_ms
-        )
+        seen = await self.ctx.cache.read(self.symbol, stream, bars, final_only=False, until_ms=self.end_ms)
         return any(one.candle.observed and one.candle.open_ms >= due for one in seen)
 
     def _done(self, outcome: str, reason: str = "") -> SeriesFetch:

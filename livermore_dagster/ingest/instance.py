@@ -164,10 +164,13 @@ class Instance:
         if self._stop.is_set():
             return False
         await self._advance(board, InstanceState.WARMING)
-        report = await self._unless_ended(warm_up(ctx, symbols, self._live_clock(), _log_progress))
+        report = await self._unless_ended(
+            warm_up(ctx, symbols, self._live_clock(), _log_progress, timeframes=ctx.row.live_timeframes)
+        )
         if report is None:
             return False
         await self._advance(board, InstanceState.ACTIVE, f"warm in {report.seconds:.1f} s")
+        machinery.raiser.open()
         return True
 
     async def _first_time(self) -> None:

@@ -85,9 +85,7 @@ class RepairQueue:
     def put(self, questions: Sequence[Question]) -> None:
         """Never blocks, never drops."""
         for question in questions:
-            job = _Job(
-                question.symbol, question.timeframe, question.rank, question.from_ms, question.to_ms
-            )
+            job = _Job(question.symbol, question.timeframe, question.rank, question.from_ms, question.to_ms)
             self._add(job, self._settling_s(job))
 
     def _settling_s(self, job: _Job) -> float:

@@ -8,8 +8,9 @@ How a close is taken:
   seeded anew from the cache (then only what lies after the watermark is judged).
 
 Alerts are judged only for rows after the watermark. A new series gets it with its first close that is not
-history: the bar before that close. While a series is warming and the exchange has older bars, nothing is
-judged and the watermark stays, so that what closed meanwhile is judged when the older bars have come.
+history: the bar before that close, or before the newest bar closed when that close was asked for. While a
+series is warming and the exchange has older bars, nothing is judged and the watermark stays, so that what
+closed meanwhile is judged when the older bars have come.
 """
 
 from __future__ import annotations
@@ -100,11 +101,16 @@ class SeriesFold:
     def warming(self) -> bool:
         return not self.kept or self.kept[-1].state.n_eff < SETTLED_FROM
 
-    def first_contact(self, open_ms: int) -> bool:
-        """A close that is not history: from here on rows are judged. True for the first of a series."""
+    def first_contact(self, open_ms: int, stamp_ms: int) -> bool:
+        """A close that is not history: from here on rows are judged. True for the first of a series.
+
+        A boundary or repair run may bring a whole history at once: only what was the newest closed bar when
+        it was asked for (`stamp_ms`, exchange clock) is news.
+        """
         if self.watermark is not None:
             return False
-        self.watermark = open_ms - 1
+        newest_closed = self.timeframe.open_of(stamp_ms) - self.timeframe.ms
+        self.watermark = max(open_ms, newest_closed) - 1
         return True
 
     def bars_before(self, open_ms: int) -> range:
@@ -217,9 +223,7 @@ class SeriesFold:
             stamped, point = rows[index], columns.point(index)
             rules, raised = self._judge(stamped, point, rules, value)
             for one in raised:
-                tardy = late(
-                    stamped.end_ms, now_ms, self.timeframe.ms, history=stamped.origin.is_history
-                )
+                tardy = late(stamped.end_ms, now_ms, self.timeframe.ms, history=stamped.origin.is_history)
                 outcome.alerts.append(NewAlert(stamped, point, one, tardy, revised=False))
             labels = tuple(one.label for one in raised) or known.get(point.open_ms, ())
             value = point.macdv if point.observed else value

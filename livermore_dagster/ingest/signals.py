@@ -21,7 +21,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
-from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts, live_timeframes
+from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts
 from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.ingest.series_fold import Outcome, SeriesFold
 from livermore_dagster.market.candle import StampedCandle
@@ -172,7 +172,7 @@ class SignalsConsumer:
             work.now_ms[key] = max(work.now_ms.get(key, 0), close.proven_ms, close.end_ms)
             first = False
             if not close.origin.is_history:
-                first = fold.first_contact(open_ms)
+                first = fold.first_contact(open_ms, close.stamp_ms)
                 work.wall_ms[key, open_ms] = close.wall_ms
             newest = fold.newest_ms
             if newest is None:
@@ -300,7 +300,7 @@ class SignalsConsumer:
         if not found:
             return [], {}
         symbols = list(dict.fromkeys(symbol for (symbol, _), _ in found))
-        wanted = [(symbol, timeframe) for symbol in symbols for timeframe in live_timeframes(self._row)]
+        wanted = [(symbol, timeframe) for symbol in symbols for timeframe in self._row.live_timeframes]
         tickers, known = await asyncio.gather(
             read_tickers(self._redis, self._row.id, symbols), self._indicators.read(wanted)
         )

@@ -128,9 +128,7 @@ class _Run:
     async def _refill(self, symbol: str, timeframe: Timeframe, cached: set[int]) -> set[int]:
         """PostgreSQL's newest candles go back into a cache that has lost them (P10)."""
         end = self._now_ms + timeframe.ms
-        kept = await self.ctx.table.read(
-            self.ctx.row.id, symbol, timeframe, 0, end, CACHE_SIZE, newest=True
-        )
+        kept = await self.ctx.table.read(self.ctx.row.id, symbol, timeframe, 0, end, CACHE_SIZE, newest=True)
         lost = [
             replace(one, origin=Origin.WARMUP, proven_ms=self._now_ms)
             for one in kept

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
 
 __all__ = ["ExchangeRow", "Product"]
 
@@ -28,6 +28,12 @@ class ExchangeRow:
     fee_schedule: Mapping[str, Any]
     geo_restrictions: Mapping[str, Any]
     active: bool
+
+    @property
+    def live_timeframes(self) -> tuple[Timeframe, ...]:
+        """Those whose closes come by themselves, streamed or fetched at boundaries, shortest first."""
+        live = {*self.streamed_timeframes, *BOUNDARY_TIMEFRAMES}
+        return tuple(tf for tf in Timeframe if tf in live and tf in self.timeframes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ the series does not hold (a bar without trades) is a bar like any other to the a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -94,27 +94,38 @@ def _reversal(before: float, value: Value) -> str | None:
 
 
 def alerts(
-    bars: Sequence[Bar], step_ms: int, watermark_ms: int, until_ms: int, *, whole_history: bool
+    bars: Sequence[Bar],
+    step_ms: int,
+    watermark_ms: int,
+    until_ms: int,
+    *,
+    whole_history: bool,
+    before: Collection[tuple[int, str]] = (),
 ) -> list[Alert]:
     """Alerts of the candles after `watermark_ms` (their open) that end by `until_ms`.
 
     `whole_history`: the exchange has no bars older than the first one here, so a warming series may alert.
+    `before`: alerts (open, label) raised up to the watermark; cooldown and re-arming go on from them.
     """
     memory = _Memory(last={})
     assert memory.last is not None
     raised: list[Alert] = []
     known = values(bars, step_ms)
-    for before, now in pairwise(known):
+    for earlier, now in pairwise(known):
         end = now.open_ms + step_ms
-        if now.open_ms <= watermark_ms or end > until_ms:
-            continue
-        if now.seen < (60 if whole_history else 200):
-            continue
-        level = _level(before.v, now.v)
+        level = _level(earlier.v, now.v)
         if level:
             memory.armed = True
+        if now.open_ms <= watermark_ms:
+            for open_ms, label in before:
+                if open_ms == now.open_ms:
+                    memory.last[label] = end
+                    memory.armed = memory.armed and not label.startswith("reversal")
+            continue
+        if end > until_ms or now.seen < (60 if whole_history else 200):
+            continue
         labels = [level] if level else []
-        reversal = _reversal(before.v, now)
+        reversal = _reversal(earlier.v, now)
         if reversal and memory.armed:
             labels.append(reversal)
         for label in labels:

@@ -117,10 +117,10 @@ class Truth:
 
 
 @contextmanager
-def truth_of(exchanges: Sequence[str], seed: int, at: str, anchor: Path | None = None) -> Iterator[Truth]:
-    """A simulator of the same market, its clock at `at`, so that all that closed before is final."""
+def truth_of(exchanges: Sequence[str], seed: int, anchor: Path) -> Iterator[Truth]:
+    """A simulator of the market anchored in `anchor`: it ran on meanwhile, so what closed then is final."""
     command = [LIVERMORE, "simulate", "--json", "--seed", str(seed), "--base-port", "0"]
-    command += ["--anchor", str(anchor)] if anchor else ["--from", at]
+    command += ["--anchor", str(anchor)]
     for exchange in exchanges:
         command += ["--exchange", exchange]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)

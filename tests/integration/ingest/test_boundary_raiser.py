@@ -31,8 +31,8 @@ class Rig:
         self.raiser = self.make("a")
         self.tasks: list[asyncio.Task[None]] = []
 
-    def make(self, by: str) -> BoundaryRaiser:
-        return BoundaryRaiser(
+    def make(self, by: str, *, warm: bool = True) -> BoundaryRaiser:
+        raiser = BoundaryRaiser(
             self.client,
             self.row,
             SystemClock(),
@@ -42,6 +42,9 @@ class Rig:
             fetch=self.fetch,
             on_fallback=self.tell,
         )
+        if warm:
+            raiser.open()
+        return raiser
 
     async def fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         self.fetched.append((boundary_ms, tuple(timeframes)))
@@ -154,3 +157,19 @@ async def test_what_is_streamed_is_raised_and_never_fetched(client, monkeypatch)
     await asyncio.sleep(0.2)
     assert rig.fetched == []
     await rig.close()
+
+
+async def test_boundaries_passed_while_warming_are_raised_as_one(client) -> None:
+    rig = Rig(client)
+    raiser = rig.make("a", warm=False)
+    rig.run(raiser)
+    raiser.on_clock(MIDNIGHT - 2 * STEP + 2_000)
+    raiser.on_clock(MIDNIGHT - STEP + 2_000)
+    raiser.on_clock(MIDNIGHT + 2_000)
+    await asyncio.sleep(0)
+    assert await boundaries.read_boundaries_async(client, {rig.row.id: "0"}, 50, 100) == []
+    raiser.open()
+    (event,) = await rig.events(1)
+    await rig.close()
+    assert event.boundary_ms == MIDNIGHT
+    assert event.timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
