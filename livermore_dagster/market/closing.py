@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
-from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.closing_rest import settle_by_rest
 from livermore_dagster.market.closing_state import Final, Held, Link, Series, Stalls
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
+from livermore_dagster.market.closing_writes import final_write, late_write, open_write
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["Closer", "CloserStats", "Effects", "Frame", "Question", "Reason", "Row"]
@@ -147,19 +148,17 @@ class Closer:
             return
         if slot >= frontier:
             series.seen.add(slot)
-        effects.writes.append(self._open(series, frame))
+        effects.writes.append(open_write(series, frame))
 
     def _hold(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
         open_ms = frame.candle.open_ms
-        series.held = Held(
-            frame.candle, frame.event_ms, frame.trades, connection, link.epoch, frame.snapshot
-        )
+        series.held = Held(frame.candle, frame.event_ms, frame.trades, connection, link.epoch, frame.snapshot)
         if open_ms > series.newest_open:
             series.newest_open = open_ms
             self._next_due_ms = min(self._next_due_ms, open_ms + series.step + self._grace_ms)
             if self.flagged and series.frontier is not None and series.slot(open_ms) >= series.frontier:
                 series.seen.add(series.slot(open_ms))
-        effects.writes.append(self._open(series, frame))
+        effects.writes.append(open_write(series, frame))
 
     def _maybe_revise(self, series: Series, final: Final, frame: Frame, effects: Effects) -> None:
         """A frame of a final bucket: a revision when it is newer and says something else."""
@@ -170,7 +169,8 @@ class Closer:
             return
         final.candle = frame.candle
         self.stats.revisions += 1
-        effects.writes.append(self._final(series, frame.candle, frame.event_ms, frame.trades, frame.event_ms))
+        proven_ms = max(self._now_ms, frame.event_ms)
+        effects.writes.append(final_write(series, frame.candle, frame.event_ms, frame.trades, proven_ms))
 
     def _snapshot(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
         """A row of a snapshot: closed, and history, when a newer row is beside it. The newest only primes."""
@@ -203,13 +203,8 @@ class Closer:
         if candle.open_ms in series.finals:
             return
         self.stats.late += 1
-        effects.writes.append(
-            # Stamped with its own open: it fills what is missing and overrides nothing final.
-            StampedCandle(
-                series.symbol, series.timeframe, candle, Rank.FINAL, candle.open_ms, Origin.LATE,
-                proven_ms=max(self._now_ms, candle.open_ms + series.step),
-            )
-        )  # fmt: skip
+        proven_ms = max(self._now_ms, candle.open_ms + series.step)
+        effects.writes.append(late_write(series, candle, proven_ms))
 
     # --- time -------------------------------------------------------------------------------------------
 
@@ -246,9 +241,13 @@ class Closer:
                 end = held.candle.open_ms + series.step
                 if end + self._grace_ms > now:
                     return end + self._grace_ms
-                if self._may_still_flow(held, end):
+                link = self._links.get(held.connection)
+                patience = self._grace_ms + self._flow_wait_ms * self.speed
+                if held.may_flow_on(link, end) and now < end + patience:
                     return now
-                doubt = self._doubt_of(series, held, slot, stalls)
+                doubt = held.doubt(link, end)
+                if doubt is None and held.connection in stalls.of(series.timeframe, slot):
+                    doubt = Reason.STALL
                 series.held = None
                 if doubt is None:
                     self._finalise(series, held.candle, held.event_ms, held.trades, effects, by_clock=True)
@@ -267,22 +266,6 @@ class Closer:
             silence = Reason.STALL if stalled else Reason.SILENT
             doubts.append((frontier, Reason.UNPROVEN if seen else silence))
             series.advance()
-
-    def _may_still_flow(self, held: Held, end: int) -> bool:
-        """Whether the held candle's connection, unbroken, has yet to show that it flows past the end."""
-        link = self._links.get(held.connection)
-        if held.snapshot or link is None or link.epoch != held.epoch or link.newest_event_ms >= end:
-            return False
-        return self._now_ms < end + self._grace_ms + self._flow_wait_ms * self.speed
-
-    def _doubt_of(self, series: Series, held: Held, slot: int, stalls: Stalls) -> Reason | None:
-        """None when the clock proves `held` closed."""
-        link = self._links.get(held.connection)
-        if held.snapshot or link is None or link.epoch != held.epoch:
-            return Reason.UNPROVEN
-        if link.newest_event_ms < held.candle.open_ms + series.step:
-            return Reason.STALL
-        return Reason.STALL if held.connection in stalls.of(series.timeframe, slot) else None
 
     def _judge_flagged(
         self, series: Series, stalls: Stalls, doubts: list[tuple[int, Reason]], effects: Effects
@@ -406,18 +389,5 @@ class Closer:
     ) -> None:
         series.remember(Final(candle, stamp_ms, settled=False, by_clock=by_clock))
         series.decide(series.slot(candle.open_ms))
-        effects.writes.append(self._final(series, candle, stamp_ms, trades, proven_ms or stamp_ms))
-
-    def _final(
-        self, series: Series, candle: Candle, stamp_ms: int, trades: int, proven_ms: int
-    ) -> StampedCandle:
-        return StampedCandle(
-            series.symbol, series.timeframe, candle, Rank.FINAL, stamp_ms, Origin.LIVE, trades,
-            max(self._now_ms, proven_ms),
-        )  # fmt: skip
-
-    def _open(self, series: Series, frame: Frame) -> StampedCandle:
-        return StampedCandle(
-            series.symbol, series.timeframe, frame.candle, Rank.OPEN, frame.event_ms, Origin.LIVE,
-            frame.trades,
-        )  # fmt: skip
+        proven_ms = max(self._now_ms, proven_ms or stamp_ms)
+        effects.writes.append(final_write(series, candle, stamp_ms, trades, proven_ms))

@@ -45,6 +45,20 @@ class Held:
             return trades > self.trades
         return Decimal(volume) > Decimal(self.candle.volume)
 
+    def is_unbroken(self, link: Link | None) -> bool:
+        """Whether nothing can have been lost of it since it came, as an update, by its connection `link`."""
+        return not self.snapshot and link is not None and link.epoch == self.epoch
+
+    def may_flow_on(self, link: Link | None, end_ms: int) -> bool:
+        """Whether its connection, unbroken, has yet to show that it flows past the candle's end."""
+        return self.is_unbroken(link) and link is not None and link.newest_event_ms < end_ms
+
+    def doubt(self, link: Link | None, end_ms: int) -> Reason | None:
+        """None when its connection `link`, unbroken, has shown that it flows past the candle's end."""
+        if link is None or not self.is_unbroken(link):
+            return Reason.UNPROVEN
+        return Reason.STALL if link.newest_event_ms < end_ms else None
+
 
 @dataclass(slots=True)
 class Final:
