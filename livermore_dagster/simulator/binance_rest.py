@@ -120,13 +120,16 @@ class BinanceRest(Rest):
         limit = min(limit, 1000)
         start, end = _whole(request, "startTime"), _whole(request, "endTime")
         now = self.venue.clock.now_ms()
+        asked_end = now if end is None else end
         end = now if end is None else min(end, now)
         if start is None:
-            first = end - end % step - (limit - 1) * step
+            first = asked_first = end - end % step - (limit - 1) * step
         else:
             if start > end and request.query.get("endTime"):
                 return []
-            first = max(-(-start // step) * step, self._born(symbol, step))
+            asked_first = -(-start // step) * step
+            first = max(asked_first, self._born(symbol, step))
+        self.note_candle_request(symbol, minutes, asked_first, min(asked_end + 1, first + limit * step))
         rows = await self.candle_rows(symbol, minutes, first, min(end + 1, first + limit * step))
         plan = self.venue.listings[symbol].plan
         return [_row(bar, step, plan) for bar in rows[:limit]]

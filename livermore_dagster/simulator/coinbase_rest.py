@@ -180,6 +180,7 @@ class CoinbaseRest(Rest):
                 400, "INVALID_ARGUMENT", f"number of candles requested should be less than {_ROWS}"
             )
         symbol, plan = self.venue.canonical_symbol(item.symbol), item.plan
+        self.note_candle_request(symbol, minutes, first, end * 1000 + 1)
         rows = await self.candle_rows(symbol, minutes, first, end * 1000 + 1)
         return {
             "candles": [

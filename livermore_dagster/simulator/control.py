@@ -39,6 +39,7 @@ def control_routes(played: PlayedExchange) -> list[web.RouteDef]:
         web.get("/control/clock", door.wrap(door.clock)),
         web.get("/control/symbols", door.wrap(door.symbols)),
         web.get("/control/truth", door.wrap(door.truth)),
+        web.get("/control/requests", door.wrap(door.requests)),
         web.get("/control/connections", door.wrap(door.connections)),
         web.get("/control/faults", door.wrap(door.faults)),
         web.post("/control/faults", door.wrap(door.order_fault)),
@@ -65,10 +66,12 @@ class _Control:
     async def index(self, _: web.Request) -> dict[str, Any]:
         return {
             "exchange": self.played.name,
-            "get": ["counters", "clock", "symbols", "truth", "connections", "faults", "settings"],
+            "get": [
+                "counters", "clock", "symbols", "truth", "requests", "connections", "faults", "settings",
+            ],
             "post": ["faults", "settings"],
             "fault_kinds": [kind.value for kind in FaultKind],
-        }
+        }  # fmt: skip
 
     async def counters(self, _: web.Request) -> dict[str, Any]:
         counters, feed = self.played.counters, self.played.feed
@@ -136,6 +139,15 @@ class _Control:
             "timeframe": timeframe,
             "now_ms": now,
             "candles": [candle for candle in candles if int(candle["open_ms"]) + step <= now],
+        }
+
+    async def requests(self, request: web.Request) -> dict[str, Any]:
+        after = _milliseconds(request, "after", 0)
+        kept = self.played.rest.candle_requests
+        return {
+            "exchange": self.played.name,
+            "total": kept[-1].number if kept else 0,
+            "requests": [one for one in kept if one.number > after],
         }
 
     async def connections(self, _: web.Request) -> list[dict[str, Any]]:

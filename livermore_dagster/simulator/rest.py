@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +13,12 @@ from aiohttp import web
 
 from livermore_dagster.simulator.faults import FaultBoard, FaultKind
 from livermore_dagster.simulator.market import MINUTE_MS, Bar
-from livermore_dagster.simulator.venue import Venue
+from livermore_dagster.simulator.venue import INTERVALS, Venue
 
-__all__ = ["Answer", "Reply", "Rest"]
+__all__ = ["Answer", "CandleRequest", "Reply", "Rest"]
 
 Answer = Callable[[web.Request], Awaitable[Any]]
+_CANDLE_REQUESTS_KEPT = 20_000
 
 _EDGE_PAGE = "<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>"
 
@@ -39,11 +40,28 @@ class Reply:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CandleRequest:
+    """What one answered candle request asked for: bars that open in [start_ms, end_ms)."""
+
+    number: int
+    """Counts from 1 since the simulator began."""
+    symbol: str
+    timeframe: str
+    start_ms: int
+    end_ms: int
+    at_ms: int
+    """Market time of the request."""
+
+
 class Rest(ABC):
     """One exchange's REST interface."""
 
     def __init__(self, venue: Venue, faults: FaultBoard, counters: Counter[str]) -> None:
         self.venue, self.faults, self.counters = venue, faults, counters
+        self.candle_requests: deque[CandleRequest] = deque(maxlen=_CANDLE_REQUESTS_KEPT)
+        """The newest, oldest first."""
+        self._candle_requests = 0
 
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
@@ -58,6 +76,16 @@ class Rest(ABC):
         if answer.status >= 400:
             self.counters["errors"] += 1
         return answer.response()
+
+    def note_candle_request(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> None:
+        """Keeps what was asked; `start_ms` and `end_ms` bound opens, the end is not included."""
+        self._candle_requests += 1
+        timeframe = next(name for name, length in INTERVALS.items() if length == minutes)
+        self.candle_requests.append(
+            CandleRequest(
+                self._candle_requests, symbol, timeframe, start_ms, end_ms, self.venue.clock.now_ms()
+            )
+        )
 
     def edge_error(self) -> web.Response | None:
         """The page of the exchange's edge, while such a fault is active."""

@@ -49,6 +49,31 @@ async def test_truth_holds_closed_candles_only_and_all_of_them(by_hand: Played) 
     assert await by_hand.truth("binance", "NOVAUSDT", "1m", START, START + 60 * MINUTE) == []
 
 
+async def test_every_answered_candle_request_is_kept_with_its_span(by_hand: Played) -> None:
+    hour = 60 * MINUTE
+    for start in (START - 2 * hour, START - hour):
+        query = {"symbol": "BTCUSDT", "interval": "5m", "startTime": start, "endTime": start + hour - 1}
+        assert (await by_hand.get("binance", "/api/v3/klines", **query)).status_code == 200
+    assert (await by_hand.get("binance", "/api/v3/klines", symbol="NOPE", interval="5m")).status_code == 400
+    seen = await by_hand.control("binance", "requests")
+    assert seen["total"] == 2
+    assert seen["requests"] == [
+        {
+            "number": number, "symbol": "BTCUSDT", "timeframe": "5m",
+            "start_ms": start, "end_ms": start + hour, "at_ms": START,
+        }
+        for number, start in ((1, START - 2 * hour), (2, START - hour))
+    ]  # fmt: skip
+    later = await by_hand.control("binance", "requests", after=1)
+    assert [one["number"] for one in later["requests"]] == [2]
+    path = "/api/v3/brokerage/market/products/BTC-USD/candles"
+    start, end = (START - hour) // 1000, START // 1000 - 900
+    await by_hand.get("coinbase", path, granularity="FIFTEEN_MINUTE", start=start, end=end)
+    (asked,) = (await by_hand.control("coinbase", "requests"))["requests"]
+    assert (asked["symbol"], asked["timeframe"]) == ("BTC-USD", "15m")
+    assert (asked["start_ms"], asked["end_ms"]) == (START - hour, START - 900_000 + 1)
+
+
 @pytest.mark.parametrize(
     ("query", "words"),
     [
