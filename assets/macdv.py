@@ -13,15 +13,19 @@ from assets.series_picture import picture_of
 from assets.series_sync import WINDOW_BARS
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import StampedCandle
-from livermore_dagster.market.macdv import FORMULA, PUBLISH_FROM
+from livermore_dagster.market.macdv import FORMULA, MacdvPoint
 from livermore_dagster.market.macdv_batch import Columns, batch
-from livermore_dagster.market.stages import stage_of
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
-from livermore_dagster.stores.postgres.macdv_rows import MacdvRow, add_batch_macdv, read_macdv_rows
+from livermore_dagster.stores.postgres.indicators import (
+    IndicatorRow,
+    read_indicators,
+    stored_indicator,
+    upsert_indicators,
+)
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["columns_of", "macdv_assets", "macdv_rows"]
+__all__ = ["columns_of", "macdv_assets", "macdv_points"]
 
 FORGET_BARS = 300
 """Bars after which a value no longer depends on where its series was seeded (R12: 0.001 points)."""
@@ -36,36 +40,11 @@ def columns_of(candles: Sequence[StampedCandle], timeframe: Timeframe) -> Column
     return batch(opens, high, low, close, volume, timeframe)
 
 
-def macdv_rows(candles: Sequence[StampedCandle], timeframe: Timeframe) -> list[MacdvRow]:
-    """One row per observed bar: unobserved ones carry no value of their own (S2)."""
+def macdv_points(candles: Sequence[StampedCandle], timeframe: Timeframe) -> list[MacdvPoint]:
+    """One point per observed bar: unobserved ones carry no value of their own (S2)."""
     columns = columns_of(candles, timeframe)
-    rows: list[MacdvRow] = []
-    for index in range(len(columns)):
-        point = columns.point(index)
-        if not point.observed:
-            continue
-        known = point.publishable
-        reason = point.reason or (
-            None if known else f"Warming up: {point.n_eff} of {PUBLISH_FROM} observed candles"
-        )
-        macdv, signal = (point.macdv, point.signal) if known else (None, None)
-        rows.append(
-            MacdvRow(
-                point.open_ms,
-                macdv,
-                signal,
-                point.histogram if known else None,
-                stage_of(macdv, signal).value,
-                reason,
-                point.seeded,
-                point.warming,
-                point.n_eff,
-                point.span_bars,
-                point.seed_open_ms,
-                FORMULA,
-            )
-        )
-    return rows
+    points = [columns.point(index) for index in range(len(columns))]
+    return [point for point in points if point.observed]
 
 
 def macdv_assets() -> list[dg.AssetsDefinition]:
@@ -129,7 +108,7 @@ async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tup
     )
     from_ms = cell.newest_open_ms - keep * cell.timeframe.ms
     async with cell.ctx.pool.connection() as connection:
-        held = await read_macdv_rows(connection, exchange_id, symbol, cell.timeframe, from_ms)
+        held = await read_indicators(connection, exchange_id, symbol, cell.timeframe, from_ms, limit=None)
         known = {row.open_ms for row in held}
         wanted = [
             one.candle.open_ms
@@ -137,11 +116,12 @@ async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tup
             if one.candle.observed and from_ms <= one.candle.open_ms < until_ms
         ]
         missing = {open_ms for open_ms in wanted if open_ms not in known}
-        found = (
-            [row for row in macdv_rows(candles, cell.timeframe) if row.open_ms in missing] if missing else []
-        )
-        added = await add_batch_macdv(connection, exchange_id, symbol, cell.timeframe, found)
-    newest = max([*held, *found], key=lambda row: row.open_ms, default=None)
+        points = macdv_points(candles, cell.timeframe) if missing else []
+        found = [point for point in points if point.open_ms in missing]
+        rows = [IndicatorRow(symbol, cell.timeframe, point) for point in found]
+        added = await upsert_indicators(connection, exchange_id, rows, "batch")
+    known_rows = [*held, *(stored_indicator(point, "batch") for point in found)]
+    newest = max(known_rows, key=lambda row: row.open_ms, default=None)
     return added, {
         "symbol": symbol,
         "bar (UTC)": utc(newest.open_ms) if newest else "",

@@ -11,7 +11,7 @@ from assets.cells import Cell, Row, table, utc
 from assets.checks import Verdict, build_checks
 from assets.macdv import FORGET_BARS, columns_of
 from livermore_dagster.market.timeframe import TIMEFRAMES
-from livermore_dagster.stores.postgres.macdv_rows import MacdvRow, read_macdv_rows
+from livermore_dagster.stores.postgres.indicators import StoredIndicator, read_indicators
 
 __all__ = ["live_equals_batch", "macdv_checks"]
 
@@ -51,11 +51,11 @@ async def live_equals_batch(cell: Cell) -> Verdict:
     }
 
 
-async def _pairs(cell: Cell, symbol: str) -> list[tuple[MacdvRow, float | None]]:
+async def _pairs(cell: Cell, symbol: str) -> list[tuple[StoredIndicator, float | None]]:
     exchange_id, step = cell.ctx.row.id, cell.timeframe.ms
     from_ms = cell.newest_open_ms - COMPARED_BARS * step
     async with cell.ctx.pool.connection() as connection:
-        stored = await read_macdv_rows(connection, exchange_id, symbol, cell.timeframe, from_ms)
+        stored = await read_indicators(connection, exchange_id, symbol, cell.timeframe, from_ms, limit=None)
     live = [row for row in stored if row.source == "live" and row.macdv is not None]
     if not live:
         return []

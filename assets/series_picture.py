@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.cells import Cell, utc
 from assets.pictures import Bar, picture_markdown
-from livermore_dagster.stores.postgres.macdv_rows import read_macdv_rows
+from livermore_dagster.stores.postgres.indicators import read_indicators
 
 __all__ = ["picture_of"]
 
@@ -23,7 +23,7 @@ async def picture_of(cell: Cell) -> dg.MarkdownMetadataValue:
     )
     from_ms = candles[0].candle.open_ms if candles else cell.boundary_ms
     async with cell.ctx.pool.connection() as connection:
-        rows = await read_macdv_rows(connection, exchange_id, symbol, cell.timeframe, from_ms)
+        rows = await read_indicators(connection, exchange_id, symbol, cell.timeframe, from_ms, limit=None)
     values = {row.open_ms: row for row in rows}
     bars = []
     for one in candles:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
 
 from psycopg import AsyncConnection
 
@@ -13,7 +13,17 @@ from livermore_dagster.market.stages import Stage, stage_of
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["IndicatorRow", "StoredIndicator", "public_reason", "read_indicators", "upsert_indicators"]
+__all__ = [
+    "IndicatorRow",
+    "Source",
+    "StoredIndicator",
+    "public_reason",
+    "read_indicators",
+    "stored_indicator",
+    "upsert_indicators",
+]
+
+Source = Literal["live", "batch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +37,7 @@ class IndicatorRow:
 
 @dataclass(frozen=True, slots=True)
 class StoredIndicator:
-    """A row of the table. `open_ms` names the candle."""
+    """A row of the table. `open_ms` names the candle. Without a value, `reason` says why."""
 
     open_ms: int
     macdv: float | None
@@ -40,6 +50,7 @@ class StoredIndicator:
     n_eff: int
     span_bars: int
     seed_open_ms: int
+    formula: int
     source: str
 
 
@@ -50,37 +61,43 @@ def public_reason(point: MacdvPoint) -> str | None:
     return f"Warming up: {point.n_eff} of {PUBLISH_FROM} observed candles"
 
 
-def _columns(rows: Sequence[IndicatorRow]) -> dict[str, list[Any]]:
-    names = (
-        "symbol", "timeframe", "open_ms", "macdv", "signal", "histogram", "stage", "reason", "seeded",
-        "warming", "n_eff", "span_bars", "seed_open_ms",
+def stored_indicator(point: MacdvPoint, source: Source) -> StoredIndicator:
+    """The row `point` becomes."""
+    shown = (point.macdv, point.signal, point.histogram) if point.publishable else (None, None, None)
+    stage = stage_of(point.macdv, point.signal) if point.publishable else Stage.UNKNOWN
+    return StoredIndicator(
+        point.open_ms, *shown, stage.value, public_reason(point), point.seeded, point.warming, point.n_eff,
+        point.span_bars, point.seed_open_ms, FORMULA, source,
     )  # fmt: skip
-    columns: dict[str, list[Any]] = {name: [] for name in names}
+
+
+_GIVEN: Final = tuple(
+    field.name for field in fields(StoredIndicator) if field.name not in {"formula", "source"}
+)
+
+
+def _columns(rows: Sequence[IndicatorRow], source: Source) -> dict[str, list[Any]]:
     # One statement must not meet the same row twice: the newest of a batch counts.
-    newest = {(row.symbol, row.timeframe, row.point.open_ms): row for row in rows}
-    for (symbol, timeframe, open_ms), row in sorted(newest.items()):
-        point = row.point
-        shown = (point.macdv, point.signal, point.histogram) if point.publishable else (None, None, None)
-        stage = stage_of(point.macdv, point.signal) if point.publishable else Stage.UNKNOWN
-        values = (
-            symbol, timeframe.value, open_ms, *shown, stage.value, public_reason(point), point.seeded,
-            point.warming, point.n_eff, point.span_bars, point.seed_open_ms,
-        )  # fmt: skip
-        for name, value in zip(names, values, strict=True):
-            columns[name].append(value)
-    return columns
+    newest = {(row.symbol, row.timeframe.value, row.point.open_ms): row.point for row in rows}
+    given = [(key, stored_indicator(point, source)) for key, point in sorted(newest.items())]
+    columns = {name: [getattr(row, name) for _, row in given] for name in _GIVEN}
+    return {"symbol": [key[0] for key, _ in given], "timeframe": [key[1] for key, _ in given], **columns}
 
 
 async def upsert_indicators(
     connection: AsyncConnection[Any],
     exchange_id: int,
     rows: Sequence[IndicatorRow],
-    source: Literal["live", "batch"] = "live",
-) -> None:
-    """Stores points in one statement, idempotently; the caller commits. 'batch' never replaces 'live'."""
-    if rows:
-        given = {"exchange_id": exchange_id, "formula": FORMULA, "source": source, **_columns(rows)}
-        await connection.execute(sql("upsert_indicators"), given)
+    source: Source = "live",
+) -> int:
+    """Stores points in one statement, idempotently; the caller commits. 'batch' never replaces 'live'.
+
+    Returns how many rows were written.
+    """
+    if not rows:
+        return 0
+    given = {"exchange_id": exchange_id, "formula": FORMULA, "source": source, **_columns(rows, source)}
+    return (await connection.execute(sql("upsert_indicators"), given)).rowcount
 
 
 async def read_indicators(
@@ -90,9 +107,9 @@ async def read_indicators(
     timeframe: Timeframe,
     start_ms: int = 0,
     end_ms: int = 1 << 62,
-    limit: int = 1_000,
+    limit: int | None = 1_000,
 ) -> list[StoredIndicator]:
-    """The newest `limit` rows whose open lies in [start_ms, end_ms), oldest first."""
+    """The newest `limit` rows (None: all) whose open lies in [start_ms, end_ms), oldest first."""
     given = {
         "exchange_id": exchange_id,
         "symbol": symbol,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from assets.indicators import continued_obv, standard_columns
-from assets.macdv import macdv_rows
+from assets.macdv import macdv_points
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.indicators import stored_indicator
 
 
 def candles(count: int) -> list[StampedCandle]:
@@ -42,7 +43,7 @@ def test_obv_goes_on_from_what_is_stored() -> None:
 
 
 def test_macdv_is_withheld_until_sixty_observed_bars() -> None:
-    rows = macdv_rows(candles(70), Timeframe.H1)
+    rows = [stored_indicator(point, "batch") for point in macdv_points(candles(70), Timeframe.H1)]
     assert [row.macdv is None for row in rows] == [True] * 59 + [False] * 11
     assert rows[58].reason == "Warming up: 59 of 60 observed candles"
     assert {row.stage for row in rows[:59]} == {"unknown"}

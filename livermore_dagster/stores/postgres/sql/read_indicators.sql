@@ -1,4 +1,5 @@
-SELECT open_ms, macdv, signal, histogram, stage, reason, seeded, warming, n_eff, span_bars, seed_open_ms, source
+SELECT open_ms, macdv, signal, histogram, stage, reason, seeded, warming, n_eff, span_bars, seed_open_ms, formula,
+    source
 FROM (
     SELECT * FROM indicators
     WHERE exchange_id = %(exchange_id)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s
