@@ -17,7 +17,7 @@ from pydantic import PrivateAttr
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, open_context
-from livermore_dagster.ingest.symbols import choose_symbols
+from livermore_dagster.ingest.symbols import resolve_choice
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis import keys
@@ -149,4 +149,4 @@ async def monitored_symbols(ctx: ExchangeContext) -> list[str]:
     if text:
         return [str(symbol) for symbol in json.loads(text)]
     desired = await read_desired(ctx.redis, ctx.row.id)
-    return await choose_symbols(ctx, desired.symbols if desired is not None else SymbolChoice())
+    return await resolve_choice(ctx, desired.symbols if desired is not None else SymbolChoice())

@@ -19,7 +19,7 @@ from livermore_dagster.stores.postgres.symbols import SymbolRow, upsert_symbols
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import SymbolChoice
 
-__all__ = ["DEFAULT_TOP", "choose_symbols"]
+__all__ = ["DEFAULT_TOP", "choose_symbols", "resolve_choice"]
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,14 @@ _REUSE_MS: Final = 3_600_000
 
 
 async def choose_symbols(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
-    """Canonical ids in rank order; also kept at keys.monitored and in exchange_symbols.
+    """What `resolve_choice` gives, told at keys.monitored: for the exchange's instance, which monitors it."""
+    symbols = await resolve_choice(ctx, choice)
+    await ctx.redis.set(keys.monitored(ctx.row.id), json.dumps(symbols))
+    return symbols
+
+
+async def resolve_choice(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
+    """Canonical ids in rank order, the top 50 where nothing was chosen; the product list is kept with them.
 
     Raises UnknownSymbol for a listed symbol the exchange does not have.
     """
@@ -42,7 +49,6 @@ async def choose_symbols(ctx: ExchangeContext, choice: SymbolChoice) -> list[str
         await _store(ctx, products)
         made = {"choice": asdict(choice), "symbols": symbols, "at_ms": ctx.clock.now_ms()}
         await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
-    await ctx.redis.set(keys.monitored(ctx.row.id), json.dumps(symbols))
     return symbols
 
 

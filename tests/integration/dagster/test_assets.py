@@ -57,6 +57,8 @@ def test_by_hand_an_asset_fills_what_is_missing_once(stored_instance, market: Pl
     assert "data:image/svg+xml" in str(facts["picture"].value)
     end_ms = int(facts["boundary"].value * 1000)
     assert len(market.symbols("binance")) == SYMBOLS
+    with market.redis() as client:
+        assert not client.exists(keys.monitored(IDS["binance"])), "no instance runs: nothing is monitored"
     assert market.differences("binance", [H1], end_ms - 300 * H1.ms, end_ms) == []
     second = materialize(stored_instance, ["candles", "1h"], "binance")
     again = metadata(second, ["candles", "1h"])

@@ -113,8 +113,11 @@ class Platform:
             return int(client.get(keys.settled(IDS[exchange])) or 0)
 
     def symbols(self, exchange: str) -> list[str]:
+        """Those monitored; where no instance ever ran, those a run chose."""
         with self.redis() as client:
-            return json.loads(client.get(keys.monitored(IDS[exchange])) or "[]")
+            monitored = client.get(keys.monitored(IDS[exchange]))
+            chosen = json.loads(client.get(keys.selection(IDS[exchange])) or '{"symbols": []}')
+        return json.loads(monitored) if monitored else chosen["symbols"]
 
     def state(self, exchange: str) -> str:
         with self.redis() as client:
