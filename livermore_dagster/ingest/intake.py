@@ -12,11 +12,10 @@ from livermore_dagster.market.closing import Effects
 from livermore_dagster.market.closing_rest import judge_reply
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges, read_asked_ranges
-from livermore_dagster.stores.postgres.series import first_opens, learn_first_open
+from livermore_dagster.stores.postgres.series import LISTING_BARS, first_opens, learn_first_open
 from livermore_dagster.stores.redis.candle_cache import WriteResult
 
 __all__ = [
-    "LISTING_BARS",
     "Reply",
     "ask",
     "first_open",
@@ -28,8 +27,6 @@ __all__ = [
 
 BATCH = 500
 """Candles per Lua call: a longer one would keep live frames waiting."""
-LISTING_BARS = 100
-"""An empty stretch this long, with nothing older known, is the time before a symbol's listing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 
 from livermore_dagster.clock import SystemClock
-from livermore_dagster.market.candle import Candle, Origin, Rank, canonical
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle, canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges
+from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.indicator_cache import IndicatorCache
@@ -104,6 +105,27 @@ async def test_live_closes_before_the_warm_up_are_judged_when_the_history_has_co
         await signals.close(candles[:300], origin=Origin.WARMUP)
         await signals.settle()
     assert sorted(await signals.labels()) == expected(candles, candles[300].open_ms)
+
+
+async def test_a_symbol_listed_in_mid_run_alerts_from_its_sixtieth_candle(signals: Signals) -> None:
+    """Nobody notes its beginning: the ledger shows it, once its first candle is stored."""
+    candles, day = walk(190, seed=3), Timeframe.D1.ms
+    quiet_from = BEGIN - 1_200 * M5
+    stamped = StampedCandle("AAAUSDT", Timeframe.M5, candles[0], Rank.FINAL, BEGIN, Origin.LIVE)
+    await CandleTable(signals.pool).upsert(signals.row.id, [stamped])
+    async with signals.pool.connection() as connection:
+        ledger = [
+            AskedRange("AAAUSDT", Timeframe.M5, quiet_from, BEGIN, BEGIN + 5_000),
+            AskedRange("AAAUSDT", Timeframe.D1, BEGIN - 1_200 * day, BEGIN, BEGIN + 5_000),
+        ]
+        await add_asked_ranges(connection, signals.row.id, ledger)
+    async with signals.running():
+        for candle in candles:
+            await signals.close([candle])
+        await signals.settle()
+    wanted = expected(candles, candles[0].open_ms, whole_history=True)
+    assert len(wanted) > 2
+    assert sorted(await signals.labels()) == wanted
 
 
 async def test_a_revision_adds_and_withdraws_and_resends_nothing(signals: Signals) -> None:

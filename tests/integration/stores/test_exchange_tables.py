@@ -8,10 +8,15 @@ import psycopg
 import pytest
 
 from livermore_dagster.errors import PlatformError, ProvenanceMismatch, UnknownExchange, UnknownSymbol
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges
+from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.postgres.exchanges import load_exchange, load_exchanges, upsert_rows
 from livermore_dagster.stores.postgres.probes import read_probe, record_probe
 from livermore_dagster.stores.postgres.provenance import claim_provenance, read_provenance
+from livermore_dagster.stores.postgres.series import LISTING_BARS, first_opens, learn_first_open
 from livermore_dagster.stores.postgres.symbols import (
     SymbolRow,
     load_symbols,
@@ -49,6 +54,45 @@ async def test_symbols_follow_the_exchanges_list(pool: Pool) -> None:
         assert await require_symbol(connection, 2, "binance", "BTC-USDC") == btc
         with pytest.raises(UnknownSymbol, match=r"DOGE-USD.*BTC-USD"):
             await require_symbol(connection, 2, "binance", "DOGE-USD")
+
+
+DAY = 86_400_000
+
+
+async def test_a_series_begins_where_the_ledger_ends_before_its_first_candle(pool: Pool) -> None:
+    """A symbol listed while it is watched: nobody was told, but REST had proved all before it absent."""
+    first, table = 20_000 * DAY + 3 * 3_600_000, CandleTable(pool)
+    quiet = first - LISTING_BARS * Timeframe.M1.ms
+
+    def asked(symbol: str, timeframe: Timeframe, from_ms: int, to_ms: int) -> AskedRange:
+        return AskedRange(symbol, timeframe, from_ms, to_ms, to_ms + 5_000)
+
+    def candle(symbol: str, timeframe: Timeframe, open_ms: int) -> StampedCandle:
+        made = Candle(open_ms, "1", "2", "1", "2", "5")
+        return StampedCandle(symbol, timeframe, made, Rank.FINAL, open_ms, Origin.LIVE)
+
+    absent_days = (first - 400 * DAY, 20_000 * DAY)
+    ledger = [asked(symbol, Timeframe.M1, quiet, first) for symbol in ("NEW", "KNOWN", "UNASKED")]
+    ledger += [asked("NEW", Timeframe.D1, *absent_days), asked("KNOWN", Timeframe.D1, *absent_days)]
+    ledger += [
+        asked("YOUNG", Timeframe.M1, quiet + 60_000, first),
+        asked("YOUNG", Timeframe.D1, *absent_days),
+    ]
+    ledger += [asked("TORN", Timeframe.M1, quiet - 60_000, first - 60_000)]
+    candles = [candle(one.symbol, Timeframe.M1, first) for one in ledger if one.timeframe is Timeframe.M1]
+    await table.upsert(2, [*candles, candle("NEW", Timeframe.M1, first + 60_000)])
+    async with pool.connection() as connection:
+        await add_asked_ranges(connection, 2, ledger)
+        names = ["NEW", "KNOWN", "UNASKED", "YOUNG", "TORN", "NONE"]
+        assert await first_opens(connection, 2, names, Timeframe.M1) == {"NEW": first, "KNOWN": first}
+        await learn_first_open(connection, 2, "KNOWN", Timeframe.M1, first - 60_000)
+        known = await first_opens(connection, 2, names, Timeframe.M1)
+        assert known == {"NEW": first, "KNOWN": first - 60_000}
+    await table.upsert(2, [candle("NEW", Timeframe.D1, quiet - quiet % DAY - 2 * DAY)])
+    async with pool.connection() as connection:
+        assert await first_opens(connection, 2, ["NEW"], Timeframe.M1) == {}, (
+            "it traded before: it only slept"
+        )
 
 
 async def test_a_probe_keeps_its_newest_outcome(pool: Pool) -> None:
