@@ -1,17 +1,15 @@
 """MACD-V over whole columns: the fold of `macdv_fold.step`, vectorised.
 
-|batch − steps| ≤ 1e-12 × (close / ATR) × 100 + 1e-9.
-
-An exponential average is computed in blocks: one matrix product gives each block's own part, a short loop
-over the blocks carries the past in. Nothing but numpy is needed for C speed.
+|batch − steps| ≤ 1e-12 × (close / ATR) × 100 + 1e-9. A series without gaps goes a short way of its own: it
+needs nothing but the averages. Everything only a state asks for is computed when one is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, Final
+from functools import cached_property
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +30,7 @@ from livermore_dagster.market.macdv_fold import (
     idle,
     point_of,
 )
+from livermore_dagster.market.recursion import average, difference
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["Columns", "batch"]
@@ -40,7 +39,60 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-_BLOCK: Final = 64
+_A_FAST: Final = 2.0 / (FAST + 1)
+_A_SLOW: Final = 2.0 / (SLOW + 1)
+_A_SIGNAL: Final = 2.0 / (SIGNAL + 1)
+_A_ATR: Final = 1.0 / ATR
+_SHORT: Final = 64
+"""Rows below which there is nothing to gain from a way of its own."""
+
+
+class _Places(NamedTuple):
+    """By input row, where the certain part of its state stands: an unobserved row's own bar is not stepped
+    over yet."""
+
+    at: Ints
+    """Position in the expanded series."""
+    bar: Ints
+    observed_ms: Ints
+    same_bar: Ints
+    """Observed rows so far that shared a bar with the one before them."""
+
+
+@dataclass
+class _Track:
+    """What a state needs beyond the columns."""
+
+    high: Floats
+    low: Floats
+    close: Floats
+    """Of the observed rows."""
+    expanded: Floats
+    """Closes, absent bars repeating the last one; `macdv` and `signal` go along it."""
+    macdv: Floats
+    signal: Floats
+    places: _Places | None
+    """None: each row stands at its own position."""
+
+    @cached_property
+    def fast(self) -> Floats:
+        return average(self.expanded, FAST, _A_FAST)
+
+    @cached_property
+    def slow(self) -> Floats:
+        return average(self.expanded, SLOW, _A_SLOW)
+
+    @cached_property
+    def atr(self) -> Floats:
+        return _atr(self.high, self.low, self.close)
+
+    @cached_property
+    def n_values(self) -> Ints:
+        return np.cumsum(~np.isnan(self.macdv))
+
+    def held(self, at: int, count: int) -> float:
+        """The signal; while it is being seeded the sum so far."""
+        return float(self.signal[at] if count >= SIGNAL else np.nansum(self.macdv[: at + 1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +111,8 @@ class Columns:
     """Open of the first observed row; -1 without one."""
     no_movement: Bools
     """ATR below 1e-9 × close: no value for that reason."""
-    _inner: dict[str, Any] = field(repr=False)
+    _track: _Track | None = field(repr=False)
+    """None without an observed row."""
 
     def __len__(self) -> int:
         return len(self.open_ms)
@@ -93,18 +146,18 @@ class Columns:
     def state(self, index: int) -> State:
         """The fold's state after row `index`."""
         first, open_ms, n_eff = int(self.open_ms[0]), int(self.open_ms[index]), int(self.n_eff[index])
-        if n_eff == 0:
+        track = self._track
+        if n_eff == 0 or track is None:
             return State(FORMULA, self.tf_ms, first, -1, open_ms, -1, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0, 0.0)
-        inner = self._inner
-        # The certain part: an unobserved row's own bar is not stepped over yet.
-        bar = int(inner["certain_bar"][index])
-        at = int(inner["certain_at"][index])
-        count = min(int(inner["n_values"][at]), SIGNAL)
+        at, bar, observed_ms, same_bar = index, open_ms // self.tf_ms, open_ms, 0
+        if track.places is not None:
+            at, bar, observed_ms, same_bar = (int(column[index]) for column in track.places)
+        count = min(int(track.n_values[at]), SIGNAL)
         return State(
-            FORMULA, self.tf_ms, first, self.seed_open_ms, open_ms, int(inner["observed_ms"][index]), bar,
-            n_eff, bar - int(inner["bar0"]) + 1 + int(inner["same_bar"][index]),
-            float(inner["closes"][at]), float(inner["fast"][at]), float(inner["slow"][at]),
-            float(inner["atr_by_n"][n_eff - 1]), count, float(inner["signal"][at]) if count else 0.0,
+            FORMULA, self.tf_ms, first, self.seed_open_ms, open_ms, observed_ms, bar,
+            n_eff, bar - self.seed_open_ms // self.tf_ms + 1 + same_bar,
+            float(track.expanded[at]), float(track.fast[at]), float(track.slow[at]),
+            float(track.atr[n_eff - 1]), count, track.held(at, count),
         )  # fmt: skip
 
 
@@ -129,8 +182,15 @@ def batch(
     closes, volumes = np.asarray(close, dtype=np.float64), np.asarray(volume, dtype=np.float64)
     if not len(opens) == len(highs) == len(lows) == len(closes) == len(volumes):
         raise ValueError("Columns of unequal length.")
-    if np.any(np.diff(opens) <= 0):
+    gaps = opens[1:] - opens[:-1]
+    lowest = int(gaps.min()) if len(gaps) else 1
+    if lowest <= 0:
         raise ValueError("Opens must rise.")
+    even = len(opens) >= _SHORT and lowest == timeframe.ms == int(gaps.max())
+    if even and volumes.min() > 0.0:
+        found = _gapless(opens, highs, lows, closes, timeframe.ms)
+        if found is not None:
+            return found
     observed = volumes > 0.0
     if not observed.any():
         return _nothing(opens, observed, timeframe.ms)
@@ -140,7 +200,29 @@ def batch(
 def _nothing(opens: Ints, observed: Bools, tf_ms: int) -> Columns:
     nan = np.full(len(opens), np.nan)
     zero = np.zeros(len(opens), dtype=np.int64)
-    return Columns(tf_ms, opens, nan, nan, nan, observed, zero, zero, -1, observed, {})
+    return Columns(tf_ms, opens, nan, nan, nan, observed, zero, zero, -1, observed, None)
+
+
+def _gapless(opens: Ints, highs: Floats, lows: Floats, closes: Floats, tf_ms: int) -> Columns | None:
+    """All rows observed and next to each other. None when somewhere the price does not move at all."""
+    # One piece of memory, and the columns' own places for what comes before them: fresh pages cost more than
+    # the sums.
+    macdv, signal, histogram = np.empty((3, len(opens)))
+    ranges = _true_ranges(highs, lows, closes, histogram, signal)
+    atr = average(ranges, ATR, _A_ATR, signal)[ATR - 1 :]
+    if not atr.min() >= ATR_FLOOR * closes.max():
+        return None
+    macdv[: ATR - 1] = np.nan
+    _apart(closes, macdv)
+    np.divide(macdv[ATR - 1 :], atr, out=macdv[ATR - 1 :])
+    average(macdv[ATR - 1 :], SIGNAL, _A_SIGNAL, signal[ATR - 1 :])
+    signal[: ATR + SIGNAL - 2] = np.nan
+    np.subtract(macdv, signal, out=histogram)
+    count, observed = np.arange(1, len(opens) + 1), np.ones(len(opens), dtype=np.bool_)
+    return Columns(
+        tf_ms, opens, macdv, signal, histogram, observed, count, count, int(opens[0]), ~observed,
+        _Track(highs, lows, closes, closes, macdv, signal, None),
+    )  # fmt: skip
 
 
 def _compute(
@@ -158,11 +240,10 @@ def _compute(
     expanded = np.repeat(closes[rows], repeats)
     number = np.repeat(np.arange(1, len(rows) + 1), repeats)
     atr_by_n = _atr(highs[rows], lows[rows], closes[rows])
-    fast, slow = _ema(expanded, FAST), _ema(expanded, SLOW)
-    macdv, dead = _values(fast, slow, atr_by_n[number - 1], expanded, number)
+    macdv, dead = _values(atr_by_n[number - 1], expanded, number)
     valued = ~np.isnan(macdv)
     n_values = np.cumsum(valued)
-    line = _ema(macdv[valued], SIGNAL)
+    line = average(macdv[valued], SIGNAL, _A_SIGNAL)
     held = line[np.maximum(n_values - 1, 0)] if len(line) else np.zeros(len(macdv))
     signal = np.where(n_values >= SIGNAL, held, np.nan)
     # Where each input row stands: an observed row at its own position, a filler row in the idle stretch after
@@ -173,14 +254,13 @@ def _compute(
     lined = np.where(known, signal[place], np.nan)
     extra = np.arange(len(rows)) + 1 + np.concatenate(([0], np.cumsum(absent))) - (bars - bars[0] + 1)
     span = np.where(known, np.maximum(opens // tf_ms, bars[last]) - bars[0] + 1 + extra[last], 0)
-    inner = {
-        "closes": expanded, "fast": fast, "slow": slow, "atr_by_n": atr_by_n, "n_values": n_values,
-        "signal": held, "certain_bar": certain_bar, "certain_at": certain, "bar0": bars[0],
-        "same_bar": extra[last], "observed_ms": opens[rows][last],
-    }  # fmt: skip
+    track = _Track(
+        highs[rows], lows[rows], closes[rows], expanded, macdv, signal,
+        _Places(certain, certain_bar, opens[rows][last], extra[last]),
+    )  # fmt: skip
     columns = Columns(
         tf_ms, opens, shown, lined, shown - lined, observed, np.where(known, seen, 0), span,
-        int(opens[rows[0]]), known & dead[place], inner,
+        int(opens[rows[0]]), known & dead[place], track,
     )  # fmt: skip
     for index in np.flatnonzero(known & shared).tolist():
         point = point_of(idle(columns.state(index), 1))
@@ -205,64 +285,37 @@ def _places(
     return place, certain, bars[last] + sure, last, at[last] + np.minimum(beyond, IDLE_CAP) > place
 
 
-def _values(fast: Floats, slow: Floats, atr: Floats, closes: Floats, number: Ints) -> tuple[Floats, Bools]:
+def _values(atr: Floats, closes: Floats, number: Ints) -> tuple[Floats, Bools]:
     """MACD-V along the expanded series, and where it lacks for want of movement."""
     seeded = number >= ATR
     dead = seeded & (atr < ATR_FLOOR * closes)
-    usable = seeded & ~dead
     macdv = np.full(len(closes), np.nan)
-    np.divide(100.0 * (fast - slow), atr, out=macdv, where=usable)
+    _apart(closes, macdv)
+    macdv[~seeded | dead] = np.nan
+    np.divide(macdv, atr, out=macdv, where=seeded & ~dead)
     return macdv, dead
+
+
+def _apart(closes: Floats, out: Floats) -> None:
+    """100 × (fast average − slow average), from the row on that has both."""
+    head = closes[:SLOW]
+    if len(head) < SLOW:
+        return
+    fast, slow = average(head, FAST, _A_FAST)[-1], average(head, SLOW, _A_SLOW)[-1]
+    out[SLOW - 1] = fast - slow
+    difference(closes[SLOW:], _A_FAST, _A_SLOW, (float(fast), float(slow)), out[SLOW:])
+    out[SLOW - 1 :] *= 100.0
+
+
+def _true_ranges(high: Floats, low: Floats, close: Floats, out: Floats, spare: Floats) -> Floats:
+    """Into `out`; what stood in `spare` is lost."""
+    out[0], spare[0] = high[0], low[0]
+    np.maximum(high[1:], close[:-1], out=out[1:])
+    np.minimum(low[1:], close[:-1], out=spare[1:])
+    return np.subtract(out, spare, out=out)
 
 
 def _atr(high: Floats, low: Floats, close: Floats) -> Floats:
     """Wilder's ATR by observed bar; sums while it is being seeded."""
-    ranges = high - low
-    previous = close[:-1]
-    ranges[1:] = np.maximum(high[1:], previous) - np.minimum(low[1:], previous)
-    return _recursion(ranges, ATR, 1.0 / ATR)
-
-
-def _ema(values: Floats, length: int) -> Floats:
-    return _recursion(values, length, 2.0 / (length + 1))
-
-
-def _recursion(values: Floats, length: int, alpha: float) -> Floats:
-    """y = y + alpha (x − y), seeded with the mean of the first `length`; running sums before that."""
-    out = np.cumsum(values)
-    if len(values) < length:
-        return out
-    out[length - 1] /= length
-    rest = values[length:]
-    if not len(rest):
-        out[length:] = 0.0
-        return out
-    out[length:] = _blocked(rest, alpha, float(out[length - 1]))
-    out[:length] = np.concatenate((np.cumsum(values[: length - 1]), [out[length - 1]]))
-    return out
-
-
-@cache
-def _kernel(alpha: float) -> tuple[Floats, Floats]:
-    """Weights of a block's own values (columns: where they count), and of what comes before the block."""
-    power = np.arange(_BLOCK)
-    lag = power[None, :] - power[:, None]
-    weights: Floats = np.where(lag >= 0, alpha * (1.0 - alpha) ** np.maximum(lag, 0), 0.0)
-    decay: Floats = np.power(1.0 - alpha, power + 1.0)
-    return weights, decay
-
-
-def _blocked(values: Floats, alpha: float, before: float) -> Floats:
-    weights, decay = _kernel(alpha)
-    blocks = -(-len(values) // _BLOCK)
-    # Relative to the start the sums stay small, and a constant series stays exactly constant.
-    padded = np.zeros(blocks * _BLOCK)
-    padded[: len(values)] = values - before
-    own = padded.reshape(blocks, _BLOCK) @ weights
-    carries = np.empty(blocks)
-    carry, shrink = 0.0, float(decay[-1])
-    for index, end in enumerate(own[:, -1].tolist()):
-        carries[index] = carry
-        carry = carry * shrink + end
-    own += carries[:, None] * decay
-    return own.reshape(-1)[: len(values)] + before
+    ranges = _true_ranges(high, low, close, np.empty(len(high)), np.empty(len(high)))
+    return average(ranges, ATR, _A_ATR)

@@ -63,6 +63,43 @@ def test_batch_and_steps_agree_in_values_and_states(rows: list[Row]) -> None:
         assert State.from_json(state.to_json()) == state
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 3_000),
+    st.floats(-0.01, 0.005),
+    st.floats(0, 0.05),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+def test_batch_and_steps_agree_without_gaps(
+    bars: int, drift: float, spread: float, seed: int, halts: bool
+) -> None:
+    draw = np.random.default_rng(seed)
+    moves = draw.normal(drift, spread, bars)
+    moves[bars // 3 : bars // 3 + 900 * halts] = 0.0
+    closes = 100 * np.exp(np.cumsum(moves))
+    width = np.where(moves == 0.0, 0.0, spread * draw.random(bars))
+    columns = (np.arange(bars) * TF.ms + 7, closes * (1 + width), closes * (1 - width), closes, np.ones(bars))
+    found = batch(*columns, TF)
+    loose = 0.0
+    for index, (state, point) in enumerate(steps(list(zip(*(c.tolist() for c in columns), strict=True)))):
+        other = found.point(index)
+        assert (point.observed, point.reason, *point[5:8]) == (other.observed, other.reason, *other[5:8])
+        assert [value is None for value in point[1:4]] == [value is None for value in other[1:4]]
+        if point.macdv is not None and other.macdv is not None:
+            exact = 1e-10 * state.close / state.atr + 1e-9
+            assert abs(point.macdv - other.macdv) <= exact
+            # The signal remembers values of a time when the ATR was next to nothing.
+            loose = max(exact, 0.8 * loose)
+        if point.signal is not None and other.signal is not None:
+            assert abs(point.signal - other.signal) <= loose
+        if index % 97 in (0, 28):
+            mine = found.state(index)
+            assert mine[:9] == state[:9]
+            assert mine[9:-1] == pytest.approx(state[9:-1], rel=1e-11, abs=1e-9)
+            assert abs(mine.signal - state.signal) <= 9 * loose
+
+
 @settings(max_examples=150, deadline=None)
 @given(series(), st.randoms(use_true_random=False))
 def test_taking_filler_rows_away_changes_no_observed_value(rows: list[Row], draw) -> None:
