@@ -20,7 +20,7 @@ from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.status import ClaimFacts
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis.metrics import read_counters_sync
-from tests.e2e.test_platform import Running, livermore, wait_for
+from tests.e2e.platform_run import Running, livermore, wait_for
 
 BINANCE = 2
 AGAIN_S = 60.0

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,84 +20,21 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.platform_run import free_port
+from tests.e2e.platform_run import (
+    COMMAND,
+    Running,
+    environment,
+    free_port,
+    livermore,
+    processes_of,
+    wait_for,
+)
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "livermore_dagster.cli.app")
-STARTED_S = 90.0
 NAMES = {
     "valkey", "postgresql", "simulator", "code server", "web server", "daemon",
     "worker boundary", "worker batch", "worker ingest",
 }  # fmt: skip
-
-
-def environment(**more: str) -> dict[str, str]:
-    return {
-        **{
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("LIVERMORE_", "DAGSTER_"))
-        },
-        **more,
-    }
-
-
-def livermore(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
-
-
-def wait_for(event: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not event():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """Every live process that belongs to a home, by what it was given."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values()]
-            if process.pid != os.getpid() and any(str(home) in word for word in words):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-class Running:
-    """A platform in the background."""
-
-    def __init__(self, home: Path, *arguments: str) -> None:
-        self.home = home
-        self.port = free_port()
-        self.log = home.with_name(home.name + ".log")
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*COMMAND, "up", "--home", str(home), "--port", str(self.port), *arguments],
-                env=environment(), stdout=subprocess.DEVNULL, stderr=log,
-            )  # fmt: skip
-
-    def wait_until_up(self) -> None:
-        def up() -> bool:
-            assert self.process.poll() is None, self.log.read_text()
-            return "All up" in self.log.read_text()
-
-        wait_for(up, STARTED_S, self.log.read_text())
-
-    def status(self) -> dict[str, Any]:
-        done = livermore("status", "--json", "--home", str(self.home))
-        assert done.returncode == 0, done.stderr
-        return dict(json.loads(done.stdout))
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-            self.process.wait(20)
 
 
 @pytest.fixture(scope="module")
