@@ -46,8 +46,12 @@ class AckTracker:
         return all(state.acknowledged or state.given_up for state in self._wanted.values())
 
     def want(self, symbols: Iterable[str]) -> list[str]:
-        """Those that are new here, to be subscribed now."""
-        new = [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._wanted]
+        """Those that are new here, or were given up, to be subscribed now."""
+        new = [
+            symbol
+            for symbol in dict.fromkeys(symbols)
+            if (state := self._wanted.get(symbol)) is None or state.given_up
+        ]
         self._wanted.update((symbol, _Wanted()) for symbol in new)
         return new
 
