@@ -110,7 +110,12 @@ class RepairQueue:
         self._news.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set; what is under way then is left: the next warm-up finds it."""
+        """Works until `stop` is set; what is under way then is left: the next warm-up finds it.
+
+        Begun again after a failure, it takes up what the closer still waits for: a job may have died with it.
+        """
+        if self._closer is not None:
+            self.put(self._closer.open_questions())
         async with asyncio.TaskGroup() as tasks:
             workers = [tasks.create_task(self._work()) for _ in range(CONCURRENCY)]
             await stop.wait()
