@@ -155,8 +155,9 @@ class Machinery:
         return connection_for(row, symbols, row.streamed_timeframes, self._ctx.clock, name)
 
     def _renew(self, connection: str) -> None:
+        """Only the socket that is open: what an earlier one of its line says is told already."""
         line = self.hub.line_of(connection)
-        if line is not None:
+        if line is not None and line.connection is not None and line.connection.name == connection:
             line.renew()
 
     async def _write_tickers(self, frames: Sequence[TickerFrame]) -> None:

@@ -208,7 +208,7 @@ class Stalls:
         self._links = links
         self._known: dict[tuple[Timeframe, int], frozenset[str]] = {}
         self.standing: set[str] = set()
-        """Those of which no candle update at all came since the bucket's end: they should be renewed."""
+        """Unbroken ones of which no candle update came since the bucket's end: they should be renewed."""
 
     def of(self, timeframe: Timeframe, slot: int) -> frozenset[str]:
         known = self._known.get((timeframe, slot))
@@ -231,5 +231,6 @@ class Stalls:
             if count >= 3 and silent.get(name, 0) * 2 > count
         }
         end = slot + timeframe.ms
-        self.standing |= {name for name in stalled if self._links[name].newest_event_ms < end}
+        # Since a break there was no update yet: that connection is being replaced, or the watchdog's.
+        self.standing |= {name for name in stalled if 0 < self._links[name].newest_event_ms < end}
         return frozenset(stalled)

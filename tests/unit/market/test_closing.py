@@ -104,6 +104,16 @@ def test_most_symbols_silent_is_a_stall_and_names_the_connection() -> None:
     assert {name for one in effects for name in one.stalled} == {WS}
 
 
+def test_a_connection_that_broke_is_not_said_to_stand_still() -> None:
+    closer = closer_of(("A", "B", "C"))
+    for symbol in "ABC":
+        closer.on_frame(frame(symbol, 0, 30_000), WS)
+    closer.on_break(WS, "dropped")
+    effects = [closer.on_clock(START + at) for at in range(STEP, 3 * STEP, 1_000)]
+    assert any(one.questions for one in effects)
+    assert not any(one.stalled for one in effects)
+
+
 def test_a_break_leaves_the_held_candle_to_rest() -> None:
     closer = closer_of()
     closer.on_frame(frame("A", 0, 30_000), WS)
