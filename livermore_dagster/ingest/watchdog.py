@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
@@ -21,6 +22,8 @@ _LOOK_S: Final = 1.0
 _DEAD_S: Final = 30.0
 _SILENT_S: Final = 60.0
 _LIQUID: Final = 5
+_LOOK_PATIENCE_S: Final = 20.0
+"""A look that must wait longer for the budget is none: other connections are to be watched meanwhile."""
 
 Trades = Callable[[str], Awaitable[bool]]
 """One REST look: whether this symbol has traded since its last frame."""
@@ -70,10 +73,10 @@ class Watchdog:
             return ""
         self._looked[line.name] = now
         try:
-            if await self._traded(liquid[0]):
+            if await asyncio.wait_for(self._traded(liquid[0]), _LOOK_PATIENCE_S):
                 return f"{', '.join(liquid)} silent for {_SILENT_S:.0f} s while they trade"
-        except ExchangeError as error:
-            log.warning("watchdog_look_failed", connection=line.name, error=str(error))
+        except (ExchangeError, TimeoutError) as error:
+            log.warning("watchdog_look_failed", connection=line.name, error=str(error) or "no answer in time")
         return ""
 
     def _last_heard(self, symbols: Sequence[str]) -> float:
