@@ -1,8 +1,6 @@
-"""Who runs what: the claims of all exchanges, for status screens and the keeper."""
+"""What runs of an exchange, or last ran, for status screens."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable, Mapping
 
 import msgspec
 import redis
@@ -11,7 +9,7 @@ from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.status import ClaimFacts, InstanceStatus, decode_status
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["InstanceView", "read_instance", "read_instances"]
+__all__ = ["InstanceView", "read_instance"]
 
 
 class InstanceView(msgspec.Struct, frozen=True):
@@ -44,11 +42,3 @@ def read_instance(client: redis.Redis, exchange_id: int, exchange_name: str) -> 
         claim=read_claim(client, exchange_id),
         last_known=decode_status(str(last)) if last else None,
     )
-
-
-def read_instances(
-    client: redis.Redis, exchanges: Mapping[int, str] | Iterable[tuple[int, str]]
-) -> list[InstanceView]:
-    """One view per exchange given as id and name, in the order given."""
-    pairs = exchanges.items() if isinstance(exchanges, Mapping) else exchanges
-    return [read_instance(client, exchange_id, name) for exchange_id, name in pairs]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["absent_ranges", "missing_ranges", "plan_pages"]
+__all__ = ["missing_ranges", "plan_pages"]
 
 Range = tuple[int, int]
 """[from_ms, to_ms): opens, on the UTC grid."""
@@ -40,11 +40,6 @@ def missing_ranges(
     if at < end:
         missing.append((at, end))
     return missing
-
-
-def absent_ranges(opens: Iterable[int], from_ms: int, to_ms: int, timeframe: Timeframe) -> list[Range]:
-    """Slots of [from_ms, to_ms) that a reply with rows at `opens` left empty."""
-    return missing_ranges(opens, (), from_ms, to_ms, timeframe)
 
 
 def plan_pages(missing: Sequence[Range], timeframe: Timeframe, rows: int) -> list[Range]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 from livermore_dagster.errors import AlreadyRunning, HomeNotUsable, PortInUse, ProvenanceMismatch
-from livermore_dagster.platform.processes import read_record
 
 __all__ = ["Home", "check_port"]
 
@@ -134,10 +133,6 @@ class Home:
             return
         if found != provenance:
             raise ProvenanceMismatch(f"The home {self.path}", found, provenance)
-
-    def has_leftovers(self) -> bool:
-        """An `up` of this home was killed and may have left processes behind."""
-        return read_record(self.record) is not None
 
 
 def check_port(port: int, option: str, host: str = "127.0.0.1") -> None:
