@@ -10,7 +10,7 @@ oracle-env: .venv-oracle/.installed ## ccxt and binance-sdk-spot in an environme
 
 .venv-oracle/.installed: requirements/oracle.txt
 	$(PYTHON) -m venv .venv-oracle
-	.venv-oracle/bin/python -m pip install -q --require-hashes -r requirements/oracle.txt
+	.venv-oracle/bin/python -m pip install -q --no-deps --require-hashes -r requirements/oracle.txt
 	@touch $@
 
 atlas-bin: $(ATLAS)
