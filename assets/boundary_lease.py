@@ -14,7 +14,7 @@ from livermore_dagster.resources import DUE_TAG, RAISED_TAG
 from livermore_dagster.stores.redis import boundaries
 from livermore_dagster.stores.redis.metrics import LatencyHistogram
 
-__all__ = ["boundary_lease"]
+__all__ = ["boundary_lease", "due_in"]
 
 RENEW_S = 8.0
 WAIT_S = 60.0
@@ -47,11 +47,19 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
         with suppress(asyncio.CancelledError):
             await renewal
     brought.add(cell.timeframe)
-    due = {Timeframe.parse(text) for text in run.tags.get(DUE_TAG, "").split(",") if text}
-    if brought >= due:
+    if brought >= due_in(run):
         del _brought[run.run_id]
         if mine:
             await boundaries.finish(client, exchange_id, boundary_ms, by)
+
+
+def due_in(run: dg.DagsterRun) -> set[Timeframe]:
+    """Timeframes this run brings up: those due, less what an earlier attempt of the same run did already."""
+    due = {Timeframe.parse(text) for text in run.tags.get(DUE_TAG, "").split(",") if text}
+    steps = run.step_keys_to_execute
+    return (
+        due if steps is None else {timeframe for timeframe in due if f"candles__{timeframe.value}" in steps}
+    )
 
 
 async def _observe(cell: Cell, tags: Mapping[str, str], created_ms: int) -> None:

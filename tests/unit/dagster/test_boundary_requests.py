@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dagster as dg
+
+from assets.boundary_lease import due_in
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.resources import DUE_TAG
 from livermore_dagster.stores.redis.boundaries import BoundaryEvent
 from sensors.candle_boundary import run_request, union
 
@@ -64,3 +68,12 @@ def test_a_backlog_becomes_one_event_with_all_its_timeframes() -> None:
     )
     assert [(one.exchange_id, one.boundary_ms) for one in merged] == [(1, B + 2 * HOUR), (2, B)]
     assert merged[0].timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
+
+
+def test_a_retry_is_through_when_what_it_repeats_is() -> None:
+    """What the first attempt brought up is not run again, so it cannot be waited for."""
+    tags = {DUE_TAG: "15m,1h,4h"}
+    assert due_in(dg.DagsterRun("boundary", tags=tags)) == {Timeframe.M15, Timeframe.H1, Timeframe.H4}
+    steps = ["candles__1h", "macdv__1h", "indicators__4h"]
+    again = dg.DagsterRun("boundary", tags=tags, step_keys_to_execute=steps)
+    assert due_in(again) == {Timeframe.H1}
