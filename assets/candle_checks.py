@@ -100,6 +100,18 @@ async def matches_exchange(cell: Cell) -> Verdict:
         asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
         stored = await cell.ctx.table.read(cell.ctx.row.id, symbol, cell.timeframe, start_ms, end_ms)
         held = {one.candle.open_ms: one.candle for one in stored}
+        known = {row.candle.open_ms for row in given}
+        rows += [
+            {
+                "symbol": symbol,
+                "open (UTC)": utc(at),
+                "field": "candle",
+                "stored": ours.close,
+                "exchange": "absent",
+            }
+            for at, ours in held.items()
+            if at not in known
+        ]
         for row in given:
             compared += 1
             ours = held.get(row.candle.open_ms)
@@ -117,10 +129,11 @@ async def matches_exchange(cell: Cell) -> Verdict:
             f"and were repaired."
         )
         await incident(cell.ctx.redis, "audit", cell.ctx.row.id, text)
-    return not wrong, {
+    return not rows, {
         "window (UTC)": f"{utc(start_ms)} to {utc(end_ms)}",
         "candles compared": compared,
         "differences, now repaired": len(wrong),
+        "candles the exchange does not have": len(rows) - len(wrong),
         "requests used": len(cell.symbols),
         "first 50": table(rows[:50]),
     }
