@@ -45,6 +45,8 @@ class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
     connections_up: int = 0
     breaker_open: bool = False
     """Connecting has failed five times in a row; it goes on, slowly."""
+    best_effort: int = 0
+    """Symbols, the lowest ranks, that the exchange's request limit does not let be fetched in time (R11)."""
 
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()

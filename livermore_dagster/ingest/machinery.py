@@ -14,6 +14,7 @@ from livermore_dagster.exchanges.factory import connection_for
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.ingest.candle_sink import CandleSink
+from livermore_dagster.ingest.capacity import IN_TIME_S, symbols_in_time
 from livermore_dagster.ingest.connections import ConnectionHub, Line
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.fetch import fetch_due
@@ -90,6 +91,7 @@ class Machinery:
         self._house = Housekeeping(ctx, self.hub, self.pipeline, self.exchange_clock, self.meter, self._board)
 
     def start(self) -> None:
+        self._tell_capacity()
         ctx, start = self._ctx, self.supervisor.start
         start("board", self._board.run)
         start("sink", self.sink.run)
@@ -202,6 +204,18 @@ class Machinery:
         )
 
     # --- telling ------------------------------------------------------------------------------------------
+    def _tell_capacity(self) -> None:
+        """A list longer than the exchange's limit can serve in time: its lower ranks are best effort."""
+        in_time, wanted = symbols_in_time(self._ctx.row), len(self._symbols)
+        if in_time is None or wanted <= in_time:
+            return
+        self._board.facts(best_effort=wanted - in_time)
+        text = (
+            f"{self._ctx.row.name}: its request limit serves {in_time} of {wanted} symbols within "
+            f"{IN_TIME_S} s of 00:00 UTC; the {wanted - in_time} ranked lowest are best effort."
+        )
+        self._board.trouble("capacity", text)
+
     async def _tell_fallback(self, text: str) -> None:
         self.meter.count("fallback_fetches")
         self._board.trouble("boundary_fallback", text)
