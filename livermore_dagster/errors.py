@@ -83,6 +83,15 @@ def _choices(known: Iterable[str]) -> str:
     return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown
 
 
+def _near(symbol: str, names: list[str]) -> str | None:
+    """The known symbol that is the same but for case and separators (btc/usdt is BTCUSDT)."""
+
+    def bare(name: str) -> str:
+        return "".join(letter for letter in name.upper() if letter.isalnum())
+
+    return next((name for name in names if bare(name) == bare(symbol)), None)
+
+
 class UnknownExchange(UsageError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(f"Unknown exchange {name!r}.", f"Known exchanges: {_choices(known)}.")
@@ -99,7 +108,10 @@ class InactiveExchange(UsageError):
 class UnknownSymbol(UsageError):
     def __init__(self, symbol: str, exchange: str, known: Iterable[str]) -> None:
         names = list(known)
-        advice = f"Symbols there: {_choices(names)}." if names else "No symbol of it is known yet."
+        near = _near(symbol, names)
+        advice = f"Symbols there: {_choices(names)}." if names else "No symbol of it is known yet: start it."
+        if near:
+            advice = f"Did you mean {near}? {advice}"
         super().__init__(f"Unknown symbol {symbol!r} on {exchange}.", advice)
 
 
@@ -158,7 +170,7 @@ class ClusterRefused(PlatformError):
 
 
 class TlsRequired(PlatformError):
-    pass
+    exit_code = 2
 
 
 class SchemaDrift(PlatformError):

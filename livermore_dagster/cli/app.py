@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -71,11 +72,16 @@ def _load(name: str) -> Any:
     target = getattr(importlib.import_module(f"livermore_dagster.cli.{module_name}"), attribute)
     if not isinstance(target, typer.Typer):
         alone = typer.Typer(add_completion=False, context_settings=CONTEXT)
-        alone.command(name, help=target.__doc__ or line)(target)
+        alone.command(name, help=_paragraphs(target.__doc__ or line))(target)
         target = alone
     command = typer.main.get_command(target)
     command.name = name
     return command
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring whose paragraphs are one line each: the terminal breaks them where it ends."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 app = typer.Typer(
@@ -117,6 +123,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The reader (`| head`) has gone: no more to say, and nothing of ours is wrong.
         sys.stderr.close()
         sys.exit(0)
+    except Exception as error:
+        told = _server_away(error)
+        if told is None:
+            raise
+        show_error(told)
+        sys.exit(told.exit_code)
+
+
+def _server_away(error: Exception) -> LivermoreError | None:
+    """A server that went away, or was never there, in words; None for any other error.
+
+    Looks only at what has been imported: an error of a module that is not there cannot be at hand.
+    """
+    if "psycopg" in sys.modules:
+        import psycopg
+
+        from livermore_dagster.stores.postgres import connect
+
+        if isinstance(error, psycopg.OperationalError):
+            return connect.no_answer(error)
+    if "redis" in sys.modules:
+        import redis
+
+        from livermore_dagster.stores.redis import client
+
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            return client.no_answer(error)
+    return None
 
 
 def show_error(error: LivermoreError) -> None:

@@ -34,7 +34,10 @@ def backfill(
         Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
     ] = None,
 ) -> None:
-    """Fetch what PostgreSQL lacks of an exchange's candles. Interrupt it at will: it resumes where it was."""
+    """Fetch what PostgreSQL lacks of an exchange's candles. Interrupt it at will: it resumes where it was.
+
+    Example: livermore backfill binance --timeframes 1h,4h --since 2025-01-01
+    """
     import asyncio
 
     from livermore_dagster.exchanges.factory import require_active, row_named

@@ -9,7 +9,12 @@ import typer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Apply schema.sql to the database, or check it for drift.", no_args_is_help=True)
+app = typer.Typer(
+    help="Apply schema.sql to the database, or check it for drift.\n\nExample: livermore db check",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 Home = Annotated[Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")]
 
@@ -19,7 +24,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for scripts.")] = False,
     home: Home = None,
 ) -> None:
-    """Compare the database with schema.sql. Exit code 1 when they differ."""
+    """Compare the database with schema.sql. Exit code 1 when they differ.
+
+    Example: livermore db check --json
+    """
     import json
 
     import psycopg
@@ -48,6 +56,8 @@ def apply(
     """Bring the database in step with schema.sql.
 
     An empty database gets schema.sql as it is. One that holds something is changed by Atlas and nothing else.
+
+    Example: livermore db apply --plan
     """
     import sys
 

@@ -22,6 +22,8 @@ def doctor(
     """Look at servers, versions, schema, clocks, exchanges and disk; say what to do.
 
     Exit code 1 when something fails; a warning is none.
+
+    Example: livermore doctor
     """
     import json
     from dataclasses import asdict

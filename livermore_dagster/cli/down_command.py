@@ -15,7 +15,10 @@ def down(
         Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
     ] = None,
 ) -> None:
-    """Stop the platform that runs in a home. Exchanges that run now run again at the next start."""
+    """Stop the platform that runs in a home. Exchanges that run now run again at the next start.
+
+    Example: livermore down --home ~/.livermore-sim
+    """
     from livermore_dagster.platform.config import running_home
     from livermore_dagster.platform.down import bring_down
     from livermore_dagster.platform.home import Home

@@ -17,7 +17,7 @@ def env(
 ) -> None:
     """Print export lines with which a shell reaches the running platform.
 
-    eval "$(livermore env)"
+    Example: eval "$(livermore env)"
     """
     import shlex
 

@@ -27,20 +27,26 @@ def start(
     user: User = "",
     home: Home = None,
 ) -> None:
-    """Start an exchange's instance: it connects, warms up and stays up until stopped."""
+    """Start an exchange's instance: it connects, warms up and stays up until stopped.
+
+    Example: livermore start coinbase --symbols 20
+    """
     from livermore_dagster.platform.options import parse_symbols
     from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 
     _wish(exchange, Desired("running", parse_symbols(symbols or None) or SymbolChoice(), user), home)
-    typer.echo(f"{exchange} shall run. `livermore status` shows when it is active.")
+    typer.echo(f"{exchange} starts within seconds. `livermore status` shows when it is active.")
 
 
 def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
-    """Stop an exchange's instance; it stays stopped until it is started again."""
+    """Stop an exchange's instance; it stays stopped until it is started again.
+
+    Example: livermore stop coinbase
+    """
     from livermore_dagster.stores.redis.desired import Desired
 
     _wish(exchange, Desired("stopped", user=user), home)
-    typer.echo(f"{exchange} shall not run.")
+    typer.echo(f"{exchange} stops, and stays stopped until `livermore start {exchange}`.")
 
 
 def _wish(exchange: str, desired: Desired, home: Path | None) -> None:

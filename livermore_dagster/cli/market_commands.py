@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -11,6 +13,8 @@ import typer
 from livermore_dagster.errors import UnknownSymbol, UnsupportedTimeframe
 
 if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
     from livermore_dagster.market.exchange import ExchangeRow
     from livermore_dagster.market.timeframe import Timeframe
     from livermore_dagster.platform.config import Settings
@@ -23,38 +27,47 @@ Symbol = Annotated[str, typer.Argument(help="The exchange's own id, like BTC-USD
 Frame = Annotated[str, typer.Argument(help="1m, 5m, 15m, 1h, 4h or 1d.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Newest so many.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
+Home = Annotated[Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")]
 
 
 def candles(
-    exchange: Exchange, symbol: Symbol, timeframe: Frame, limit: Limit = 20, as_json: Json = False
-) -> None:
+    exchange: Exchange, symbol: Symbol, timeframe: Frame, limit: Limit = 20, as_json: Json = False,
+    home: Home = None,
+) -> None:  # fmt: skip
     """Show the newest native candles of a series, the open one too.
 
     Example: livermore candles binance BTCUSDT 5m --limit 50
     """
     from livermore_dagster.cli.market_tables import show_candles
 
-    rows = asyncio.run(_candles(exchange, symbol, timeframe, limit))
+    series, rows = asyncio.run(_candles(_settings(home), exchange, symbol, timeframe, limit))
     if as_json:
         typer.echo(json.dumps(rows))
+    elif rows:
+        show_candles(f"{series.symbol} on {exchange}, {timeframe}", rows)
     else:
-        show_candles(f"{symbol} on {exchange}, {timeframe}", rows)
+        typer.echo(
+            f"No {timeframe} candle of {series.symbol} on {exchange} is stored. {series.why}", err=True
+        )
 
 
 def indicators(
-    exchange: Exchange, symbol: Symbol, timeframe: Frame, limit: Limit = 20, as_json: Json = False
-) -> None:
+    exchange: Exchange, symbol: Symbol, timeframe: Frame, limit: Limit = 20, as_json: Json = False,
+    home: Home = None,
+) -> None:  # fmt: skip
     """Show the newest MACD-V values of a series with their stages.
 
     Example: livermore indicators coinbase BTC-USD 1h --json
     """
     from livermore_dagster.cli.market_tables import show_values
 
-    rows = asyncio.run(_indicators(exchange, symbol, timeframe, limit))
+    series, rows = asyncio.run(_indicators(_settings(home), exchange, symbol, timeframe, limit))
     if as_json:
         typer.echo(json.dumps(rows))
+    elif rows:
+        show_values(f"MACD-V of {series.symbol} on {exchange}, {timeframe}", rows)
     else:
-        show_values(f"MACD-V of {symbol} on {exchange}, {timeframe}", rows)
+        typer.echo(f"No {timeframe} value of {series.symbol} on {exchange} is stored. {series.why}", err=True)
 
 
 def alerts(
@@ -63,6 +76,7 @@ def alerts(
     limit: Limit = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Then show new ones as they come.")] = False,
     as_json: Json = False,
+    home: Home = None,
 ) -> None:
     """Show the newest alerts; with --follow, new ones as they come, until Ctrl-C.
 
@@ -70,14 +84,16 @@ def alerts(
     """
     from livermore_dagster.cli.market_tables import show_alerts
 
-    settings = _settings()
+    settings = _settings(home)
     rows = asyncio.run(_alerts(settings, exchange, symbol, limit))
     if as_json:
         # Followed, each alert is a line of its own: a list would never end.
         for text in [json.dumps(row) for row in rows] if follow else [json.dumps(rows)]:
             typer.echo(text)
-    else:
+    elif rows:
         show_alerts(rows)
+    else:
+        typer.echo("No alert is stored yet.", err=True)
     if follow:
         try:
             asyncio.run(
@@ -87,10 +103,10 @@ def alerts(
             return
 
 
-def _settings() -> Settings:
+def _settings(home: Path | None) -> Settings:
     from livermore_dagster.platform.config import Settings
 
-    return Settings.discover(None)
+    return Settings.discover(home)
 
 
 async def _pool(settings: Settings) -> Pool:
@@ -99,38 +115,69 @@ async def _pool(settings: Settings) -> Pool:
     return await open_pool(settings.database_url, settings.database_ca, name="livermore-cli", wait=True)
 
 
-async def _series(pool: Pool, exchange: str, symbol: str, timeframe: str) -> tuple[ExchangeRow, Timeframe]:
+@dataclass(frozen=True)
+class _Series:
+    row: ExchangeRow
+    symbol: str
+    """Canonical: an alias given has been followed."""
+    timeframe: Timeframe
+
+    @property
+    def why(self) -> str:
+        """What to do where nothing is stored."""
+        if self.timeframe not in self.row.streamed_timeframes and self.timeframe.ms < 900_000:
+            history = f"livermore backfill {self.row.name} --timeframes {self.timeframe.value}"
+            return f"{self.row.name} does not stream {self.timeframe.value}; for its history: {history}"
+        return f"Is {self.row.name} started with that symbol? See: livermore status"
+
+
+async def _series(pool: Pool, exchange: str, symbol: str, timeframe: str) -> _Series:
     """Raises what names the wrong exchange, symbol or timeframe (R6)."""
     from livermore_dagster.market.timeframe import Timeframe
-    from livermore_dagster.stores.postgres.exchanges import load_exchange
 
     wanted = Timeframe.parse(timeframe)
     async with pool.connection() as connection:
-        row = await load_exchange(connection, exchange)
+        row = await _exchange(connection, exchange)
         if wanted not in row.timeframes:
             raise UnsupportedTimeframe(timeframe, exchange, [tf.value for tf in row.timeframes])
-        found = await connection.execute(
-            "SELECT symbol FROM exchange_symbols WHERE exchange_id = %s"
-            " ORDER BY volume_rank NULLS LAST, symbol",
-            (row.id,),
-        )
-        known = [one[0] for one in await found.fetchall()]
-    if symbol not in known:
-        raise UnknownSymbol(symbol, exchange, known)
-    return row, wanted
+        return _Series(row, await _canonical(connection, row, symbol), wanted)
 
 
-async def _candles(exchange: str, symbol: str, timeframe: str, limit: int) -> list[dict[str, Any]]:
+async def _exchange(connection: AsyncConnection[Any], name: str) -> ExchangeRow:
+    """Raises UnknownExchange or InactiveExchange."""
+    from livermore_dagster.exchanges.factory import require_active, row_named
+    from livermore_dagster.stores.postgres.exchanges import load_exchanges
+
+    rows = await load_exchanges(connection)
+    return require_active(row_named(name, rows), rows)
+
+
+async def _canonical(connection: AsyncConnection[Any], row: ExchangeRow | None, symbol: str) -> str:
+    """The id under which a symbol's data is kept, on one exchange or any. Raises UnknownSymbol."""
+    found = await connection.execute(
+        "SELECT symbol, coalesce(alias_of, symbol) FROM exchange_symbols"
+        " WHERE %(id)s::smallint IS NULL OR exchange_id = %(id)s ORDER BY volume_rank NULLS LAST, symbol",
+        {"id": row.id if row is not None else None},
+    )
+    aliases = dict(await found.fetchall())
+    if symbol not in aliases:
+        raise UnknownSymbol(symbol, row.name if row is not None else "any exchange", aliases)
+    return str(aliases[symbol])
+
+
+async def _candles(
+    settings: Settings, exchange: str, symbol: str, timeframe: str, limit: int
+) -> tuple[_Series, list[dict[str, Any]]]:
     from livermore_dagster.market.candle import Rank
     from livermore_dagster.stores.postgres.candles import CandleTable
     from livermore_dagster.stores.redis.candle_cache import CandleCache
     from livermore_dagster.stores.redis.client import connect_async
 
-    settings = _settings()
-    pool = await _pool(settings)
     redis = connect_async(settings.redis_url)
+    pool = await _pool(settings)
     try:
-        row, wanted = await _series(pool, exchange, symbol, timeframe)
+        series = await _series(pool, exchange, symbol, timeframe)
+        row, symbol, wanted = series.row, series.symbol, series.timeframe
         found = await CandleCache(redis, row.id).read(symbol, wanted, min(limit, 1_000), final_only=False)
         if len(found) < limit:
             before = found[0].candle.open_ms if found else 1 << 62
@@ -141,7 +188,7 @@ async def _candles(exchange: str, symbol: str, timeframe: str, limit: int) -> li
         await redis.aclose()
         await pool.close()
     states = {Rank.OPEN: "open", Rank.FINAL: "final", Rank.SETTLED: "settled"}
-    return [
+    return series, [
         {
             "open_ms": one.candle.open_ms,
             "open": one.candle.open,
@@ -155,36 +202,40 @@ async def _candles(exchange: str, symbol: str, timeframe: str, limit: int) -> li
     ]
 
 
-async def _indicators(exchange: str, symbol: str, timeframe: str, limit: int) -> list[dict[str, Any]]:
+async def _indicators(
+    settings: Settings, exchange: str, symbol: str, timeframe: str, limit: int
+) -> tuple[_Series, list[dict[str, Any]]]:
     from dataclasses import asdict
 
     from livermore_dagster.stores.postgres.indicators import read_indicators
 
-    pool = await _pool(_settings())
+    pool = await _pool(settings)
     try:
-        row, wanted = await _series(pool, exchange, symbol, timeframe)
+        series = await _series(pool, exchange, symbol, timeframe)
         async with pool.connection() as connection:
-            found = await read_indicators(connection, row.id, symbol, wanted, limit=limit)
+            found = await read_indicators(
+                connection, series.row.id, series.symbol, series.timeframe, limit=limit
+            )
     finally:
         await pool.close()
     rows = []
     for one in found:
         facts = asdict(one)
         rows.append({"open_time_ms": facts.pop("open_ms"), **facts})
-    return rows
+    return series, rows
 
 
 async def _alerts(
     settings: Settings, exchange: str | None, symbol: str | None, limit: int, after_id: int = 0
 ) -> list[dict[str, Any]]:
     from livermore_dagster.stores.postgres.alerts import read_alerts
-    from livermore_dagster.stores.postgres.exchanges import load_exchange
 
     pool = await _pool(settings)
     try:
         async with pool.connection() as connection:
-            if exchange is not None:
-                await load_exchange(connection, exchange)
+            row = await _exchange(connection, exchange) if exchange is not None else None
+            if symbol is not None:
+                symbol = await _canonical(connection, row, symbol)
             found = await read_alerts(
                 connection, exchange=exchange, symbol=symbol, after_id=after_id, limit=limit
             )
@@ -213,18 +264,23 @@ async def _follow(
     settings: Settings, exchange: str | None, symbol: str | None, seen: int, as_json: bool
 ) -> None:
     """Shows what is published, and first what was stored between the table and the subscription."""
+    from livermore_dagster.cli.console import console
     from livermore_dagster.cli.market_tables import alert_line
     from livermore_dagster.stores.redis.client import connect_async
 
     redis = connect_async(settings.redis_url)
     pubsub = redis.pubsub()
     shown: set[int] = set()
+    screen = console()
 
     def show(row: dict[str, Any]) -> None:
         fits = exchange in (None, row["source_exchange"]) and symbol in (None, row["symbol"])
         if row["id"] > seen and row["id"] not in shown and fits:
             shown.add(row["id"])
-            typer.echo(json.dumps(row) if as_json else alert_line(row))
+            if as_json:
+                typer.echo(json.dumps(row))
+            else:
+                screen.print(alert_line(row), soft_wrap=True)
 
     try:
         await pubsub.psubscribe("channel:alerts:*")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
+
+from livermore_dagster.cli.console import console, plain_table
 
 __all__ = ["alert_line", "moment", "show_alerts", "show_candles", "show_values"]
 
@@ -21,6 +23,8 @@ _COLOURS = {
     "ranging": "yellow",
     "unknown": "dim",
 }
+ALERTS_IN_FULL = 125
+"""Columns a terminal needs for every column of an alert."""
 
 
 def moment(epoch_ms: int) -> str:
@@ -33,68 +37,77 @@ def _value(value: float | None) -> str:
     return "–" if value is None else f"{value:+.2f}"
 
 
-def _table(title: str, left: Sequence[str], right: Sequence[str], more: Sequence[str] = ()) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name in left:
-        table.add_column(name, no_wrap=True)
-    for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in more:
-        table.add_column(name)
-    return table
+def _aligned(texts: Sequence[str]) -> list[str]:
+    """Decimal texts filled up with zeros, so that their points stand below each other."""
+    places = max((len(text.partition(".")[2]) for text in texts), default=0)
+    return [f"{Decimal(text):.{places}f}" for text in texts]
+
+
+def _stage(stage: str) -> Text:
+    return Text(stage, _COLOURS[stage])
 
 
 def show_values(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    table = _table(
-        title,
-        ("Open (UTC)",),
-        ("MACD-V", "Signal", "Histogram", "Bars"),
-        ("Stage", "Why no value, or warming"),
-    )
+    """MACD-V, signal and histogram of each candle; in place of a value the reason why there is none."""
+    table = plain_table(title, ["open (UTC)"], ["MACD-V", "signal", "histogram", "bars"], ["stage", "remark"])
     for row in rows:
-        stage = row["stage"]
-        remark = row["reason"] or ("warming" if row["warming"] else "")
         table.add_row(
             moment(row["open_time_ms"]),
             _value(row["macdv"]),
             _value(row["signal"]),
             _value(row["histogram"]),
             str(row["n_eff"]),
-            f"[{_COLOURS[stage]}]{stage}[/]",
-            remark,
+            _stage(row["stage"]),
+            Text(row["reason"] or ("warming" if row["warming"] else ""), "dim"),
         )
-    Console().print(table)
+    console().print(table)
 
 
 def show_candles(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    table = _table(title, ("Open (UTC)",), ("Open", "High", "Low", "Close", "Volume"), ("State",))
-    for row in rows:
-        values = [row[name] for name in ("open", "high", "low", "close", "volume")]
-        table.add_row(moment(row["open_ms"]), *values, row["state"])
-    Console().print(table)
+    table = plain_table(title, ["open (UTC)"], ["open", "high", "low", "close", "volume"], ["state"])
+    prices = iter(_aligned([row[name] for row in rows for name in ("open", "high", "low", "close")]))
+    volumes = _aligned([row["volume"] for row in rows])
+    for row, volume in zip(rows, volumes, strict=True):
+        ended = row["state"] != "open"
+        rose = Decimal(row["close"]) >= Decimal(row["open"])
+        values = [Text(next(prices)) for _ in range(4)]
+        values[3].stylize("green" if rose else "red")
+        state = Text(row["state"], "dim" if ended else "yellow")
+        table.add_row(moment(row["open_ms"]), *values, volume, state)
+    console().print(table)
 
 
 def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
-    table = _table(
+    """A narrow terminal gets the columns that say what happened, and not stage and bias."""
+    screen = console()
+    full = screen.width >= ALERTS_IN_FULL
+    table = plain_table(
         "Alerts",
-        ("Candle end (UTC)", "Exchange", "Symbol", "TF", "Label"),
-        ("MACD-V", "Price"),
-        ("Stage", "Bias", "Marks"),
+        ["candle end (UTC)" if full else "end (UTC)", "exchange", "symbol", "tf", "label"],
+        ["MACD-V", "price"],
+        ["stage", "bias", "marks"] if full else [],
     )
     for row in rows:
-        table.add_row(
-            moment(row["candle_end_ms"]),
+        end = moment(row["candle_end_ms"])
+        style = "strike dim" if row.get("withdrawn_ms") is not None else _direction_style(row)
+        cells: list[str | Text] = [
+            end if full else end[5:],
             row["source_exchange"],
-            row["symbol"],
+            Text(row["symbol"], "bold"),
             row["timeframe"],
-            row["label"],
-            _value(row["value"]),
+            Text(row["label"], style),
+            Text(_value(row["value"]), style),
             row["price"],
-            f"[{_COLOURS[row['stage']]}]{row['stage']}[/]",
-            row["bias"],
-            _marks(row),
-        )
-    Console().print(table)
+        ]
+        if full:
+            cells += [_stage(row["stage"]), row["bias"], Text(_marks(row), "dim")]
+        table.add_row(*cells)
+    screen.print(table)
+
+
+def _direction_style(row: dict[str, Any]) -> str:
+    """Green where the market is low or turns up, red where it is high or turns down."""
+    return "green" if row["value"] < 0 else "red"
 
 
 def _marks(row: dict[str, Any]) -> str:
@@ -103,12 +116,16 @@ def _marks(row: dict[str, Any]) -> str:
     return ", ".join(name for name, holds in marks.items() if holds)
 
 
-def alert_line(row: dict[str, Any]) -> str:
-    """One line of `alerts --follow`."""
+def alert_line(row: dict[str, Any]) -> Text:
+    """One line of `alerts --follow`, its columns where those of the line before stand."""
     marks = _marks(row)
-    return (
-        f"{moment(row['candle_end_ms'])}  {row['source_exchange']:<10} {row['symbol']:<12} "
-        f"{row['timeframe']:>3}  {row['label']:<19} {_value(row['value']):>8}  {row['price']}  "
-        f"{row['stage']}, {row['bias']}"
-        f"{f'  ({marks})' if marks else ''}"
-    )
+    style = _direction_style(row)
+    line = Text(overflow="ignore", no_wrap=True)
+    line.append(f"{moment(row['candle_end_ms'])}  {row['source_exchange']:<10} ")
+    line.append(f"{row['symbol']:<12} ", "bold")
+    line.append(f"{row['timeframe']:>3}  ")
+    line.append(f"{row['label']:<19} {_value(row['value']):>8}  ", style)
+    line.append(f"{row['price']:>12}  ")
+    line.append(row["stage"], _COLOURS[row["stage"]])
+    line.append(f", {row['bias']}{f'  ({marks})' if marks else ''}")
+    return line

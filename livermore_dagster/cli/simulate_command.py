@@ -50,7 +50,10 @@ def simulate(
         bool, typer.Option("--json", help="Say the addresses as one JSON object on standard output.")
     ] = False,
 ) -> None:
-    """Play the exchanges on loopback: REST, WebSocket, limits, faults, and a market made of a seed."""
+    """Play the exchanges on loopback: REST, WebSocket, limits, faults, and a market made of a seed.
+
+    Example: livermore simulate --exchange binance --speed 60 --json
+    """
     from livermore_dagster.simulator.run import run
     from livermore_dagster.simulator.universe import EXCHANGES
 

@@ -16,7 +16,10 @@ def status(
         Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
     ] = None,
 ) -> None:
-    """Show every process with its address, every exchange with its state, and the simulator's doors."""
+    """Show every process with its address, every exchange with its state, and the simulator's doors.
+
+    Example: livermore status --json
+    """
     import json
 
     from livermore_dagster.platform.status import gather

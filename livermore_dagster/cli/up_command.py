@@ -20,7 +20,7 @@ def up(
         float, typer.Option(min=0.1, max=3600, help="Market time runs so many times faster (--simulate).")
     ] = 1.0,
     seed: Annotated[
-        int | None, typer.Option(help="Which simulated market; default: the home's, else 1.")
+        int | None, typer.Option(min=0, help="Which simulated market; default: the home's, else 1.")
     ] = None,
     from_: Annotated[
         str | None,
@@ -56,9 +56,10 @@ def up(
 ) -> None:
     """Start everything a fresh machine needs, show it, and stop it with Ctrl-C.
 
-    Servers, Dagster, workers and, with --simulate, the exchanges. Idle until an exchange is started:
+    Servers, Dagster, workers and, with --simulate, the exchanges. Idle until an exchange is started, by
+    --autostart or by `livermore start`.
 
-        livermore up --simulate --speed 60 --autostart binance --symbols 20
+    Example: livermore up --simulate --speed 60 --autostart binance --symbols 20
     """
     import json
     import os
@@ -76,6 +77,10 @@ def up(
     chosen = home_from(home, simulate=simulate)
     sockets = Home(chosen).sockets
     ca = os.environ.get(DATABASE_CA)
+    if ca and not Path(ca).is_file():
+        raise BadSetting(f"{DATABASE_CA} is {ca!r}: no such file.", "Give the path of a CA file (PEM).")
+    if symbols is not None and not autostart:
+        raise BadSetting("--symbols speaks of the exchanges that start.", "Add --autostart EXCHANGE.")
     report = run_up(
         asked.UpOptions(
             home=chosen,

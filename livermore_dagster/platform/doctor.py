@@ -26,7 +26,7 @@ from livermore_dagster.platform.atlas import INSTALL, find_atlas
 from livermore_dagster.platform.config import Settings, platform_record
 from livermore_dagster.platform.home import Home
 from livermore_dagster.platform.watch import MarketTime
-from livermore_dagster.stores.postgres.connect import conninfo
+from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect, connect_async
@@ -79,9 +79,11 @@ def _guarded(name: str, look: Any) -> list[Finding]:
         return list(look())
     except LivermoreError as error:
         return [Finding(name, Level.FAIL, error.message, error.advice)]
-    except (redis.RedisError, psycopg.Error, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        return [Finding(name, Level.FAIL, f"It does not answer: {said[-1]}", "Is it running? See its log.")]
+    except psycopg.Error as error:
+        told = no_answer(error)
+        return [Finding(name, Level.FAIL, told.message, "Is it running? See its log.")]
+    except (redis.RedisError, OSError) as error:
+        return [Finding(name, Level.FAIL, f"It does not answer: {error}", "Is it running? See its log.")]
 
 
 def _machine(home: Path) -> Iterator[Finding]:

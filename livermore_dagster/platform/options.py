@@ -61,7 +61,10 @@ def parse_symbols(text: str | None) -> SymbolChoice | None:
     if len(words) == 1 and words[0].lstrip("-").isdigit():
         number = int(words[0])
         if number < 1:
-            raise BadSetting(f"--symbols {text}: at least one symbol is needed.")
+            raise BadSetting(
+                f"--symbols {text}: at least one symbol is needed.",
+                "Give a number (top N) or names with commas.",
+            )
         return SymbolChoice(top=number)
     if not words:
         raise BadSetting(f"--symbols {text!r} names none.", "Give a number (top N) or names with commas.")

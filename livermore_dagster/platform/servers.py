@@ -17,7 +17,7 @@ from livermore_dagster.platform.embedded import EmbeddedPostgres, EmbeddedValkey
 from livermore_dagster.platform.home import Home
 from livermore_dagster.platform.options import UpOptions
 from livermore_dagster.platform.processes import TOKEN
-from livermore_dagster.stores.postgres.connect import conninfo
+from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
 from livermore_dagster.stores.redis.client import connect
@@ -105,10 +105,7 @@ def prepare_database(settings: Settings) -> bool:
     try:
         connection = psycopg.connect(address, connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise PlatformError(
-            f"PostgreSQL does not let us in: {str(error).strip().splitlines()[-1]}",
-            "Is it running, and is LIVERMORE_DATABASE_URL right?",
-        ) from None
+        raise no_answer(error) from None
     with connection:
         fresh = schema.apply_to_empty(connection)
         connection.commit()

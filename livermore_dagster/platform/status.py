@@ -8,12 +8,11 @@ from typing import Any
 
 import psycopg
 
-from livermore_dagster.errors import NotRunning
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.config import Settings, platform_record
 from livermore_dagster.platform.processes import family_memory, read_record
 from livermore_dagster.platform.watch import ExchangeView, Watch
-from livermore_dagster.stores.postgres.connect import conninfo
+from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 
 __all__ = ["gather"]
@@ -43,7 +42,7 @@ def gather(home: Path | None) -> dict[str, Any]:
         "simulator": doors,
         "exchanges": {view.row.name: _exchange(view, doors) for view in watch.exchanges},
         "alerts": [vars(alert) for alert in watch.alerts],
-        "trouble": _slot_trouble(watch.exchanges),
+        "trouble": [*_slot_trouble(watch.exchanges), *_last_errors(watch.exchanges)],
     }
 
 
@@ -56,8 +55,7 @@ def _rows(settings: Settings) -> list[ExchangeRow]:
     try:
         return asyncio.run(read())
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise NotRunning(f"PostgreSQL does not answer: {reason}", "See `livermore doctor`.") from None
+        raise no_answer(error) from None
 
 
 def _process(home: Path, process: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +87,7 @@ def _exchange(view: ExchangeView, doors: dict[str, dict[str, str]]) -> dict[str,
         "rest_url": view.row.rest_url,
         "ws_url": view.row.ws_url,
         "control_url": doors.get(view.row.name, {}).get("control_url"),
+        "last_error": view.last_error,
         "counters": view.counters,
         "instance": view.instance and {key: item for key, item in view.instance.items() if key != "token"},
     }
@@ -104,6 +103,15 @@ def _slot_trouble(views: list[ExchangeView]) -> list[str]:
     if waiting and len(running) >= slots:
         return [f"no ingest slot is left for {', '.join(waiting)}: {len(running)} of {slots} are taken"]
     return []
+
+
+def _last_errors(views: list[ExchangeView]) -> list[str]:
+    """What keeps an exchange from running that shall run."""
+    return [
+        f"{view.row.name} shall run and is {view.state}: {view.last_error}"
+        for view in views
+        if view.desired == "running" and view.state in ("idle", "offline") and view.last_error
+    ]
 
 
 def _without_password(url: str) -> str:

@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from livermore_dagster.errors import BadSetting, PlatformError, TlsRequired
 
-__all__ = ["Pool", "conninfo", "open_pool", "sqlalchemy_url"]
+__all__ = ["Pool", "conninfo", "no_answer", "open_pool", "sqlalchemy_url"]
 
 Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
@@ -38,7 +38,7 @@ def _parameters(url: str, ca: Path | None) -> dict[str, Any]:
         given: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.ProgrammingError:
         raise BadSetting(
-            "The PostgreSQL address cannot be read.",
+            "The PostgreSQL address (LIVERMORE_DATABASE_URL) cannot be read.",
             "It looks like postgresql://user:password@host:5432/database.",
         ) from None
     if _is_unix_socket(given):
@@ -108,7 +108,7 @@ async def open_pool(
         try:
             connection = await AsyncConnection.connect(address, **options)
         except psycopg.OperationalError as error:
-            raise PlatformError(f"PostgreSQL does not let us in: {_reason(error)}") from None
+            raise no_answer(error) from None
         await connection.close()
     pool: Pool = AsyncConnectionPool(
         address,
@@ -126,7 +126,16 @@ async def open_pool(
     return pool
 
 
-def _reason(error: psycopg.OperationalError) -> str:
-    """The last line: libpq repeats itself for every address of a host name."""
+def no_answer(error: psycopg.Error) -> PlatformError:
+    """What people are told of a server that is away, or lets nobody in."""
+    return PlatformError(
+        f"PostgreSQL does not let us in: {_reason(error)}",
+        "Is it running, and is LIVERMORE_DATABASE_URL right? See `livermore doctor`.",
+    )
+
+
+def _reason(error: psycopg.Error) -> str:
+    """What the last attempt met: libpq repeats itself for every address of a name, then asks back."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    told = [line for line in lines if not line.endswith("?")]
+    return (told or lines or [type(error).__name__])[-1]

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError
 
-__all__ = ["connect", "connect_async", "refuse_cluster", "refuse_cluster_info"]
+__all__ = ["connect", "connect_async", "no_answer", "refuse_cluster", "refuse_cluster_info"]
 
 CONNECT_TIMEOUT_S = 5.0
 
@@ -40,20 +40,26 @@ def connect(url: str, max_connections: int = 64) -> redis.Redis:
     try:
         client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(max_connections))
     except ValueError as error:
-        raise BadSetting(f"The Redis address cannot be read: {error}.") from None
+        raise BadSetting(f"The Redis address (LIVERMORE_REDIS_URL) cannot be read: {error}.") from None
     try:
         info = client.info("cluster")
     except (RedisError, OSError) as error:
         client.close()
-        raise PlatformError(
-            f"Redis does not answer: {error}.", "Is it running, and is LIVERMORE_REDIS_URL right?"
-        ) from error
+        raise no_answer(error) from error
     try:
         refuse_cluster_info(info)
     except ClusterRefused:
         client.close()
         raise
     return client
+
+
+def no_answer(error: RedisError | OSError) -> PlatformError:
+    """What people are told of a server that is away."""
+    return PlatformError(
+        f"Redis does not answer: {str(error).rstrip('.')}.",
+        "Is it running, and is LIVERMORE_REDIS_URL right? See `livermore doctor`.",
+    )
 
 
 def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
@@ -67,7 +73,7 @@ def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
             url, retry=AsyncRetry(NoBackoff(), 0), **_options(max_connections)
         )
     except ValueError as error:
-        raise BadSetting(f"The Redis address cannot be read: {error}.") from None
+        raise BadSetting(f"The Redis address (LIVERMORE_REDIS_URL) cannot be read: {error}.") from None
 
 
 async def refuse_cluster(client: redis.asyncio.Redis) -> None:
