@@ -75,7 +75,9 @@ class SeriesFold:
     watermark: int | None = None
     """Open of the newest row judged; None while only history has come."""
     included: str = "0-0"
-    """Closes up to this entry were in the cache when it was last read."""
+    """Closes up to this entry were in the cache when it was last read …"""
+    included_from: int = 0
+    """… and folded, where they open at or after this (epoch ms): older bars were not looked at then."""
     unknown_bars: int = 0
     """Bars stepped over that were neither there nor proven absent."""
     history_start: int | None = None
@@ -96,6 +98,10 @@ class SeriesFold:
         if self.first_ms is None or self.history_start is None:
             return False
         return self.first_ms <= self.history_start
+
+    def includes(self, entry_id: str, open_ms: int) -> bool:
+        """Whether the close at `entry_id` was folded when the cache was last read."""
+        return open_ms >= self.included_from and _parts(entry_id) <= _parts(self.included)
 
     @property
     def warming(self) -> bool:
@@ -165,6 +171,7 @@ class SeriesFold:
         if base is None:
             self.seed(rows, now_ms, outcome)
             return
+        self.included_from = from_ms
         undone = {kept.state.open_ms: kept for kept in self.kept[base + 1 :]}
         newest = self._opens(-1)
         del self.kept[base + 1 :]
@@ -203,6 +210,7 @@ class SeriesFold:
         watermark."""
         if not rows:
             return
+        self.included_from = 0
         candles = [row.candle for row in rows]
         self.first_ms = candles[0].open_ms
         columns = batch(
@@ -248,6 +256,7 @@ class SeriesFold:
         start = "null" if self.history_start is None else self.history_start
         return (
             f'{{"kept":[{kept}],"watermark":{watermark},"included":"{self.included}",'
+            f'"included_from":{self.included_from},'
             f'"unknown_bars":{self.unknown_bars},"history_start":{start}}}'
         )
 
@@ -263,6 +272,12 @@ class SeriesFold:
                 rules = RuleState.from_json(json.dumps(rule_values))
                 fold.kept.append(Kept(state, rules, value, tuple(labels)))
         if fold.kept:
-            fold.included = given["included"]
+            fold.included, fold.included_from = given["included"], given.get("included_from", 0)
             fold.first_ms = fold.kept[-1].state.first_open_ms
         return fold
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    """Stream ids in their order."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)

@@ -179,7 +179,7 @@ class SignalsConsumer:
                 return close
             if open_ms <= newest:
                 # The first live close may have been folded, unjudged, with the history it came behind.
-                if first or not _within(close.entry_id, fold.included):
+                if first or not fold.includes(close.entry_id, open_ms):
                     return close
             elif fold.bars_before(open_ms):
                 return close
@@ -234,6 +234,7 @@ class SignalsConsumer:
                 if newest < row.candle.open_ms < open_ms:
                     fold.take(row, now_ms, outcome)
             fold.take(close.stamped(), now_ms, outcome)
+            fold.included_from = newest + 1
 
     async def _unknown(
         self, heads: dict[SeriesKey, Close], rows: dict[SeriesKey, list[StampedCandle]]
@@ -331,13 +332,3 @@ class SignalsConsumer:
                 self._outbox.hand_over([HandedOver(alert, walls[alert.key]) for alert in new])
         if new:
             await metrics.count(self._redis, self._row.id, "alerts_stored", len(new))
-
-
-def _within(entry_id: str, limit: str) -> bool:
-    """Whether a stream id is not after another."""
-    return _parts(entry_id) <= _parts(limit)
-
-
-def _parts(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number or 0)

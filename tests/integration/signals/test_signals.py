@@ -107,6 +107,24 @@ async def test_live_closes_before_the_warm_up_are_judged_when_the_history_has_co
     assert sorted(await signals.labels()) == expected(candles, candles[300].open_ms)
 
 
+async def test_older_bars_that_come_with_a_newer_ones_revision_are_folded_too(signals: Signals) -> None:
+    """What a re-fold from one bar on has seen of the cache says nothing of the bars before it."""
+    candles = walk(400, seed=5)
+    async with signals.running():
+        await signals.close(candles[200:300], origin=Origin.WARMUP)
+        await signals.settle()
+    again = replace(candles[299], volume="6")
+    await signals.close([again], rank=Rank.SETTLED, origin=Origin.REPAIR)
+    await signals.close(candles[:200], origin=Origin.WARMUP)
+    async with signals.running():
+        await signals.settle()
+        await signals.close(candles[300:])
+        await signals.settle()
+    assert sorted(await signals.labels()) == expected(candles, candles[299].open_ms)
+    found = await IndicatorCache(signals.redis, signals.row.id).read([("AAAUSDT", Timeframe.M5)])
+    assert found["AAAUSDT", Timeframe.M5]["n_eff"] == 400
+
+
 async def test_a_symbol_listed_in_mid_run_alerts_from_its_sixtieth_candle(signals: Signals) -> None:
     """Nobody notes its beginning: the ledger shows it, once its first candle is stored."""
     candles, day = walk(190, seed=3), Timeframe.D1.ms
