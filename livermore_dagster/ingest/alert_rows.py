@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 from livermore_dagster.ingest.series_fold import NewAlert, SeriesFold
 from livermore_dagster.market.bias import bias_of
@@ -22,6 +23,7 @@ __all__ = ["NOT_STREAMED", "UNSUPPORTED", "alert_message", "alert_row", "indicat
 NOT_STREAMED = "not streamed"
 """The exchange has the timeframe, but nothing brings it live (Coinbase 1m)."""
 UNSUPPORTED = "unsupported"
+_encode = msgspec.json.Encoder().encode
 
 
 def indicator_facts(row: ExchangeRow, series: SeriesFold, point: MacdvPoint, close: str) -> dict[str, Any]:
@@ -112,14 +114,14 @@ def alert_row(
 
 def alert_message(row: ExchangeRow, alert: AlertRow) -> str:
     """What is published of an alert on `channel:alerts:{exchange_id}`: one JSON object (outbox.py)."""
-    return json.dumps(
+    return _encode(
         {
             "id": alert.id,
             "attempt": alert.attempt,
             "source_exchange_id": row.id,
             "source_exchange": row.name,
             "symbol": alert.symbol,
-            "timeframe": alert.timeframe.value,
+            "timeframe": alert.timeframe,
             "label": alert.label,
             "previous_label": alert.previous_label,
             "kind": alert.kind,
@@ -138,6 +140,5 @@ def alert_message(row: ExchangeRow, alert: AlertRow) -> str:
             "timeframes": alert.timeframes,
             "late": alert.late,
             "revised": alert.revised,
-        },
-        separators=(",", ":"),
-    )
+        }
+    ).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 from livermore_dagster.errors import UnknownTimeframe
 
@@ -28,6 +29,15 @@ class Timeframe(StrEnum):
     H4 = "4h"
     D1 = "1d"
 
+    ms: int
+    """Its length. An attribute, not computed: it is read for every frame."""
+
+    def __new__(cls, text: str) -> Self:
+        made = str.__new__(cls, text)
+        made._value_ = text
+        made.ms = _MS[text]
+        return made
+
     @classmethod
     def parse(cls, text: str) -> Timeframe:
         """Raises UnknownTimeframe, which names what was given and what exists."""
@@ -35,10 +45,6 @@ class Timeframe(StrEnum):
             return cls(text)
         except ValueError:
             raise UnknownTimeframe(text, [tf.value for tf in cls]) from None
-
-    @property
-    def ms(self) -> int:
-        return _MS[self.value]
 
     def open_of(self, at_ms: int) -> int:
         """Open (epoch ms) of the UTC-grid bucket that holds `at_ms`."""

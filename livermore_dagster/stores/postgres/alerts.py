@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from psycopg import AsyncConnection
-from psycopg.types.json import Jsonb
 
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.statements import sql
@@ -81,11 +81,7 @@ class StoredAlert:
     published_ms: int | None
 
 
-_COLUMNS = (
-    "symbol", "timeframe", "label", "open_ms", "kind", "direction", "candle_end_ms", "triggered_ms", "price",
-    "price_source", "price_age_ms", "macdv", "signal", "histogram", "stage", "previous_label", "timeframes",
-    "bias", "late", "revised",
-)  # fmt: skip
+_encode = msgspec.json.Encoder().encode
 
 
 async def insert_alerts(
@@ -95,12 +91,8 @@ async def insert_alerts(
     if not alerts:
         return []
     unique = {alert.key: alert for alert in alerts}
-    given: dict[str, Any] = {"exchange_id": exchange_id}
-    for name in _COLUMNS:
-        values = [getattr(alert, name) for alert in unique.values()]
-        if name == "timeframe":
-            values = [timeframe.value for timeframe in values]
-        given[name] = [Jsonb(value) for value in values] if name == "timeframes" else values
+    # One JSON text for all: arrays by column take psycopg ten times as long.
+    given = {"exchange_id": exchange_id, "alerts": _encode(list(unique.values())).decode()}
     rows = await (await connection.execute(sql("insert_alerts"), given)).fetchall()
     new = [
         replace(unique[symbol, timeframe, label, open_ms], id=alert_id, attempt=1)

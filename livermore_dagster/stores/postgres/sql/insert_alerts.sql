@@ -6,13 +6,11 @@ INSERT INTO alert_history AS kept (
     publish_attempts
 )
 SELECT %(exchange_id)s, given.*, 1
-FROM unnest(
-    %(symbol)s::text[], %(timeframe)s::text[], %(label)s::text[], %(open_ms)s::bigint[], %(kind)s::text[],
-    %(direction)s::text[], %(candle_end_ms)s::bigint[], %(triggered_ms)s::bigint[], %(price)s::numeric[],
-    %(price_source)s::text[], %(price_age_ms)s::bigint[], %(macdv)s::float8[], %(signal)s::float8[],
-    %(histogram)s::float8[], %(stage)s::text[], %(previous_label)s::text[], %(timeframes)s::jsonb[],
-    %(bias)s::text[], %(late)s::boolean[], %(revised)s::boolean[]
-) AS given
+FROM json_to_recordset(%(alerts)s::json) AS given (
+    symbol text, timeframe text, label text, open_ms bigint, kind text, direction text, candle_end_ms bigint,
+    triggered_ms bigint, price numeric, price_source text, price_age_ms bigint, macdv float8, signal float8,
+    histogram float8, stage text, previous_label text, timeframes jsonb, bias text, late boolean, revised boolean
+)
 ON CONFLICT (exchange_id, symbol, timeframe, label, open_ms) DO UPDATE SET withdrawn_ms = NULL
 WHERE kept.withdrawn_ms IS NOT NULL
 RETURNING id, symbol, timeframe, label, open_ms, (xmax = 0) AS inserted

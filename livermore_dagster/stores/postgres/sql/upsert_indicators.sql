@@ -4,11 +4,10 @@ INSERT INTO indicators AS kept (
     seeded, warming, n_eff, span_bars, seed_open_ms, formula, source
 )
 SELECT %(exchange_id)s, given.*, %(formula)s, %(source)s
-FROM unnest(
-    %(symbol)s::text[], %(timeframe)s::text[], %(open_ms)s::bigint[], %(macdv)s::float8[], %(signal)s::float8[],
-    %(histogram)s::float8[], %(stage)s::text[], %(reason)s::text[], %(seeded)s::boolean[], %(warming)s::boolean[],
-    %(n_eff)s::integer[], %(span_bars)s::integer[], %(seed_open_ms)s::bigint[]
-) AS given
+FROM json_to_recordset(%(points)s::json) AS given (
+    symbol text, timeframe text, open_ms bigint, macdv float8, signal float8, histogram float8, stage text,
+    reason text, seeded boolean, warming boolean, n_eff integer, span_bars integer, seed_open_ms bigint
+)
 ON CONFLICT (exchange_id, symbol, timeframe, open_ms) DO UPDATE SET
     macdv = excluded.macdv, signal = excluded.signal, histogram = excluded.histogram, stage = excluded.stage,
     reason = excluded.reason, seeded = excluded.seeded, warming = excluded.warming, n_eff = excluded.n_eff,
