@@ -1,0 +1,93 @@
+"""What changed since the last look, in words: for the screen's events, for logs and for pipes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from livermore_dagster.platform.watch import AlertLine, ExchangeView, Watch
+
+__all__ = ["News"]
+
+LOOK_S = 1.0
+REMIND_S = 60.0
+"""A standing error is told again this often, a changed one at once."""
+PULSE_S = 15.0
+
+
+class News:
+    """`look` tells each exchange's changes of state and errors; with `chatty` also alerts and a pulse.
+
+    The live screen shows alerts and figures itself; lines on standard error have nothing else.
+    """
+
+    def __init__(self, watch: Watch, tell: Callable[[str], None], *, chatty: bool) -> None:
+        self._watch = watch
+        self._tell = tell
+        self._chatty = chatty
+        self._looked = 0.0
+        self._pulsed = time.monotonic()
+        self._states: dict[str, str] = {}
+        self._errors: dict[str, tuple[str, float]] = {}
+        self._alerts: set[tuple[str, str, str, str, int]] | None = None
+        self._closes: dict[str, int] = {}
+
+    def look(self) -> None:
+        """At most once a second."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_S:
+            return
+        self._looked = now
+        if self._chatty:
+            self._watch.refresh()
+            self._tell_alerts(self._watch.alerts)
+        for view in self._watch.exchanges:
+            self._closes.setdefault(view.row.name, view.counters.get("closes", 0))
+            self._tell_state(view)
+            self._tell_error(view, now)
+        if self._chatty and now - self._pulsed >= PULSE_S:
+            self._pulsed = now
+            self._tell_pulse(self._watch.exchanges)
+
+    def _tell_state(self, view: ExchangeView) -> None:
+        before = self._states.get(view.row.name)
+        if view.state in (before, "?"):
+            return
+        self._states[view.row.name] = view.state
+        if before is None and view.state in ("idle", "stopped", "offline") and view.desired != "running":
+            return
+        symbols = f", {len(view.symbols)} symbols" if view.state == "active" else ""
+        self._tell(f"{view.row.name} is {view.state}{symbols}.")
+
+    def _tell_error(self, view: ExchangeView, now: float) -> None:
+        error, name = view.last_error, view.row.name
+        if not error or view.state == "active":
+            return
+        told, at = self._errors.get(name, ("", 0.0))
+        if error != told or now - at >= REMIND_S:
+            self._errors[name] = (error, now)
+            self._tell(f"{name} could not start: {error} It is tried again; `livermore doctor` looks deeper.")
+
+    def _tell_alerts(self, alerts: Sequence[AlertLine]) -> None:
+        known = {(one.exchange, one.symbol, one.timeframe, one.label, one.candle_end_ms) for one in alerts}
+        if self._alerts is not None:
+            for one in reversed(alerts):
+                key = (one.exchange, one.symbol, one.timeframe, one.label, one.candle_end_ms)
+                if key not in self._alerts:
+                    text = f"{one.symbol} {one.timeframe} {one.label}, MACD-V {one.macdv:.1f}"
+                    self._tell(f"alert: {one.exchange} {text}")
+        self._alerts = known
+
+    def _tell_pulse(self, views: Sequence[ExchangeView]) -> None:
+        parts = []
+        for view in views:
+            closes = view.counters.get("closes", 0)
+            new = closes - self._closes[view.row.name]
+            self._closes[view.row.name] = closes
+            if view.state == "warming" and view.warmup_percent is not None:
+                parts.append(f"{view.row.name} warming {view.warmup_percent:.0f} %")
+            elif view.state == "active":
+                boundaries = view.counters.get("boundaries", 0)
+                parts.append(f"{view.row.name} {new} candles closed, {boundaries} boundaries in all")
+        if parts:
+            self._tell("; ".join(parts))
