@@ -36,9 +36,10 @@ def doctor(
     if as_json:
         typer.echo(json.dumps({"ok": not failed, "findings": [asdict(one) for one in findings]}, indent=1))
     else:
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
+
+        from livermore_dagster.cli.console import console
 
         table = Table(box=None, padding=(0, 1), show_header=False)
         for finding in findings:
@@ -47,6 +48,6 @@ def doctor(
             if finding.advice:
                 words.append(f"\n{finding.advice}", style=style)
             table.add_row(Text(MARK[finding.level.value], style), Text(finding.name, "bold"), words)
-        Console().print(table)
+        console().print(table)
     if failed:
         raise typer.Exit(1)

@@ -32,20 +32,20 @@ def status(
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from livermore_dagster.platform.screen import memory_text, time_text
+    from livermore_dagster.cli.console import console as console_for
+    from livermore_dagster.platform.screen import clock_text, memory_text
 
-    console = Console()
+    console = console_for()
     kind = (
         Text(f" SIMULATED {facts['provenance']} · {facts['speed']:g}× ", "bold black on #ffb300")
         if facts["simulated"]
         else Text(" LIVE ", "bold white on #1565c0")
     )
     console.print(
-        Text("LIVERMORE ", "bold"), kind, f"market {time_text(facts['market_time_ms'])}", facts["home"]
+        Text("LIVERMORE ", "bold"), kind, f"market time {clock_text(facts['market_time_ms'])} ", facts["home"]
     )
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for column in ("process", "pid", "memory", "address"):

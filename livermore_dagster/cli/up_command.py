@@ -100,3 +100,5 @@ def up(
     )
     if as_json:
         typer.echo(json.dumps(report, indent=1))
+        if report is not None and report["never_active"]:
+            raise typer.Exit(1)

@@ -57,6 +57,8 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def simulator(home: Home, options: UpOptions, base_port: int, environment: Mapping[str, str]) -> ChildSpec:
+    from livermore_dagster.simulator.universe import EXCHANGES
+
     output = home.run / "simulator.json"
     command = [sys.executable, "-m", "livermore_dagster.cli.app", "simulate", "--json"]
     command += ["--base-port", str(base_port), "--speed", f"{options.speed:g}", "--seed", str(options.seed)]
@@ -64,7 +66,7 @@ def simulator(home: Home, options: UpOptions, base_port: int, environment: Mappi
     return ChildSpec(
         "simulator",
         tuple(command),
-        f"127.0.0.1:{base_port}…",
+        f"127.0.0.1:{base_port} to {base_port + len(EXCHANGES) - 1}",
         home.logs / "simulator.log",
         ready=lambda: bool(read_doors(output)),
         environment=environment,
@@ -108,7 +110,7 @@ def daemon(home: Home, workspace: Path, dagster_conninfo: str, environment: Mapp
     return ChildSpec(
         "daemon",
         tuple(command),
-        "",
+        "sensors, run monitor",
         home.logs / "daemon.log",
         ready=_Heartbeat(dagster_conninfo),
         environment=environment,

@@ -13,6 +13,7 @@ LOOK_S = 1.0
 REMIND_S = 60.0
 """A standing error is told again this often, a changed one at once."""
 PULSE_S = 15.0
+INCIDENTS_AT_ONCE = 3
 
 
 class News:
@@ -45,9 +46,20 @@ class News:
             self._closes.setdefault(view.row.name, view.counters.get("closes", 0))
             self._tell_state(view)
             self._tell_error(view, now)
+        self._tell_incidents()
         if self._chatty and now - self._pulsed >= PULSE_S:
             self._pulsed = now
             self._tell_pulse(self._watch.exchanges)
+
+    def _tell_incidents(self) -> None:
+        found = self._watch.new_incidents()
+        names = {view.row.id: view.row.name for view in self._watch.exchanges}
+        for one in found[:INCIDENTS_AT_ONCE]:
+            place = names.get(one.exchange_id or 0, "")
+            text = one.text if place in one.text else f"{place}: {one.text}"
+            self._tell(f"ERROR {text}" if one.severity == "error" else text)
+        if len(found) > INCIDENTS_AT_ONCE:
+            self._tell(f"… and {len(found) - INCIDENTS_AT_ONCE} incidents more.")
 
     def _tell_state(self, view: ExchangeView) -> None:
         before = self._states.get(view.row.name)

@@ -8,7 +8,6 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Protocol
 
-from rich.align import Align
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -21,8 +20,17 @@ from livermore_dagster.platform.processes import family_memory
 from livermore_dagster.platform.supervisor import Supervisor
 from livermore_dagster.platform.watch import AlertLine, ExchangeView, Watch
 
-__all__ = ["LiveScreen", "PlainLines", "View", "memory_text", "time_text"]
+__all__ = ["LiveScreen", "PlainLines", "View", "clock_text", "memory_text", "time_text"]
 
+HEADER_LINES = 4
+FRAME_LINES = 2
+TITLED_LINES = FRAME_LINES + 1
+"""A frame and the line that names the columns."""
+EVENTS_BOXED = 5
+EVENTS_BARE = 2
+ALERTS_MOST = 20
+ROOMY = 12
+"""Lines left for alerts and events from which events get a frame of their own."""
 REFRESH_S = 1.0
 MEMORY_S = 5.0
 STATE_STYLE = {
@@ -78,7 +86,7 @@ class LiveScreen:
         self._drawn = 0.0
         self._measured = 0.0
         self._memory: dict[str, int] = {}
-        self._lines: deque[Text] = deque(maxlen=5)
+        self._lines: deque[Text] = deque(maxlen=EVENTS_BOXED)
         self._live = Live(console=self.console, auto_refresh=False, screen=self.console.is_terminal)
         self.supervisor: Supervisor | None = None
         self.watch: Watch | None = None
@@ -86,7 +94,8 @@ class LiveScreen:
 
     def tell(self, line: str) -> None:
         stamp = f"{time.monotonic() - self._begun:6.1f} s  "
-        self._lines.append(Text.assemble((stamp, "dim"), line))
+        style = "bold red" if line.startswith("ERROR ") or " died " in line else ""
+        self._lines.append(Text.assemble((stamp, "dim"), (line, style), no_wrap=True, overflow="ellipsis"))
         self._drawn = 0.0
 
     def refresh(self) -> None:
@@ -100,7 +109,7 @@ class LiveScreen:
                 child.spec.name: family_memory(child.pid) for child in self.supervisor.children if child.pid
             }
         if self.watch is not None:
-            self.watch.refresh()
+            self.watch.refresh(alerts=ALERTS_MOST)
         self._live.update(self.render(), refresh=True)
 
     def close(self) -> None:
@@ -109,36 +118,46 @@ class LiveScreen:
             self.console.print(line)
 
     def render(self) -> RenderableType:
-        """The whole screen as it now is."""
+        """The whole screen as it now is, never higher than the terminal while that has 26 lines."""
         supervisor = self.supervisor
-        parts: list[RenderableType] = [self._header()]
-        if supervisor is not None:
-            parts.append(_panel("processes", _processes(supervisor.children, self._memory)))
+        if supervisor is None:
+            return Text("LIVERMORE", "bold")
+        parts: list[RenderableType] = [self._header(supervisor)]
+        parts.append(_panel("processes", _processes(supervisor.children, self._memory)))
+        room = self.console.size.height - HEADER_LINES - TITLED_LINES - len(supervisor.children)
         if self.watch is not None and self.watch.exchanges:
             parts.append(_panel("exchanges", _exchanges(self.watch.exchanges)))
-            parts.append(_panel("last alerts", _alerts(self.watch.alerts)))
+            room -= TITLED_LINES + len(self.watch.exchanges)
+            events = FRAME_LINES + EVENTS_BOXED if room >= ROOMY + TITLED_LINES else EVENTS_BARE
+            shown = max(1, min(ALERTS_MOST, room - TITLED_LINES - events))
+            parts.append(_panel("last alerts", _alerts(self.watch.alerts[:shown])))
+            if events == EVENTS_BARE:
+                return Group(*parts, *list(self._lines)[-EVENTS_BARE:])
         parts.append(_panel("events", Group(*self._lines) if self._lines else Text("nothing yet", "dim")))
         return Group(*parts)
 
-    def _header(self) -> RenderableType:
-        if self.supervisor is None:
-            return Text("LIVERMORE", "bold")
-        options = self.supervisor.options
+    def _header(self, supervisor: Supervisor) -> RenderableType:
+        options = supervisor.options
         row = Table.grid(expand=True, padding=(0, 1))
-        row.add_column(ratio=1)
-        row.add_column(justify="center", ratio=1)
-        row.add_column(justify="right", ratio=1)
-        kind = (
-            Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
-            if options.simulate
-            else Text("  LIVE  ", "bold white on #1565c0")
+        row.add_column(no_wrap=True)
+        row.add_column(justify="center", ratio=1, no_wrap=True)
+        row.add_column(justify="right", no_wrap=True)
+        if options.simulate:
+            kind = Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
+        else:
+            kind = Text("  LIVE  ", "bold white on #1565c0")
+        web = next((c.spec.address for c in supervisor.children if c.spec.name == "web server"), "")
+        row.add_row(
+            Text("LIVERMORE", "bold"),
+            kind,
+            Text.assemble(("Dagster ", "dim"), (web, "bold cyan")) if web else Text(""),
         )
-        market = ""
+        market = Text("")
         if self.watch is not None:
-            market = "market " + time_text(self.watch.market_time.now_ms())
-        row.add_row(Text(f"LIVERMORE  {market}", "bold"), kind, Text("Ctrl-C stops all", "dim"))
-        web = next((c.spec.address for c in self.supervisor.children if c.spec.name == "web server"), "")
-        row.add_row(Text(str(options.home), "dim"), Text(""), Text(f"Dagster {web}" if web else "", "cyan"))
+            market = Text.assemble(
+                ("market time ", "dim"), (clock_text(self.watch.market_time.now_ms()), "bold")
+            )
+        row.add_row(Text(str(options.home), "dim"), market, Text("Ctrl-C stops all", "dim"))
         return Panel(row, border_style="#ffb300" if options.simulate else "#1565c0")
 
 
@@ -147,10 +166,17 @@ def _panel(title: str, content: RenderableType) -> Panel:
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=None, expand=True, header_style="dim", padding=(0, 1))
-    for name, side in columns:
+    """Columns as wide as they need; the last one, '' for none, takes and yields what is left of the line."""
+    table = Table(box=None, expand=True, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
+    for name, side in columns[:-1]:
         table.add_column(name, justify="right" if side == ">" else "left", no_wrap=True)
+    table.add_column(columns[-1][0], ratio=1)
     return table
+
+
+def _last(text: str, style: str = "") -> Text:
+    """For a last column: cut where the line ends."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
 def _state(state: str) -> Text:
@@ -168,7 +194,7 @@ def _processes(children: list[Child], memory: dict[str, int]) -> Table:
             str(child.pid or "–"),
             memory_text(memory.get(child.spec.name, 0)) if child.state is not ChildState.STOPPED else "–",
             Text(str(child.restarts), "bold yellow" if child.restarts else "dim"),
-            Text(child.spec.address, "cyan"),
+            _last(child.spec.address, "cyan"),
         )
     return table
 
@@ -188,7 +214,7 @@ def _exchanges(views: list[ExchangeView]) -> Table:
             f"{view.closes_per_minute:,.0f}" if view.state == "active" else "–",
             time_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
             Text(str(limited), "bold red" if limited else "dim"),
-            Text((view.last_error or "")[:40], "red"),
+            _last((view.desired == "running" and view.last_error) or "", "red"),
         )
     return table
 
@@ -207,10 +233,11 @@ def _warmup(view: ExchangeView) -> RenderableType:
 
 def _alerts(alerts: list[AlertLine]) -> RenderableType:
     if not alerts:
-        return Align.left(Text("none yet", "dim"))
+        return Text("none yet", "dim")
     table = _table(
-        ("candle end", "<"), ("exchange", "<"), ("symbol", "<"), ("", "<"), ("alert", "<"), ("MACD-V", ">")
-    )
+        ("candle end", "<"), ("exchange", "<"), ("symbol", "<"), ("", ">"), ("alert", "<"), ("MACD-V", ">"),
+        ("", "<"),
+    )  # fmt: skip
     for alert in alerts:
         style = "dim strike" if alert.withdrawn else (UP if alert.macdv < 0 else DOWN)
         table.add_row(
@@ -218,8 +245,9 @@ def _alerts(alerts: list[AlertLine]) -> RenderableType:
             alert.exchange,
             Text(alert.symbol, "bold"),
             alert.timeframe,
-            Text.assemble((alert.label.replace("_", " "), style)),
-            Text.assemble((f"{alert.macdv:,.1f}", style)),
+            Text(alert.label.replace("_", " "), style),
+            Text(f"{alert.macdv:+,.1f}", style),
+            _last("withdrawn" if alert.withdrawn else "", "dim"),
         )
     return table
 
@@ -232,3 +260,8 @@ def memory_text(size: int) -> str:
 def time_text(at_ms: int) -> str:
     """'01-05 23:30:00', UTC."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%m-%d %H:%M:%S")
+
+
+def clock_text(at_ms: int) -> str:
+    """'2026-01-05 23:30:00 UTC'."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

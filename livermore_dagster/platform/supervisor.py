@@ -91,9 +91,9 @@ class Supervisor:
         self.home.prepare()
         self.home.lock()
         try:
-            self.home.stamp(self.options.provenance)
             self._clear_leftovers()
             check_port(self.options.port, "--port")
+            self.home.stamp(self.options.provenance)
             if self.options.simulate:
                 self._anchor_market()
         except BaseException:

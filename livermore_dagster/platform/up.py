@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 from livermore_dagster.errors import LivermoreError, PlatformError
-from livermore_dagster.platform.changes import Changes
 from livermore_dagster.platform.logging import configure, get_logger
 from livermore_dagster.platform.news import News
 from livermore_dagster.platform.options import UpOptions
@@ -70,8 +69,6 @@ class _Run:
             finally:
                 if self._watch is not None:
                     self._watch.close()
-                if self._changes is not None:
-                    self._changes.close()
                 supervisor.stop(self._view.refresh)
         except LivermoreError as error:
             if self._log is not None:
@@ -94,7 +91,6 @@ class _Run:
         self._news = News(self._watch, self._tell, chatty=not isinstance(self._view, LiveScreen))
         wanted = {row.name for row in self._options.autostart}
         started = [row for row in rows if row.name in wanted]
-        self._changes = Changes(supervisor.settings, {row.id: row.name for row in rows})
         measure = Measure(supervisor.settings, started, supervisor.started_wall)
         measure.begin()
         never: set[str] = set()
@@ -117,11 +113,8 @@ class _Run:
     def _tick(self) -> None:
         self._supervisor.tick()
         self._view.refresh()
-        if self._watch is not None and self._changes is not None and self._changes.due():
-            if not isinstance(self._view, LiveScreen):
-                self._watch.refresh(alerts=0)
-            for line in self._changes.lines(self._watch.exchanges):
-                self._tell(line)
+        if self._news is not None:
+            self._news.look()
 
     def _until(self, deadline: float | None) -> None:
         while not self._supervisor.stopping and (deadline is None or time.monotonic() < deadline):

@@ -14,13 +14,14 @@ import psycopg
 import redis
 
 from livermore_dagster.control.registry import read_instance
+from livermore_dagster.errors import PlatformError
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import read_desired_sync
-from livermore_dagster.stores.redis.metrics import read_counters_sync
+from livermore_dagster.stores.redis.metrics import Incident, read_counters_sync, read_incidents_sync
 
 __all__ = ["AlertLine", "ExchangeView", "MarketTime", "Watch"]
 
@@ -81,6 +82,7 @@ class Watch:
         self._rows = tuple(rows)
         self._client: redis.Redis | None = None
         self._closes: dict[int, deque[tuple[float, int]]] = {row.id: deque() for row in rows}
+        self._incident: str | None = None
         self.exchanges: list[ExchangeView] = []
         self.alerts: list[AlertLine] = []
         self.market_time = MarketTime(settings.home / "market.json" if settings.simulated else None)
@@ -96,11 +98,28 @@ class Watch:
             if self._client is None:
                 self._client = connect(self._settings.redis_url)
             self.exchanges = [self._exchange(self._client, row) for row in self._rows if row.active]
-        except (redis.RedisError, OSError):
+        except (redis.RedisError, PlatformError, OSError):
             self.close()
             self.exchanges = [replace(view, state="?") for view in self.exchanges]
         if alerts:
             self._read_alerts(alerts)
+
+    def new_incidents(self) -> list[Incident]:
+        """Incidents since the last call; none at the first, which finds out where to begin."""
+        try:
+            if self._client is None:
+                self._client = connect(self._settings.redis_url)
+            if self._incident is None:
+                newest = cast("list[tuple[str, object]]", self._client.xrevrange(keys.INCIDENTS, count=1))
+                self._incident = newest[0][0] if newest else "0"
+                return []
+            found = read_incidents_sync(self._client, self._incident)
+        except (redis.RedisError, PlatformError):
+            self.close()
+            return []
+        if found:
+            self._incident = found[-1].entry_id
+        return found
 
     def _exchange(self, client: redis.Redis, row: ExchangeRow) -> ExchangeView:
         instance = read_instance(client, row.id, row.name)
@@ -114,7 +133,9 @@ class Watch:
             state=instance.state,
             desired=desired.state if desired else "-",
             symbols=tuple(json.loads(monitored)) if monitored and instance.live else (),
-            closes_per_minute=self._rate(row.id, counters.get("closes", 0)),
+            closes_per_minute=self._rate(
+                row.id, counters.get("closes", 0), active=instance.state == "active"
+            ),
             settled_ms=int(settled) if settled else None,
             counters=counters,
             instance=json.loads(status.encode()) if status else None,
@@ -132,8 +153,11 @@ class Watch:
             warmup_eta_s=stats.get("eta_s"),
         )
 
-    def _rate(self, exchange_id: int, closes: int) -> float:
+    def _rate(self, exchange_id: int, closes: int, *, active: bool) -> float:
+        """Closes in a real minute; what the warm-up brought does not count."""
         seen = self._closes[exchange_id]
+        if not active:
+            seen.clear()
         now = time.monotonic()
         seen.append((now, closes))
         while now - seen[0][0] > RATE_WINDOW_S:
