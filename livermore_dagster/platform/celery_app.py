@@ -17,16 +17,19 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init
+from celery.signals import celeryd_init, task_prerun
 from dagster import DagsterInstance
 from dagster_celery.make_app import make_app
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task, create_task
 from dagster_postgres.utils import DagsterPostgresException
+from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import BATCH_QUEUE, CELERY_URL, INGEST_QUEUE
-from livermore_dagster.platform.logging import configure
+from livermore_dagster.platform.logging import configure, get_logger
+from livermore_dagster.platform.run_process import note_process
+from livermore_dagster.stores.redis.client import connect
 
 __all__ = ["app", "execute_job", "execute_plan", "resume_job"]
 
@@ -86,3 +89,14 @@ def _warm(options: dict[str, Any] | None = None, **_: object) -> None:
     if INGEST_QUEUE not in queues:
         for name in HEAVY:
             importlib.import_module(name)
+
+
+@task_prerun.connect  # type: ignore[untyped-decorator]
+def _note(task_id: str, **_: object) -> None:
+    """In the process that will work on the run: run monitoring sees when it is gone."""
+    try:
+        with connect(Settings.discover().redis_url) as client:
+            note_process(client, task_id)
+    except RedisError as error:
+        # Without the note a death is seen later, by the run's time limit.
+        get_logger(__name__).warning("run_process_unnoted", task=task_id, error=str(error))

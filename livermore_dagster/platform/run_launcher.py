@@ -10,6 +10,7 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from livermore_dagster.control.claim import read_claim
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.run_process import process_died
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import stop_desired_sync
 
@@ -38,12 +39,17 @@ class LivermoreRunLauncher(CeleryRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         if DAGSTER_CELERY_TASK_ID_TAG not in run.tags:  # runs in a shell
             return CheckRunHealthResult(WorkerStatus.RUNNING, "No Celery task: a shell runs it.")
-        if run.job_name == INGEST_JOB:
-            with connect(Settings.discover().redis_url) as client:
+        found = super().check_run_worker_health(run)
+        with connect(Settings.discover().redis_url) as client:
+            if run.job_name == INGEST_JOB:
                 claim = read_claim(client, _exchange_id(run))
-            if claim is not None and claim.live and claim.status.run_id == run.run_id:
-                return CheckRunHealthResult(WorkerStatus.RUNNING, "Its claim is alive.")
-        return super().check_run_worker_health(run)
+                if claim is not None and claim.live and claim.status.run_id == run.run_id:
+                    return CheckRunHealthResult(WorkerStatus.RUNNING, "Its claim is alive.")
+            elif found.status is WorkerStatus.RUNNING and process_died(
+                client, run.tags[DAGSTER_CELERY_TASK_ID_TAG]
+            ):  # a worker killed with all its processes leaves its task started for ever
+                return CheckRunHealthResult(WorkerStatus.FAILED, "The process that worked on it is gone.")
+        return found
 
     def get_run_worker_debug_info(
         self, run: DagsterRun, include_container_logs: bool | None = True

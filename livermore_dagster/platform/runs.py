@@ -11,6 +11,7 @@ import sys
 import time
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from sqlalchemy.exc import SQLAlchemyError
 
 from livermore_dagster.platform.run_launcher import ENDED_BY_TAG, INGEST_JOB
@@ -27,8 +28,9 @@ UNFINISHED = [
 
 
 def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str = "down") -> int:
-    """Terminate every unfinished run and wait up to `timeout` seconds; how many are still unfinished.
+    """Terminate every unfinished run and wait up to `timeout` seconds; how many had not ended by then.
 
+    Those are reported canceled all the same: their workers are ended next, and nobody could tell it later.
     The exchanges' desired state stays as it is: what ran now runs again at the next start. Stop the daemon
     first, else its keeper starts them anew.
     """
@@ -41,6 +43,10 @@ def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str =
         if time.monotonic() >= deadline:
             break
         time.sleep(0.05)
+    for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)) if left else ():
+        of_a_shell = run.status is DagsterRunStatus.STARTED and DAGSTER_CELERY_TASK_ID_TAG not in run.tags
+        if not of_a_shell:
+            instance.report_run_canceled(run, "Its worker is ended with the platform.")
     return left
 
 

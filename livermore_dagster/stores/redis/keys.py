@@ -104,6 +104,11 @@ def budget(exchange_id: int, credential: str = "public") -> str:
     return f"budget:{exchange_id}:{credential}"
 
 
+def run_process(task_id: str) -> str:
+    """String (JSON): the process that works on the Dagster run of this Celery task."""
+    return f"livermore:run-process:{task_id}"
+
+
 def network_log(exchange_name: str) -> str:
     return f"logs:network:{exchange_name}"
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import dagster as dg
 import pytest
 import redis
@@ -17,6 +20,17 @@ from livermore_dagster.stores.redis.desired import (
     read_desired_sync,
     write_desired_sync,
 )
+
+
+@dg.op
+def nothing() -> None:
+    """Stands for what a boundary run does."""
+
+
+@dg.job
+def boundary() -> None:
+    nothing()
+
 
 WANTED = Desired("running", SymbolChoice(top=8), "tester")
 
@@ -58,7 +72,7 @@ def test_terminating_ingest_by_hand_keeps_the_exchange_stopped_and_its_symbols(
 def test_ending_with_the_platform_leaves_the_wish_alone(launcher_instance, client) -> None:
     run = started(launcher_instance)
     assert cancel_runs(launcher_instance, timeout=0) == 1
-    assert status_of(launcher_instance, run) is dg.DagsterRunStatus.CANCELING
+    assert status_of(launcher_instance, run) is dg.DagsterRunStatus.CANCELED, "nobody is left to end it"
     assert read_desired_sync(client, 2) == WANTED
     found = launcher_instance.get_run_by_id(run.run_id)
     assert found is not None
@@ -87,3 +101,28 @@ def test_ingest_is_healthy_as_long_as_its_claim_lives(launcher_instance, client)
     assert launcher.check_run_worker_health(other).status is WorkerStatus.UNKNOWN
     claim.release()
     assert launcher.check_run_worker_health(run).status is WorkerStatus.UNKNOWN
+
+
+def test_a_run_is_dead_with_the_process_that_worked_on_it(
+    launcher_instance, platform_environment: str
+) -> None:
+    """A worker killed whole leaves Celery's word that the task has started."""
+    launcher = launcher_instance.run_launcher
+    run = launcher_instance.create_run_for_job(
+        boundary, tags={"dagster-celery/task_id": "7f0b"}, status=dg.DagsterRunStatus.STARTED
+    )
+    launcher.celery.backend.store_result("7f0b", None, "STARTED")
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    noting = "import sys, redis; from livermore_dagster.platform.run_process import note_process;"
+    noting += "note_process(redis.Redis.from_url(sys.argv[1]), '7f0b'); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", noting, platform_environment],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as worker:
+        assert worker.stdout is not None
+        worker.stdout.readline()
+        assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+        worker.kill()
+        worker.wait()
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
