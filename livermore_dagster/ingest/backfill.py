@@ -10,6 +10,7 @@ from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.intake import ask, first_open, store_absent, store_candles, tell_listing
+from livermore_dagster.ingest.together import together
 from livermore_dagster.ingest.warmup import WARMUP_BARS
 from livermore_dagster.market.candle import Origin
 from livermore_dagster.market.gaps import plan_pages
@@ -119,9 +120,7 @@ class _Run:
             async with gate:
                 await self._fill(job)
 
-        async with asyncio.TaskGroup() as tasks:
-            for job in jobs:
-                tasks.create_task(one(job))
+        await together(one(job) for job in jobs)
 
     async def _fill(self, job: _Job) -> None:
         asked = 0

@@ -10,6 +10,7 @@ from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
 from livermore_dagster.ingest.intake import ask, first_open, ledger, store_absent, store_candles
+from livermore_dagster.ingest.together import together
 from livermore_dagster.market.candle import Origin
 from livermore_dagster.market.gaps import missing_ranges, plan_pages
 from livermore_dagster.market.timeframe import Timeframe
@@ -88,10 +89,7 @@ async def fetch_due(
         if on_progress is not None:
             on_progress(len(report.series), total)
 
-    async with asyncio.TaskGroup() as tasks:
-        for symbol in symbols:
-            for timeframe in wanted:
-                tasks.create_task(one(symbol, timeframe))
+    await together(one(symbol, timeframe) for symbol in symbols for timeframe in wanted)
     places = {symbol: place for place, symbol in enumerate(symbols)}
     report.series.sort(key=lambda done: (places[done.symbol], done.timeframe.ms))
     report.seconds = ctx.clock.monotonic() - started
