@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import psycopg
@@ -44,8 +45,8 @@ class HandedOver(NamedTuple):
 class Outbox:
     """One per exchange, in the process that stores its alerts.
 
-    The consumer hands over what it stores, so that nothing waits for a look into the table; that look happens
-    at the start, after a failure, and every `sweep_s` seconds for what fell between.
+    The consumer has what it stores delivered at once, so that nothing waits for a look into the table; that
+    look happens at the start, after a failure, and every `sweep_s` seconds for what fell between.
     """
 
     def __init__(
@@ -62,26 +63,27 @@ class Outbox:
         self._row = row
         self._clock = clock or SystemClock()
         self._sweep_s = sweep_s
-        self._given: list[HandedOver] = []
         self._unmarked: dict[int, int] = {}
+        self._uncounted: list[HandedOver] = []
         self._wake = asyncio.Event()
         self.storing = asyncio.Lock()
-        """Held from before an alert is stored until it is handed over: a sweep in between would repeat it."""
+        """Held from before an alert is stored until it is delivered: a sweep in between would repeat it."""
 
-    def hand_over(self, alerts: Sequence[HandedOver]) -> None:
-        """Have these published now. They are stored and count as their first attempt."""
-        self._given += alerts
+    async def deliver(self, alerts: Sequence[HandedOver]) -> None:
+        """Publishes alerts that were just stored, their first attempt; `run` notes it."""
+        await self._publish(alerts)
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set and what was handed over has left."""
+        """Works until `stop` is set and what was published is noted."""
         stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: self._wake.set())
         swept: float | None = None
         try:
-            while not (stop.is_set() and not self._given):
+            while not (stop.is_set() and not self._unmarked):
+                self._wake.clear()
                 try:
-                    await self._publish_given()
+                    await self._note()
                     if swept is None or self._clock.monotonic() - swept >= self._sweep_s:
                         await self._sweep()
                         swept = self._clock.monotonic()
@@ -92,53 +94,55 @@ class Outbox:
                         return
                     await self._clock.sleep(_RETRY_S)
                     continue
+                if stop.is_set():
+                    continue
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), self._sweep_s)
-                if not self._given:
-                    self._wake.clear()
         finally:
             stopping.cancel()
-
-    async def _publish_given(self) -> None:
-        while self._given:
-            batch, self._given = self._given[:_BATCH], self._given[_BATCH:]
-            await self._publish(batch)
-        self._wake.clear()
-        await self._mark()
 
     async def _sweep(self) -> None:
         while True:
             async with self.storing:
-                busy = {*self._unmarked, *(one.alert.id for one in self._given)}
+                busy = {*self._unmarked}
                 async with self._pool.connection() as connection:
                     alerts = await take_unpublished(connection, self._row.id, _BATCH, busy)
             if not alerts:
                 return
             await self._publish([HandedOver(alert, 0) for alert in alerts])
-            await self._mark()
+            await self._note()
 
     async def _publish(self, batch: Sequence[HandedOver]) -> None:
         channel = keys.channel_alerts(self._row.id)
-        pipe = self._redis.pipeline(transaction=False)
-        for one in batch:
-            pipe.publish(channel, alert_message(self._row, one.alert))
-        await pipe.execute()
-        now_ms = self._clock.now_ms()
-        for one in batch:
-            self._unmarked[one.alert.id] = now_ms
-        pipe = self._redis.pipeline(transaction=False)
-        metrics.count(pipe, self._row.id, "alerts_published", len(batch))
-        for one in batch:
-            if one.wall_ms:
-                CLOSE_TO_ALERT.observe(pipe, now_ms - one.wall_ms)
-        await pipe.execute()
+        for start in range(0, len(batch), _BATCH):
+            part = batch[start : start + _BATCH]
+            pipe = self._redis.pipeline(transaction=False)
+            for one in part:
+                pipe.publish(channel, alert_message(self._row, one.alert))
+            await pipe.execute()
+            now_ms = self._clock.now_ms()
+            for one in part:
+                self._unmarked[one.alert.id] = now_ms
+            self._uncounted += part
 
-    async def _mark(self) -> None:
+    async def _note(self) -> None:
         """Published, and to be noted: kept in mind until that is durable, so that a retry only notes it."""
         if not self._unmarked:
             return
         marking = dict(self._unmarked)
+        await self._count(marking)
         async with self._pool.connection() as connection:
             await mark_published(connection, list(marking), max(marking.values()))
         for alert_id in marking:
             self._unmarked.pop(alert_id, None)
+
+    async def _count(self, published_ms: Mapping[int, int]) -> None:
+        counting, self._uncounted = self._uncounted, []
+        if not counting:
+            return
+        waits = Counter(published_ms[one.alert.id] - one.wall_ms for one in counting if one.wall_ms)
+        pipe = self._redis.pipeline(transaction=False)
+        metrics.count(pipe, self._row.id, "alerts_published", len(counting))
+        for wait_ms, times in waits.items():
+            CLOSE_TO_ALERT.observe(pipe, wait_ms, times)
+        await pipe.execute()

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+import msgspec
+
 from livermore_dagster.market.alert_rules import Raised, RuleState, changes, judge, late
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.macdv import PUBLISH_FROM, SETTLED_FROM, MacdvPoint, State, batch, step
@@ -27,6 +29,7 @@ from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["KEPT", "Kept", "NewAlert", "Outcome", "SeriesFold", "Vanished"]
 
+_encode = msgspec.json.Encoder().encode
 KEPT: Final = 4
 """The newest state and the three before it: so far back a revision re-folds exactly."""
 
@@ -248,17 +251,15 @@ class SeriesFold:
 
     # --- over a restart ---------------------------------------------------------------------------------
     def to_json(self) -> str:
-        kept = ",".join(
-            f"[{one.state.to_json()},{one.rules.to_json()},{json.dumps(one.value)},{json.dumps(one.labels)}]"
-            for one in self.kept
-        )
-        watermark = "null" if self.watermark is None else self.watermark
-        start = "null" if self.history_start is None else self.history_start
-        return (
-            f'{{"kept":[{kept}],"watermark":{watermark},"included":"{self.included}",'
-            f'"included_from":{self.included_from},'
-            f'"unknown_bars":{self.unknown_bars},"history_start":{start}}}'
-        )
+        known = {
+            "kept": self.kept,
+            "watermark": self.watermark,
+            "included": self.included,
+            "included_from": self.included_from,
+            "unknown_bars": self.unknown_bars,
+            "history_start": self.history_start,
+        }
+        return _encode(known).decode()
 
     @classmethod
     def from_json(cls, symbol: str, timeframe: Timeframe, text: str) -> SeriesFold:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
 import psycopg
 import redis.asyncio
 import structlog
@@ -42,6 +42,7 @@ __all__ = ["SignalsConsumer"]
 
 _log = structlog.get_logger(__name__)
 
+_encode = msgspec.json.Encoder().encode
 _RETRY_S: Final = 0.5
 _LOOK_AGAIN_MS: Final = 100
 """While a series waits for REST, the cache and the ledger are looked at this often."""
@@ -278,10 +279,11 @@ class SignalsConsumer:
         if points or alerts or gone:
             await self._store(points, alerts, gone, walls)
         updates = [
-            SeriesUpdate(*key, json.dumps(facts[key], separators=(",", ":")) if key in facts else "",
-                         self._folds[key].to_json())
+            SeriesUpdate(
+                *key, _encode(facts[key]).decode() if key in facts else "", self._folds[key].to_json()
+            )
             for key in work.outcomes
-        ]  # fmt: skip
+        ]
         if updates or work.done:
             await self._indicators.commit(updates, work.done)
 
@@ -306,10 +308,13 @@ class SignalsConsumer:
             read_tickers(self._redis, self._row.id, symbols), self._indicators.read(wanted)
         )
         known.update(facts)
+        boards: dict[str, dict[Timeframe, dict[str, Any]]] = {}
+        for (symbol, timeframe), values in known.items():
+            boards.setdefault(symbol, {})[timeframe] = values
         rows: list[AlertRow] = []
         walls: dict[tuple[str, str, str, int], int] = {}
         for key, alert in found:
-            board = {timeframe: known[symbol, timeframe] for symbol, timeframe in known if symbol == key[0]}
+            board = boards.get(key[0], {})
             row = alert_row(self._row, alert, work.now_ms[key], tickers.get(key[0]), board)
             rows.append(row)
             walls[row.key] = 0 if alert.late else work.wall_ms.get((key, row.open_ms), 0)
@@ -329,6 +334,6 @@ class SignalsConsumer:
                 await withdraw_alerts(connection, self._row.id, gone)
                 await upsert_indicators(connection, self._row.id, points)
             if self._outbox is not None and new:
-                self._outbox.hand_over([HandedOver(alert, walls[alert.key]) for alert in new])
+                await self._outbox.deliver([HandedOver(alert, walls[alert.key]) for alert in new])
         if new:
             await metrics.count(self._redis, self._row.id, "alerts_stored", len(new))
