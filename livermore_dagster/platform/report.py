@@ -33,7 +33,6 @@ MINUTE_MS = 60_000
 FIVE_MINUTES_MS = 300_000
 BOUNDARY_MS = 900_000
 DRAIN_S = 25.0
-BOUNDARIES_LOOKED_AT = 96
 PREFIXES = ("candles", "rest_requests")
 PLAIN = ("closes", "boundaries", "http_429", "reconnects", "unproven", "revised")
 
@@ -171,19 +170,18 @@ async def _reached(settings: Settings, rows: Sequence[ExchangeRow], goal: int) -
 
 
 async def _fetched_until(client: Any, exchange_id: int, goal: int) -> int:
-    """Up to which market time every boundary has been fetched, `goal` at most."""
+    """Up to which market time every boundary has been fetched, `goal` at most.
+
+    A boundary that passed while nothing ran has no record: the next one raised brings what was due there.
+    """
     entries = await client.xrange(keys.boundaries(exchange_id), count=1)
-    if not entries:
-        return goal  # no boundary yet: warm-up fetched what closed before
-    reached = goal
-    boundary = goal // BOUNDARY_MS * BOUNDARY_MS
-    oldest = max(int(entries[0][1]["b"]), goal - BOUNDARIES_LOOKED_AT * BOUNDARY_MS)
-    while boundary >= oldest:
-        record = await boundaries.handled(client, exchange_id, boundary)
-        if record is None or record.state != "finished":
-            reached = min(reached, boundary - 1)
-        boundary -= BOUNDARY_MS
-    return reached
+    due = goal // BOUNDARY_MS * BOUNDARY_MS
+    if not entries or due < int(entries[0][1]["b"]):
+        return goal  # warm-up fetched what closed before the first boundary
+    handled = await boundaries.last_handled(client, exchange_id)
+    if handled is None:
+        return int(entries[0][1]["b"]) - 1
+    return goal if handled >= due else handled + BOUNDARY_MS - 1
 
 
 def _exchange(counters: dict[str, int], symbols: list[str]) -> dict[str, Any]:
