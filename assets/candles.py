@@ -139,15 +139,17 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
         )
     stored = brought.synced.repaired + (brought.filled.stored if brought.filled else 0)
     return {
+        "exchange": cell.ctx.row.display_name,
         "picture": await picture_of(cell),
-        "symbols": table(rows),
         "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
         "dagster/row_count": sum(fact.count for fact in brought.facts),
         "symbols monitored": len(cell.symbols),
-        "candles stored by this run": stored,
-        "candles closed by this fetch": brought.fetched.stored if brought.fetched else 0,
+        "candles fetched at the boundary": brought.fetched.stored if brought.fetched else 0,
+        "older candles repaired or loaded": stored,
         "requests used": brought.requests,
         "gaps left": sum(len(spans) for spans in brought.gaps.values()),
         "exchange streams it": cell.streamed,
         "started by": "hand" if cell.by_hand else "boundary event",
+        # Last, because it is long: in the UI the figures stand above it.
+        "symbols": table(rows),
     }

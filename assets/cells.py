@@ -84,10 +84,11 @@ async def _market_now(ctx: ExchangeContext) -> int:
 
 
 def utc(at_ms: int | None) -> str:
-    """Epoch milliseconds as text for people, UTC."""
+    """Epoch milliseconds as text for people, UTC; seconds only where there are some."""
     if at_ms is None:
         return "never"
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
 
 
 def table(rows: Sequence[Row]) -> dg.TableMetadataValue:

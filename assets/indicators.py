@@ -107,11 +107,12 @@ async def _recompute(cell: Cell) -> Mapping[str, Any]:
             changed += one[0]
             rows.append(one[1])
     return {
-        "symbols": table(rows),
+        "exchange": cell.ctx.row.display_name,
         "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
         "rows new or changed": changed,
         "symbols without candles": len(cell.symbols) - len(rows),
         "OBV": OBV_NOTE,
+        "symbols": table(rows),
     }
 
 

@@ -91,12 +91,13 @@ async def _fill(cell: Cell) -> Mapping[str, Any]:
         added += own
         rows.append(row)
     return {
+        "exchange": cell.ctx.row.display_name,
         "picture": await picture_of(cell),
-        "symbols": table(rows),
         "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
         "values added in batch": added,
         "symbols with a value": sum(row["MACD-V"] is not None for row in rows),
         "formula": FORMULA,
+        "symbols": table(rows),
     }
 
 

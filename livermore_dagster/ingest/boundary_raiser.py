@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import redis.asyncio
@@ -150,7 +151,8 @@ class BoundaryRaiser:
 
     async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         await self._on_fallback(
-            f"{self._row.name}: no run began boundary {boundary_ms} within {_FALLBACK_S:.0f} s; fetched here."
+            f"{self._row.name}: no run began the boundary of {_utc(boundary_ms)} within {_FALLBACK_S:.0f} s; "
+            "the live service fetches it."
         )
         fetching = asyncio.ensure_future(self._fetch(boundary_ms, timeframes))
         try:
@@ -161,3 +163,7 @@ class BoundaryRaiser:
             fetching.cancel()
         await fetching
         await boundaries.finish(self._redis, self._row.id, boundary_ms, self._by)
+
+
+def _utc(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -73,7 +73,7 @@ class News:
 
     def _tell_error(self, view: ExchangeView, now: float) -> None:
         error, name = view.last_error, view.row.name
-        if not error or view.state == "active":
+        if not error or view.state == "active" or view.desired != "running":
             return
         told, at = self._errors.get(name, ("", 0.0))
         if error != told or now - at >= REMIND_S:
