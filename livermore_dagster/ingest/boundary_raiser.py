@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import psycopg
 import redis.asyncio
 import structlog
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.errors import ExchangeError
 from livermore_dagster.market.boundary import due
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
@@ -25,6 +27,8 @@ _FALLBACK_S: Final = 10.0
 _RENEW_S: Final = 8.0
 _TAKE_OVER_S: Final = 15.0
 _GIVE_UP_S: Final = 180.0
+_TRY_AGAIN: Final = (redis.RedisError, psycopg.Error, OSError, ExchangeError)
+"""What may be mended a little later: a server, a network or an exchange that is away."""
 
 Fetch = Callable[[int, Sequence[Timeframe]], Awaitable[None]]
 Settled = Callable[[int], tuple[Sequence[str], Sequence[str]]]
@@ -45,8 +49,12 @@ class BoundaryRaiser:
         settled: Settled,
         fetch: Fetch,
         on_fallback: Tell,
+        on_failure: Tell,
     ) -> None:
-        """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too."""
+        """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
+
+        `on_fallback` is told when a boundary is fetched here, `on_failure` when that fails.
+        """
         self._redis = client
         self._row = row
         self._clock = clock
@@ -55,6 +63,7 @@ class BoundaryRaiser:
         self._settled = settled
         self._fetch = fetch
         self._on_fallback = on_fallback
+        self._on_failure = on_failure
         self._reached = 0
         self._first = 0
         """The boundary behind which the first clock reading lay: history, when none was ever raised."""
@@ -129,9 +138,9 @@ class BoundaryRaiser:
             log.error("boundary_fallback_failed", exchange=self._row.name, exc_info=error)
 
     async def _watch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        """Fetches here when nobody has begun in time, or whoever had has died; each at most once."""
+        """Fetches here when nobody has begun in time, or whoever had has died; tries on while it fails."""
         deadline = self._clock.monotonic() + _GIVE_UP_S
-        wait_s = _FALLBACK_S
+        wait_s, told, failure = _FALLBACK_S, False, ""
         while self._clock.monotonic() < deadline:
             await self._clock.sleep(wait_s)
             wait_s = _TAKE_OVER_S
@@ -139,30 +148,55 @@ class BoundaryRaiser:
                 if await self._is_handled(boundary_ms):
                     return
                 if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
+                    if not told:
+                        await self._tell_fallback(boundary_ms)
+                        told = True
                     await self._fall_back(boundary_ms, timeframes)
                     return
-            except redis.RedisError as error:
-                log.warning("boundary_watch_waits", exchange=self._row.name, error=str(error))
+            except _TRY_AGAIN as error:
+                failure = str(error) or type(error).__name__
+                log.warning("boundary_watch_waits", exchange=self._row.name, error=failure)
+                if told:
+                    await self._on_failure(
+                        f"{self._row.name}: fetching the boundary of {_utc(boundary_ms)} failed and is tried "
+                        f"again: {failure}"
+                    )
+        if failure:
+            await self._on_failure(
+                f"{self._row.name}: the boundary of {_utc(boundary_ms)} could not be fetched within "
+                f"{_GIVE_UP_S:.0f} s; it is due again at the next one. Last: {failure}"
+            )
 
     async def _is_handled(self, boundary_ms: int) -> bool:
         """A later boundary that was finished counts: what was due here was still due there."""
         last = await boundaries.last_handled(self._redis, self._row.id)
         return last is not None and last >= boundary_ms
 
-    async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+    async def _tell_fallback(self, boundary_ms: int) -> None:
         await self._on_fallback(
             f"{self._row.name}: no run began the boundary of {_utc(boundary_ms)} within {_FALLBACK_S:.0f} s; "
             "the live service fetches it."
         )
+
+    async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         fetching = asyncio.ensure_future(self._fetch(boundary_ms, timeframes))
         try:
             while not fetching.done():
                 await asyncio.wait({fetching}, timeout=_RENEW_S)
-                await boundaries.renew(self._redis, self._row.id, boundary_ms, self._by)
+                await self._renew(boundary_ms)
         finally:
-            fetching.cancel()
+            if not fetching.done():
+                fetching.cancel()
+                await asyncio.wait({fetching}, timeout=1.0)
         await fetching
         await boundaries.finish(self._redis, self._row.id, boundary_ms, self._by)
+
+    async def _renew(self, boundary_ms: int) -> None:
+        """A sign of life that cannot be given ends no fetch: at worst another fetches the same."""
+        try:
+            await boundaries.renew(self._redis, self._row.id, boundary_ms, self._by)
+        except redis.RedisError as error:
+            log.warning("boundary_not_renewed", exchange=self._row.name, error=str(error))
 
 
 def _utc(at_ms: int) -> str:

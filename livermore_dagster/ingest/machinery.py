@@ -71,6 +71,7 @@ class Machinery:
             settled=self._split,
             fetch=self._fetch,
             on_fallback=self._tell_fallback,
+            on_failure=self._tell_fallback_failure,
         )
         self.pipeline = Pipeline(
             self.closer,
@@ -219,6 +220,9 @@ class Machinery:
     async def _tell_fallback(self, text: str) -> None:
         self.meter.count("fallback_fetches")
         self._board.trouble("boundary_fallback", text)
+
+    async def _tell_fallback_failure(self, text: str) -> None:
+        self._board.trouble("boundary_fallback_failed", text, "error")
 
     async def _tell_failure(self, part: str, text: str) -> None:
         self._board.trouble("part_failed", f"{self._ctx.row.name}: {part} failed and is restarted: {text}")

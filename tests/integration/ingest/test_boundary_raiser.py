@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from psycopg_pool import PoolTimeout
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest import boundary_raiser
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
@@ -27,6 +29,8 @@ class Rig:
         self.row = row
         self.fetched: list[tuple[int, tuple[Timeframe, ...]]] = []
         self.told: list[str] = []
+        self.failed: list[str] = []
+        self.failures: list[Exception] = []
         self.done = asyncio.Event()
         self.raiser = self.make("a")
         self.tasks: list[asyncio.Task[None]] = []
@@ -41,6 +45,7 @@ class Rig:
             settled=lambda boundary: (["A"], ["B"]),
             fetch=self.fetch,
             on_fallback=self.tell,
+            on_failure=self.tell_failure,
         )
         if warm:
             raiser.open()
@@ -48,10 +53,15 @@ class Rig:
 
     async def fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         self.fetched.append((boundary_ms, tuple(timeframes)))
+        if self.failures:
+            raise self.failures.pop(0)
         self.done.set()
 
     async def tell(self, text: str) -> None:
         self.told.append(text)
+
+    async def tell_failure(self, text: str) -> None:
+        self.failed.append(text)
 
     def run(self, raiser: BoundaryRaiser) -> None:
         self.tasks.append(asyncio.create_task(raiser.run()))
@@ -143,6 +153,38 @@ async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch)
     record = await boundaries.handled(client, rig.row.id, MIDNIGHT + STEP)
     assert record is not None
     assert record.by == "a"
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_a_fetch_that_fails_is_tried_again(client, monkeypatch) -> None:
+    monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.05)
+    monkeypatch.setattr(boundary_raiser, "_TAKE_OVER_S", 0.05)
+    rig = Rig(client)
+    rig.failures = [PoolTimeout("no connection"), ConnectionResetError("gone"), ExchangeUnavailable("away")]
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    await asyncio.wait_for(rig.done.wait(), 5)
+    assert len(rig.fetched) == 4
+    assert len(rig.told) == 1
+    assert [text.rsplit(": ", 1)[1] for text in rig.failed] == ["no connection", "gone", "away"]
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_it_gives_up_in_words(client, monkeypatch) -> None:
+    for name, seconds in (("_FALLBACK_S", 0.05), ("_TAKE_OVER_S", 0.05), ("_GIVE_UP_S", 0.3)):
+        monkeypatch.setattr(boundary_raiser, name, seconds)
+    rig = Rig(client)
+    rig.failures = [ExchangeUnavailable("away")] * 50
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    async with asyncio.timeout(5):
+        while not any("could not be fetched" in text for text in rig.failed):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert not rig.done.is_set()
     await rig.raiser.close()
     await rig.close()
 
