@@ -14,6 +14,7 @@ from livermore_dagster.platform.processes import family_memory, read_record
 from livermore_dagster.platform.watch import ExchangeView, Watch
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
+from livermore_dagster.stores.redis.client import connect
 
 __all__ = ["gather"]
 
@@ -23,6 +24,7 @@ def gather(home: Path | None) -> dict[str, Any]:
     settings = Settings.discover(home)
     record: dict[str, Any] = platform_record(settings.home) or {}
     watch = Watch(settings, _rows(settings))
+    connect(settings.redis_url).close()  # says in words when Redis is away; the watch would wait for it
     watch.refresh()
     watch.close()
     doors: dict[str, dict[str, str]] = record.get("doors", {})
