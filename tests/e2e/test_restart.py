@@ -1,0 +1,56 @@
+"""A start on the same home after a pause: what closed meanwhile is there, and nothing is asked twice."""
+
+from __future__ import annotations
+
+import httpx
+
+from livermore_dagster.platform.watch import MarketTime
+from tests.e2e import kills
+from tests.e2e.comparison import IDS
+from tests.e2e.platform_run import wait_for
+from tests.e2e.under_fire import Aftermath, on_fire
+
+PAUSE_MS = 20 * 60_000
+"""Market time: 20 real seconds, longer than from one boundary to the next."""
+
+
+def test_a_pause_is_made_good_without_asking_for_what_is_stored(burnt: Aftermath) -> None:
+    market = MarketTime(burnt.home / "market.json")
+    begun = burnt.stopped_ms + PAUSE_MS
+    wait_for(lambda: market.now_ms() >= begun, 60, "market time does not run on")
+    # No exchange is named: what ran goes on.
+    with on_fire(burnt.home, "--seed", str(kills.SEED)) as fire:
+        fire.settle()
+        end = fire.window.to_ms
+        assert end is not None
+        assert end > begun
+        assert fire.wrong(burnt.window[0], end) == []
+        meanwhile = fire.place.query(
+            "SELECT id, symbol, timeframe, label, candle_end_ms, late FROM alert_history"
+            " WHERE candle_end_ms > %s AND candle_end_ms <= %s",
+            burnt.stopped_ms, begun,
+        )  # fmt: skip
+        assert meanwhile, "twenty minutes without an alert show nothing"
+        assert [row for row in meanwhile if not row[-1] and row[2] in ("1m", "5m")] == []
+        asked = requests_of(fire.running.status())
+    assert set(asked) == set(IDS)
+    whole = {"symbol": "BTCUSDT", "timeframe": "5m", "start_ms": burnt.window[0], "end_ms": burnt.window[1]}
+    assert burnt.coverage.holds("binance", whole)
+    again = [
+        f"{exchange} {request}"
+        for exchange, requests in asked.items()
+        for request in requests
+        if burnt.coverage.holds(exchange, request)
+    ]
+    assert again == []
+
+
+def requests_of(status: dict) -> dict[str, list[dict]]:
+    """Every candle request of this start, as the simulated exchanges of the platform heard them."""
+    found: dict[str, list[dict]] = {}
+    for exchange in IDS:
+        door = status["simulator"][exchange]["control_url"]
+        reply = httpx.get(f"{door}/requests", timeout=30).raise_for_status().json()
+        assert reply["total"] == len(reply["requests"]) > 0
+        found[exchange] = reply["requests"]
+    return found
