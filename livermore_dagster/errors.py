@@ -30,6 +30,7 @@ LivermoreError
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 __all__ = [
@@ -83,13 +84,14 @@ def _choices(known: Iterable[str]) -> str:
     return f"{shown}, … ({len(names)} in all)" if len(names) > 12 else shown
 
 
-def _near(symbol: str, names: list[str]) -> str | None:
-    """The known symbol that is the same but for case and separators (btc/usdt is BTCUSDT)."""
+def _near(symbol: str, names: list[str]) -> list[str]:
+    """The known symbol that is the same but for case and separators (btc/usdt is BTCUSDT), else similar."""
 
     def bare(name: str) -> str:
         return "".join(letter for letter in name.upper() if letter.isalnum())
 
-    return next((name for name in names if bare(name) == bare(symbol)), None)
+    same = [name for name in names if bare(name) == bare(symbol)]
+    return same[:1] or difflib.get_close_matches(symbol.upper(), names, n=3, cutoff=0.7)
 
 
 class UnknownExchange(UsageError):
@@ -111,7 +113,7 @@ class UnknownSymbol(UsageError):
         near = _near(symbol, names)
         advice = f"Symbols there: {_choices(names)}." if names else "No symbol of it is known yet: start it."
         if near:
-            advice = f"Did you mean {near}? {advice}"
+            advice = f"Did you mean {' or '.join(near)}? {advice}"
         super().__init__(f"Unknown symbol {symbol!r} on {exchange}.", advice)
 
 
@@ -150,11 +152,11 @@ class NotRunning(PlatformError):
 
 class ProvenanceMismatch(PlatformError):
     def __init__(self, place: str, found: str, wanted: str) -> None:
-        super().__init__(
-            f"{place} holds {found!r} data, this start is {wanted!r}.",
-            "Simulated and live data never share a home, database or Redis: choose another with --home, "
-            "or start with the same provenance.",
-        )
+        advice = "Simulated and live data never share a home, database or Redis: choose another with --home."
+        if found.startswith("sim:") and wanted.startswith("sim:"):
+            seed = found.removeprefix("sim:")
+            advice = f"Every seed is a market of its own: start with --seed {seed}, or choose another --home."
+        super().__init__(f"{place} holds {found!r} data, this start is {wanted!r}.", advice)
 
 
 class PortInUse(PlatformError):

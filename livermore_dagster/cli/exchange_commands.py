@@ -50,9 +50,10 @@ def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
 
 
 def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
-    """Raises UnknownExchange or InactiveExchange before anything is written."""
+    """Raises UnknownExchange, InactiveExchange or UnknownSymbol before anything is written."""
     from livermore_dagster.exchanges.factory import require_active, row_named
     from livermore_dagster.platform.config import Settings
+    from livermore_dagster.platform.symbols import check_symbols
     from livermore_dagster.stores.redis.client import connect
     from livermore_dagster.stores.redis.desired import (
         SymbolChoice,
@@ -61,7 +62,9 @@ def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
     )
 
     row = require_active(row_named(exchange))
-    with connect(Settings.discover(home).redis_url) as client:
+    settings = Settings.discover(home)
+    check_symbols(settings, row, desired.symbols)
+    with connect(settings.redis_url) as client:
         known = read_desired_sync(client, row.id)
         if desired.symbols == SymbolChoice() and known is not None:
             # Not said again: the symbols stay what they were.

@@ -15,7 +15,7 @@ from livermore_dagster.clock import Clock
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.public_ip import public_ip
 from livermore_dagster.control.states import InstanceState
-from livermore_dagster.errors import ClaimLost
+from livermore_dagster.errors import ClaimLost, UsageError
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
 from livermore_dagster.ingest.machinery import Machinery
@@ -26,7 +26,7 @@ from livermore_dagster.ingest.warmup import WarmupStats, warm_up
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
 from livermore_dagster.stores.redis.client import connect, refuse_cluster
-from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, read_desired
+from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, give_up_desired, read_desired
 from livermore_dagster.stores.redis.provenance import claim_provenance as claim_redis
 
 __all__ = ["Instance"]
@@ -140,7 +140,7 @@ class Instance:
             if await self._start(ctx, board, choice):
                 await self._until_end()
         except BaseException as error:
-            await self._fail(board, error)
+            await self._fail(ctx, board, desired, error)
             raise
         await self._advance(board, InstanceState.STOPPING, self._stop_reason)
         if self._machinery is not None:
@@ -216,12 +216,16 @@ class Instance:
                 await asyncio.wait({task}, timeout=1.0)
 
     # --- ending -------------------------------------------------------------------------------------------
-    async def _fail(self, board: StatusBoard, error: BaseException) -> None:
+    async def _fail(
+        self, ctx: ExchangeContext, board: StatusBoard, desired: Desired | None, error: BaseException
+    ) -> None:
         """N4: told, then out of the way. A lost claim is another's: nothing more is written under it."""
         if self._machinery is not None:
             await self._machinery.abort()
         if isinstance(error, ClaimLost):
             return
+        if isinstance(error, UsageError) and desired is not None:
+            await self._give_up(ctx, desired, error)
         words = str(error) or type(error).__name__
         failing = board.state in (InstanceState.STARTING, InstanceState.WARMING)
         log.error(
@@ -237,6 +241,14 @@ class Instance:
                 await self._advance(board, InstanceState.STOPPED, words)
         except ClaimLost as lost:
             log.warning("failure_untold", reason=lost.message)
+
+    async def _give_up(self, ctx: ExchangeContext, desired: Desired, error: UsageError) -> None:
+        """What was asked for cannot be: the keeper shall not start it again and again."""
+        try:
+            if await give_up_desired(ctx.redis, ctx.row.id, desired, str(error)):
+                log.warning("given_up", exchange=self._exchange, reason=str(error))
+        except redis.RedisError as trouble:
+            log.warning("not_given_up", exchange=self._exchange, error=str(trouble))
 
     async def _advance(self, board: StatusBoard, state: InstanceState, message: str = "") -> None:
         await board.advance(state, message)

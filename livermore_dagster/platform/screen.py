@@ -214,7 +214,7 @@ def _exchanges(views: list[ExchangeView]) -> Table:
             f"{view.closes_per_minute:,.0f}" if view.state == "active" else "–",
             time_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
             Text(str(limited), "bold red" if limited else "dim"),
-            _last((view.desired == "running" and view.last_error) or "", "red"),
+            _last((view.desired == "running" and view.last_error) or view.given_up, "red"),
         )
     return table
 

@@ -89,7 +89,7 @@ def _exchange(view: ExchangeView, doors: dict[str, dict[str, str]]) -> dict[str,
         "rest_url": view.row.rest_url,
         "ws_url": view.row.ws_url,
         "control_url": doors.get(view.row.name, {}).get("control_url"),
-        "last_error": view.last_error,
+        "last_error": view.given_up or view.last_error,
         "counters": view.counters,
         "instance": view.instance and {key: item for key, item in view.instance.items() if key != "token"},
     }
@@ -108,8 +108,14 @@ def _slot_trouble(views: list[ExchangeView]) -> list[str]:
 
 
 def _last_errors(views: list[ExchangeView]) -> list[str]:
-    """What keeps an exchange from running that shall run."""
-    return [
+    """What keeps an exchange from running that shall run, or shall no longer because it cannot."""
+    given_up = [
+        f"{view.row.name} was stopped, since it cannot run as asked: {view.given_up} "
+        f"Start it again with what can be: livermore start {view.row.name} --symbols …"
+        for view in views
+        if view.given_up
+    ]
+    return given_up + [
         f"{view.row.name} shall run and is {view.state}: {view.last_error}"
         for view in views
         if view.desired == "running" and view.state in ("idle", "offline") and view.last_error

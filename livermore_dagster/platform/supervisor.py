@@ -34,6 +34,7 @@ from livermore_dagster.platform.processes import (
     write_record,
 )
 from livermore_dagster.platform.servers import Servers, check_redis, prepare_database, write_rows
+from livermore_dagster.platform.symbols import check_symbols
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import (
@@ -153,6 +154,7 @@ class Supervisor:
             for row in self.options.autostart:
                 known = read_desired_sync(client, row.id)
                 symbols = self.options.symbols or (known.symbols if known else SymbolChoice(top=TOP_DEFAULT))
+                check_symbols(self.settings, row, symbols)
                 write_desired_sync(client, row.id, Desired("running", symbols, "livermore up"))
         finally:
             client.close()

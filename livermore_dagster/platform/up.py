@@ -128,6 +128,8 @@ class _Run:
         while missing and not self._supervisor.stopping and time.monotonic() < deadline:
             self._tick()
             missing -= {view.row.name for view in self._views() if view.state == "active"}
+            if any(view.given_up for view in self._views() if view.row.name in missing):
+                break
             time.sleep(TICK_S)
         return missing
 
@@ -135,6 +137,9 @@ class _Run:
         return self._watch.exchanges if self._watch is not None else []
 
     def _require_active(self, never: set[str]) -> None:
+        for view in self._views():
+            if view.row.name in never and view.given_up:
+                raise PlatformError(f"{view.row.name} cannot run as asked: {view.given_up}")
         if never and not self._supervisor.stopping:
             raise PlatformError(
                 f"Not active within {ACTIVE_WITHIN_S:.0f} s: {', '.join(sorted(never))}.",

@@ -57,6 +57,8 @@ class ExchangeView:
     counters: dict[str, int] = field(default_factory=dict)
     instance: dict[str, object] | None = None
     last_error: str | None = None
+    given_up: str = ""
+    """Why it was stopped though nobody wanted that: what was asked for cannot be."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Watch:
             counters=counters,
             instance=json.loads(status.encode()) if status else None,
             last_error=status.last_error if status else None,
+            given_up=desired.reason if desired and desired.state == "stopped" else "",
         )
         return self._with_warmup(client, view) if view.state == "warming" else view
 

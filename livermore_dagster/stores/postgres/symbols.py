@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["SymbolRow", "load_symbols", "require_symbol", "upsert_symbols"]
+__all__ = ["SymbolRow", "load_symbols", "require_symbols", "upsert_symbols"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,17 @@ async def load_symbols(connection: AsyncConnection[Any], exchange_id: int) -> li
     return [SymbolRow(*row) for row in rows]
 
 
-async def require_symbol(
-    connection: AsyncConnection[Any], exchange_id: int, exchange_name: str, symbol: str
-) -> SymbolRow:
-    """The symbol's canonical row, aliases followed. Raises UnknownSymbol."""
-    rows = {row.symbol: row for row in await load_symbols(connection, exchange_id)}
-    row = rows.get(symbol)
-    if row is not None and row.alias_of is not None:
-        row = rows.get(row.alias_of, row)
-    if row is None:
-        raise UnknownSymbol(symbol, exchange_name, rows)
-    return row
+async def require_symbols(
+    connection: AsyncConnection[Any], exchange_id: int, exchange_name: str, symbols: Sequence[str]
+) -> None:
+    """Raises UnknownSymbol for the first the exchange does not list.
+
+    Nothing is refused by a list that is missing or older than a day: then only the exchange can say.
+    """
+    rows = await (await connection.execute(sql("list_symbols"), {"exchange_id": exchange_id})).fetchall()
+    known = [row[0] for row in rows]
+    if not rows or not rows[0][1]:
+        return
+    for symbol in symbols:
+        if symbol not in known:
+            raise UnknownSymbol(symbol, exchange_name, known)

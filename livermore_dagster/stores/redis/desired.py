@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 import redis
@@ -14,6 +14,7 @@ from livermore_dagster.stores.redis import keys
 __all__ = [
     "Desired",
     "SymbolChoice",
+    "give_up_desired",
     "read_desired",
     "read_desired_sync",
     "stop_desired_sync",
@@ -32,11 +33,12 @@ class SymbolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Set by a start or stop; `user` is who wanted it."""
+    """Set by a start or stop. `user`: who wanted it; `reason`: why it stopped where nobody wanted that."""
 
     state: Literal["running", "stopped"]
     symbols: SymbolChoice = field(default_factory=SymbolChoice)
     user: str = ""
+    reason: str = ""
 
 
 def _encode(desired: Desired) -> str:
@@ -45,6 +47,7 @@ def _encode(desired: Desired) -> str:
             "state": desired.state,
             "symbols": {"top": desired.symbols.top, "listed": list(desired.symbols.listed)},
             "user": desired.user,
+            "reason": desired.reason,
         }
     )
 
@@ -54,7 +57,7 @@ def _decode(text: str | None) -> Desired | None:
         return None
     fields = json.loads(text)
     choice = SymbolChoice(fields["symbols"]["top"], tuple(fields["symbols"]["listed"]))
-    return Desired(fields["state"], choice, fields["user"])
+    return Desired(fields["state"], choice, fields["user"], fields.get("reason", ""))
 
 
 async def read_desired(client: redis.asyncio.Redis, exchange_id: int) -> Desired | None:
@@ -64,6 +67,24 @@ async def read_desired(client: redis.asyncio.Redis, exchange_id: int) -> Desired
 
 async def write_desired(client: redis.asyncio.Redis, exchange_id: int, desired: Desired) -> None:
     await client.set(keys.desired(exchange_id), _encode(desired))
+
+
+async def give_up_desired(
+    client: redis.asyncio.Redis, exchange_id: int, wanted: Desired, reason: str
+) -> bool:
+    """Stops, with words, what cannot be had as `wanted`; False when something else is wanted meanwhile."""
+    key = keys.desired(exchange_id)
+    async with client.pipeline(transaction=True) as pipe:
+        await pipe.watch(key)
+        if _decode(cast("str | None", await cast("Any", pipe.get(key)))) != wanted:
+            return False
+        pipe.multi()  # type: ignore[no-untyped-call]
+        pipe.set(key, _encode(replace(wanted, state="stopped", reason=reason)))
+        try:
+            await pipe.execute()
+        except redis.WatchError:
+            return False
+    return True
 
 
 def read_desired_sync(client: redis.Redis, exchange_id: int) -> Desired | None:

@@ -7,14 +7,28 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
+from livermore_dagster.control.registry import read_instance
 from livermore_dagster.control.states import InstanceState
-from livermore_dagster.errors import ClaimConflict, InactiveExchange, ProvenanceMismatch, UnknownExchange
+from livermore_dagster.errors import (
+    ClaimConflict,
+    InactiveExchange,
+    ProvenanceMismatch,
+    UnknownExchange,
+    UnknownSymbol,
+)
 from livermore_dagster.ingest.service import IngestService
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.desired import (
+    Desired,
+    SymbolChoice,
+    read_desired_sync,
+    write_desired_sync,
+)
 from tests.integration.ingest.played import IDS, Platform, Subscriber, played, until
 
 SPEED = 60.0
@@ -102,6 +116,26 @@ def test_coinbase_fetches_its_boundaries_itself_when_nobody_does(coinbase: Platf
         entries = client.xrange(keys.boundaries(IDS["coinbase"]))
     raised = [int(fields["b"]) for _, fields in entries]
     assert raised == sorted(set(raised))
+
+
+def test_what_cannot_be_had_is_given_up_in_words(redis_url, database_url) -> None:
+    with played(redis_url, database_url, ["binance"], 1.0, START_MS) as market:
+        wanted = SymbolChoice(listed=("BTCUSDT", "NOSUCHUSDT"))
+        with market.redis() as client:
+            write_desired_sync(client, IDS["binance"], Desired("running", wanted, "tester"))
+        service = service_of(market, "binance")
+        with suppress(UnknownSymbol):  # the start may be reported before the symbols are looked at
+            service.start()
+        assert service.wait(30)
+        assert isinstance(service.error, UnknownSymbol)
+        with market.redis() as client:
+            left = read_desired_sync(client, IDS["binance"])
+            known = read_instance(client, IDS["binance"], "binance")
+        assert left is not None
+        assert (left.state, left.symbols, left.user) == ("stopped", wanted, "tester")
+        assert "NOSUCHUSDT" in left.reason
+        assert known.last_known is not None
+        assert known.last_known.last_error == left.reason
 
 
 def test_a_restart_asks_for_nothing_it_has(redis_url, database_url) -> None:

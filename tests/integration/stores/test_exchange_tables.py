@@ -20,7 +20,7 @@ from livermore_dagster.stores.postgres.series import LISTING_BARS, first_opens, 
 from livermore_dagster.stores.postgres.symbols import (
     SymbolRow,
     load_symbols,
-    require_symbol,
+    require_symbols,
     upsert_symbols,
 )
 from tests.integration.stores.conftest import EXCHANGE
@@ -51,9 +51,22 @@ async def test_symbols_follow_the_exchanges_list(pool: Pool) -> None:
         await upsert_symbols(connection, 2, [dataclasses.replace(btc, listed_ms=None), alias])
         gone = dataclasses.replace(old, trading=False, volume_rank=None)
         assert await load_symbols(connection, 2) == [btc, alias, gone]
-        assert await require_symbol(connection, 2, "binance", "BTC-USDC") == btc
-        with pytest.raises(UnknownSymbol, match=r"DOGE-USD.*BTC-USD"):
-            await require_symbol(connection, 2, "binance", "DOGE-USD")
+
+
+async def test_unknown_symbols_are_refused_only_by_a_fresh_list(pool: Pool) -> None:
+    btc = SymbolRow("BTC-USD", "BTC", "USD", True, volume_rank=1)
+    async with pool.connection() as connection:
+        await require_symbols(connection, 2, "binance", ["BTC-USD", "DOGE-USD"])
+        await upsert_symbols(connection, 2, [btc, SymbolRow("BTC-USDC", "BTC", "USDC", True, "BTC-USD")])
+        await require_symbols(connection, 2, "binance", ["BTC-USD", "BTC-USDC"])
+        with pytest.raises(UnknownSymbol, match=r"'DOGE-USD'.*BTC-USD"):
+            await require_symbols(connection, 2, "binance", ["BTC-USD", "DOGE-USD"])
+        with pytest.raises(UnknownSymbol, match=r"Did you mean BTC-USD\?"):
+            await require_symbols(connection, 2, "binance", ["btcusd"])
+        with pytest.raises(UnknownSymbol, match=r"Did you mean BTC-USD or BTC-USDC\?"):
+            await require_symbols(connection, 2, "binance", ["BTX-USD"])
+        await connection.execute("UPDATE exchange_symbols SET updated_at = now() - interval '2 days'")
+        await require_symbols(connection, 2, "binance", ["DOGE-USD"])
 
 
 DAY = 86_400_000

@@ -19,6 +19,7 @@ from livermore_dagster.stores.redis.client import connect, connect_async, refuse
 from livermore_dagster.stores.redis.desired import (
     Desired,
     SymbolChoice,
+    give_up_desired,
     read_desired,
     read_desired_sync,
     write_desired,
@@ -101,6 +102,20 @@ async def test_what_is_desired_is_what_was_written(redis_url: str, client: redis
         assert read_desired_sync(sync, 2) == wanted
         write_desired_sync(sync, 2, Desired("stopped", SymbolChoice(top=20)))
     assert await read_desired(client, 2) == Desired("stopped", SymbolChoice(top=20), "")
+
+
+async def test_what_cannot_be_is_given_up_unless_else_is_wanted(
+    client: redis.asyncio.Redis,
+) -> None:
+    wanted = Desired("running", SymbolChoice(listed=("FOO",)), "me")
+    await write_desired(client, 2, wanted)
+    other = Desired("running", SymbolChoice(top=3), "me")
+    assert not await give_up_desired(client, 2, other, "no such symbol")
+    assert await read_desired(client, 2) == wanted
+    assert await give_up_desired(client, 2, wanted, "no such symbol")
+    assert await read_desired(client, 2) == Desired("stopped", wanted.symbols, "me", "no such symbol")
+    await write_desired(client, 2, other)
+    assert await read_desired(client, 2) == other
 
 
 def test_an_empty_redis_is_stamped_and_stays_so(redis_url: str) -> None:
