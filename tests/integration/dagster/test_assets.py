@@ -63,7 +63,7 @@ def test_by_hand_an_asset_fills_what_is_missing_once(stored_instance, market: Pl
     second = materialize(stored_instance, ["candles", "1h"], "binance")
     again = metadata(second, ["candles", "1h"])
     assert again["requests used"].value == 0
-    assert again["older candles repaired or loaded"].value == 0
+    assert again["candles repaired"].value == 0
     for layer in ("macdv", "indicators"):
         assert materialize(stored_instance, [layer, "1h"], "binance").success
     values = market.query("SELECT count(*), count(macdv), count(DISTINCT source) FROM indicators")
