@@ -19,7 +19,7 @@ __all__ = ["Child", "ChildSpec", "ChildState"]
 
 RESTARTS_MAX = 5
 RESTART_WINDOW_S = 60.0
-LOG_BYTES_MAX = 20_000_000
+LOG_END_BYTES = 1_000_000
 
 
 class ChildState(StrEnum):
@@ -79,7 +79,6 @@ class Child:
         if self.spec.prepare is not None:
             self.spec.prepare()
         self._close_log()
-        _rotate(self.spec.log)
         self._log = self.spec.log.open("ab")
         self.log_from = self._log.tell()
         begin = getattr(self.spec.ready, "begin", None)
@@ -154,11 +153,13 @@ class Child:
         return " / ".join(line.strip() for line in text.splitlines() if line.strip())[-size:] or "nothing"
 
     def log_text(self) -> str:
-        """What it has logged since this start."""
+        """What it has logged since this start, or the end of that; what was rotated away is not told."""
         try:
             with self.spec.log.open("rb") as handle:
-                handle.seek(self.log_from)
-                return handle.read(1_000_000).decode(errors="replace")
+                size = handle.seek(0, 2)
+                begun = self.log_from if self.log_from <= size else 0
+                handle.seek(max(begun, size - LOG_END_BYTES))
+                return handle.read(LOG_END_BYTES).decode(errors="replace")
         except OSError:
             return ""
 
@@ -170,8 +171,3 @@ class Child:
         if self._log is not None:
             self._log.close()
             self._log = None
-
-
-def _rotate(path: Path) -> None:
-    if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
-        path.replace(path.with_suffix(path.suffix + ".1"))

@@ -10,11 +10,12 @@ import structlog
 
 __all__ = ["configure", "get_logger"]
 
-FILE_BYTES = 20_000_000
-
 
 def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
-    """Send structlog and the standard library's records to `<home>/logs/<role>.jsonl`; returns that path."""
+    """Send structlog and the standard library's records to `<home>/logs/<role>.jsonl`; returns that path.
+
+    Forked workers share the file: whole lines are appended, and `up` keeps it bounded (log_rotation).
+    """
     folder = home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{role}.jsonl"
@@ -26,9 +27,6 @@ def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
     ]
-    if path.exists() and path.stat().st_size > FILE_BYTES:
-        path.replace(path.with_suffix(".old.jsonl"))
-    # Forked workers share the file: whole lines are appended, and none of them may rotate it.
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -24,6 +24,7 @@ from livermore_dagster.platform.dagster_yaml import (
     write_dagster_yaml,
 )
 from livermore_dagster.platform.home import Home, check_port
+from livermore_dagster.platform.log_rotation import rotate_logs
 from livermore_dagster.platform.options import TOP_DEFAULT, UpOptions
 from livermore_dagster.platform.processes import (
     TOKEN,
@@ -47,6 +48,7 @@ from livermore_dagster.stores.redis.desired import (
 __all__ = ["Supervisor"]
 
 TICK_S = 0.1
+LOGS_S = 10.0
 PATIENCE_S = 3.0
 IDLE_PATIENCE_S = 0.5
 CANCEL_S = 2.0
@@ -76,6 +78,7 @@ class Supervisor:
         self._guardian: subprocess.Popen[str] | None = None
         self._canceller: subprocess.Popen[str] | None = None
         self._hurry = False
+        self._logs_seen = float("-inf")
 
     # --- start
 
@@ -221,6 +224,9 @@ class Supervisor:
                 self._write_platform_json()
         if self._guardian is not None and self._guardian.poll() is not None:
             self._start_guardian()
+        if time.monotonic() - self._logs_seen >= LOGS_S:
+            self._logs_seen = time.monotonic()
+            rotate_logs(self.home.logs)
 
     @property
     def all_ready(self) -> bool:
