@@ -2,19 +2,18 @@
 
 # Annotations are not postponed here: Dagster compares that of `context` as it stands.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
 from assets.candles import BOUNDARY_BARS
 from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
+from assets.series_macdv import FORGET_BARS, macdv_points
 from assets.series_picture import picture_of
 from assets.series_sync import WINDOW_BARS
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.market.candle import StampedCandle
-from livermore_dagster.market.macdv import FORMULA, MacdvPoint
-from livermore_dagster.market.macdv_batch import Columns, batch
+from livermore_dagster.market.macdv import FORMULA
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.indicators import (
@@ -25,26 +24,7 @@ from livermore_dagster.stores.postgres.indicators import (
 )
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["columns_of", "macdv_assets", "macdv_points"]
-
-FORGET_BARS = 300
-"""Bars after which a value no longer depends on where its series was seeded (R12: 0.001 points)."""
-
-
-def columns_of(candles: Sequence[StampedCandle], timeframe: Timeframe) -> Columns:
-    """MACD-V over candles as they are stored."""
-    opens = [one.candle.open_ms for one in candles]
-    high, low, close, volume = (
-        [float(getattr(one.candle, name)) for one in candles] for name in ("high", "low", "close", "volume")
-    )
-    return batch(opens, high, low, close, volume, timeframe)
-
-
-def macdv_points(candles: Sequence[StampedCandle], timeframe: Timeframe) -> list[MacdvPoint]:
-    """One point per observed bar: unobserved ones carry no value of their own (S2)."""
-    columns = columns_of(candles, timeframe)
-    points = [columns.point(index) for index in range(len(columns))]
-    return [point for point in points if point.observed]
+__all__ = ["macdv_assets"]
 
 
 def macdv_assets() -> list[dg.AssetsDefinition]:

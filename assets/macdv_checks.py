@@ -9,7 +9,7 @@ import dagster as dg
 
 from assets.cells import Cell, Row, table, utc
 from assets.checks import Verdict, build_checks
-from assets.macdv import FORGET_BARS, columns_of
+from assets.series_macdv import FORGET_BARS, columns_of
 from livermore_dagster.market.timeframe import TIMEFRAMES
 from livermore_dagster.stores.postgres.indicators import StoredIndicator, read_indicators
 

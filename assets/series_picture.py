@@ -1,4 +1,4 @@
-"""The picture of a cell's most liquid symbol: its newest candles, and MACD-V as stored."""
+"""The picture of a cell's most liquid symbol: its newest candles, and MACD-V as batch computes it of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.cells import Cell, utc
 from assets.pictures import Bar, picture_markdown
-from livermore_dagster.stores.postgres.indicators import read_indicators
+from assets.series_macdv import FORGET_BARS, macdv_points
 
 __all__ = ["picture_of"]
 
@@ -14,17 +14,18 @@ SHOWN_BARS = 120
 
 
 async def picture_of(cell: Cell) -> dg.MarkdownMetadataValue:
-    """Candles from PostgreSQL up to the boundary; where MACD-V was not computed the panel says so."""
+    """Candles from PostgreSQL up to the boundary; where there are too few for MACD-V the panel says so.
+
+    Computed and not read: after a fresh start few values are stored, and history is to be seen at once.
+    """
     if not cell.symbols:
         return dg.MetadataValue.md(f"{cell.ctx.row.display_name} monitors no symbol.")
     symbol, exchange_id = cell.symbols[0], cell.ctx.row.id
-    candles = await cell.ctx.table.read(
-        exchange_id, symbol, cell.timeframe, 0, cell.boundary_ms, SHOWN_BARS, newest=True
+    held = await cell.ctx.table.read(
+        exchange_id, symbol, cell.timeframe, 0, cell.boundary_ms, SHOWN_BARS + FORGET_BARS, newest=True
     )
-    from_ms = candles[0].candle.open_ms if candles else cell.boundary_ms
-    async with cell.ctx.pool.connection() as connection:
-        rows = await read_indicators(connection, exchange_id, symbol, cell.timeframe, from_ms, limit=None)
-    values = {row.open_ms: row for row in rows}
+    values = {point.open_ms: point for point in macdv_points(held, cell.timeframe) if point.publishable}
+    candles = held[-SHOWN_BARS:]
     bars = []
     for one in candles:
         row = values.get(one.candle.open_ms)
