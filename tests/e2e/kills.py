@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -70,10 +71,14 @@ def server_away(fire: Fire, name: str) -> None:
     """Stopped, not killed: the supervisor would start a dead one at once."""
     head = psutil.Process(fire.pid_of(name))
     family = [head, *head.children(recursive=True)]
-    for process in family:
-        process.suspend()
-    until = time.monotonic() + AWAY_S
-    wait_for(lambda: time.monotonic() > until, AWAY_S + 1, "")
-    for process in family:
-        process.resume()
+    try:
+        for process in family:
+            with suppress(psutil.NoSuchProcess):  # PostgreSQL's own come and go
+                process.suspend()
+        until = time.monotonic() + AWAY_S
+        wait_for(lambda: time.monotonic() > until, AWAY_S + 1, "")
+    finally:
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
     fire.kill(f"{name} away for {AWAY_S:.0f} s")
