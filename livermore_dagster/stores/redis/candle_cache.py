@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import cast
 
+import msgspec
 import redis.asyncio
 
 from livermore_dagster.market.candle import Rank, StampedCandle
@@ -40,6 +41,7 @@ class WriteResult(StrEnum):
     """Older than the oldest of a full cache: its place is PostgreSQL."""
 
 
+_pack = msgspec.msgpack.Encoder().encode
 _RESULT = {
     "i": WriteResult.INSERTED,
     "u": WriteResult.UPDATED,
@@ -81,14 +83,14 @@ class CandleCache:
         for stamped in batch:
             index = series.setdefault((stamped.symbol, stamped.timeframe), len(series) + 1)
             message = "" if stamped.rank is Rank.OPEN or stamped.origin.is_history else self._message(stamped)
-            rows += (index, stamped.candle.open_ms, encode(stamped), stamped.proven_ms, message)
+            rows += (index, str(stamped.candle.open_ms), encode(stamped), str(stamped.proven_ms), message)
         exchange_id = self._exchange_id
         names = [keys.closes(exchange_id), keys.counters(exchange_id)]
-        heads: list[str | int] = [self._size, wall_ms, len(series)]
+        heads: list[str | int] = [self._size, str(wall_ms), len(series)]
         for symbol, timeframe in series:
             names.append(keys.candles(exchange_id, symbol, timeframe))
-            heads += (symbol, timeframe.value, keys.channel_close(exchange_id, symbol, timeframe))
-        reply = cast("str", await self._script(keys=names, args=heads + rows))
+            heads += (symbol, timeframe, keys.channel_close(exchange_id, symbol, timeframe))
+        reply = cast("str", await self._script(keys=names, args=[_pack(heads + rows)]))
         return [_RESULT[letter] for letter in reply]
 
     def _message(self, stamped: StampedCandle) -> str:

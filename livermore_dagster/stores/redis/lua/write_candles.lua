@@ -1,11 +1,14 @@
 -- The write rule: one atomic call per batch. Higher rank wins; within a rank the later stamp, then more trades,
 -- then more volume. A candle that becomes final or gets other values is appended to closes in this same call.
 -- KEYS: closes, counters, then one sorted set per series.
--- ARGV: size, wall ms, number of series; per series: symbol, timeframe, channel;
+-- ARGV: one MessagePack list (a thousand arguments take the client longer than the writing), in it
+--       size, wall ms, number of series; per series: symbol, timeframe, channel;
 --       per candle: series, open ms, member (member.py), proven ms, message to publish but for its end ('': none).
+--       All but size, number of series and series are text.
 -- Returns one letter per candle: i(nserted) u(pdated) v(revised) n(o change) r(efused) o(lder).
 local call, sub, find = redis.call, string.sub, string.find
-local size, wall, series_count = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local given = cmsgpack.unpack(ARGV[1])
+local size, wall, series_count = given[1], given[2], given[3]
 local counts, appended, revised = {}, 0, 0
 
 -- stamp, values (prices and volume as one text), volume, trades
@@ -45,8 +48,8 @@ end
 
 local function close(series, member, proven, message, revision)
   local at = 4 + (series - 1) * 3
-  local timeframe = ARGV[at + 1]
-  call('XADD', KEYS[1], '*', 's', ARGV[at], 't', timeframe, 'm', member, 'p', proven, 'w', wall,
+  local timeframe = given[at + 1]
+  call('XADD', KEYS[1], '*', 's', given[at], 't', timeframe, 'm', member, 'p', proven, 'w', wall,
     'r', revision and '1' or '0')
   appended = appended + 1
   if revision then
@@ -55,7 +58,7 @@ local function close(series, member, proven, message, revision)
     counts[timeframe] = (counts[timeframe] or 0) + 1
   end
   if message ~= '' then
-    call('PUBLISH', ARGV[at + 2], message .. (revision and 'true}' or 'false}'))
+    call('PUBLISH', given[at + 2], message .. (revision and 'true}' or 'false}'))
   end
 end
 
@@ -116,9 +119,8 @@ local function write(series, open, member, proven, message)
 end
 
 local results = {}
-for at = 4 + series_count * 3, #ARGV, 5 do
-  results[#results + 1] =
-    write(tonumber(ARGV[at]), ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+for at = 4 + series_count * 3, #given, 5 do
+  results[#results + 1] = write(given[at], given[at + 1], given[at + 2], given[at + 3], given[at + 4])
 end
 if appended > 0 then
   call('HINCRBY', KEYS[2], 'closes', appended)
