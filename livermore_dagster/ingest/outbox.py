@@ -3,8 +3,9 @@
 A message is one JSON object: id, attempt, source_exchange_id, source_exchange, symbol, timeframe, label,
 previous_label, kind (level|reversal), direction (up|down), open_ms and candle_end_ms of the candle,
 triggered_ms (exchange clock at the proof), price (text), price_source (ticker|candle_close), price_age_ms,
-value, signal, histogram, stage, bias, timeframes ({timeframe: {value, signal, stage, open_ms, reason}}),
-late, revised. `id` names the alert for good; a repetition carries a higher `attempt`.
+value, signal, histogram, stage, bias, timeframes ({timeframe: {value, signal, stage, open_ms, reason,
+age_ms}}; age_ms since that candle's end, a stale one counts for no bias), late, revised. `id` names the alert
+for good; a repetition carries a higher `attempt`.
 """
 
 from __future__ import annotations
