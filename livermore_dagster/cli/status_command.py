@@ -31,6 +31,15 @@ def status(
     _show(facts)
 
 
+def _state(exchange: dict[str, Any]) -> str:
+    """'active', 'warming 75 %, 12 s left'."""
+    state, warmup = str(exchange["state"]), exchange["warmup"]
+    if warmup is None:
+        return state
+    left = f", {warmup['eta_s']:.0f} s left" if warmup["eta_s"] else ""
+    return f"{state} {warmup['percent']:.0f} %{left}"
+
+
 def _show(facts: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -67,7 +76,7 @@ def _show(facts: dict[str, Any]) -> None:
         counters, instance = exchange["counters"], exchange["instance"] or {}
         exchanges.add_row(
             name,
-            exchange["state"],
+            _state(exchange),
             exchange["desired"],
             str(len(exchange["symbols"])),
             f"{counters.get('closes', 0):,}",

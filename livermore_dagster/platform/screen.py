@@ -6,6 +6,7 @@ import sys
 import time
 from collections import deque
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -157,7 +158,7 @@ class LiveScreen:
             market = Text.assemble(
                 ("market time ", "dim"), (clock_text(self.watch.market_time.now_ms()), "bold")
             )
-        row.add_row(Text(str(options.home), "dim"), market, Text("Ctrl-C stops all", "dim"))
+        row.add_row(Text(_tilde(str(options.home)), "dim"), market, Text("Ctrl-C stops all", "dim"))
         return Panel(row, border_style="#ffb300" if options.simulate else "#1565c0")
 
 
@@ -179,6 +180,12 @@ def _last(text: str, style: str = "") -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
+def _tilde(text: str) -> str:
+    """The user's own folder as shells write it: addresses then fit."""
+    own = str(Path.home())
+    return text.replace(own, "~", 1) if own != "/" else text
+
+
 def _state(state: str) -> Text:
     return Text(f"{MARK.get(state, '◐')} {state}", STATE_STYLE.get(state, "white"))
 
@@ -194,7 +201,7 @@ def _processes(children: list[Child], memory: dict[str, int]) -> Table:
             str(child.pid or "–"),
             memory_text(memory.get(child.spec.name, 0)) if child.state is not ChildState.STOPPED else "–",
             Text(str(child.restarts), "bold yellow" if child.restarts else "dim"),
-            _last(child.spec.address, "cyan"),
+            _last(_tilde(child.spec.address), "cyan"),
         )
     return table
 
