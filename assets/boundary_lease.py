@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import dagster as dg
+import structlog
+from redis import RedisError
 
 from assets.cells import Cell
 from livermore_dagster.market.timeframe import Timeframe
@@ -15,6 +17,8 @@ from livermore_dagster.stores.redis import boundaries
 from livermore_dagster.stores.redis.metrics import LatencyHistogram
 
 __all__ = ["boundary_lease", "due_in"]
+
+log = structlog.get_logger(__name__)
 
 RENEW_S = 8.0
 WAIT_S = 60.0
@@ -84,6 +88,10 @@ async def _other_done(cell: Cell, by: str) -> bool:
 
 
 async def _renew(cell: Cell, by: str) -> None:
+    """A sign of life that cannot be given fails no fetch: at worst the live service fetches the same."""
     while True:
         await asyncio.sleep(RENEW_S)
-        await boundaries.renew(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms, by)
+        try:
+            await boundaries.renew(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms, by)
+        except RedisError as error:
+            log.warning("boundary_not_renewed", exchange=cell.ctx.row.name, error=str(error))
