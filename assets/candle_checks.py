@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.cells import Cell, Row, table, utc
 from assets.checks import Verdict, build_checks
-from assets.series_sync import find_gaps, settled_until
+from assets.series_sync import find_gaps, settled_until, sync_from_cache
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
@@ -92,6 +92,8 @@ async def matches_exchange(cell: Cell) -> Verdict:
     """Compare the last settled hour (or bar) with REST, under the budget; repair what differs."""
     end_ms = cell.newest_open_ms
     start_ms = cell.timeframe.open_of(end_ms - max(Timeframe.H1.ms, cell.timeframe.ms))
+    # What the store writer has not come to yet is late, and no difference from the exchange.
+    await sync_from_cache(cell, (end_ms - start_ms) // cell.timeframe.ms + 1)
     rows: list[Row] = []
     wrong: list[StampedCandle] = []
     compared = 0
