@@ -15,7 +15,7 @@ from livermore_dagster.exchanges.contract import (
     StreamEvent,
     TickerFrame,
 )
-from livermore_dagster.exchanges.wire import text, text_or_none
+from livermore_dagster.exchanges.wire import fresh_text, text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -115,7 +115,9 @@ def _kline(message: _Kline) -> list[StreamEvent]:
         CandleFrame(
             message.symbol,
             timeframe,
-            Candle(k.open_ms, text(k.open), text(k.high), text(k.low), text(k.close), text(k.volume)),
+            Candle(
+                k.open_ms, text(k.open), text(k.high), text(k.low), fresh_text(k.close), fresh_text(k.volume)
+            ),
             message.event_ms,
             False,
             k.closed,

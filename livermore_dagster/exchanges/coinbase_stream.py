@@ -17,7 +17,7 @@ from livermore_dagster.exchanges.contract import (
     StreamEvent,
     TickerFrame,
 )
-from livermore_dagster.exchanges.wire import text, text_or_none
+from livermore_dagster.exchanges.wire import fresh_text, text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -168,9 +168,7 @@ def _events(message: Any) -> list[StreamEvent]:
     if kind is _Heartbeats:
         return [Heartbeat(_ms(message.timestamp))]
     symbols = {
-        symbol: None
-        for event in message.events
-        for symbol in event.subscriptions.get("candles") or ()
+        symbol: None for event in message.events for symbol in event.subscriptions.get("candles") or ()
     }
     return [Ack(symbols=tuple(symbols))]
 
@@ -185,9 +183,8 @@ def _candles(message: _Candles) -> list[StreamEvent]:
 
 
 def _candle(c: _Candle) -> Candle:
-    return Candle(
-        int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume)
-    )
+    opened, high, low = text(c.open), text(c.high), text(c.low)
+    return Candle(int(c.start) * 1000, opened, high, low, fresh_text(c.close), fresh_text(c.volume))
 
 
 def _ticker(ticker: _Ticker, event_ms: int) -> TickerFrame:

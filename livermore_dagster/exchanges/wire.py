@@ -14,20 +14,27 @@ import msgspec
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.market.candle import canonical
 
-__all__ = ["decode_body", "product_text", "retry_after_ms", "text", "text_or_none"]
+__all__ = ["decode_body", "fresh_text", "product_text", "retry_after_ms", "text", "text_or_none"]
 
 T = TypeVar("T")
 
 _plain = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII).fullmatch
 
 
-# Open, high and low repeat from frame to frame of a candle, so most numbers were seen a moment ago.
-@lru_cache(maxsize=32_768)
-def text(number: str) -> str:
-    """Canonical decimal text of what an exchange sent. Raises ValueError for anything but a finite number."""
+def fresh_text(number: str) -> str:
+    """`text` of a number that hardly ever repeats (the close and the volume of a running candle)."""
     if _plain(number) is None:
         return canonical(number)
     return number.rstrip("0").rstrip(".") if "." in number else number
+
+
+@lru_cache(maxsize=32_768)
+def text(number: str) -> str:
+    """Canonical decimal text of what an exchange sent. Raises ValueError for anything but a finite number.
+
+    Remembered: open, high and low repeat from frame to frame of a candle.
+    """
+    return fresh_text(number)
 
 
 def text_or_none(number: str | None) -> str | None:
