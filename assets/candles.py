@@ -56,7 +56,9 @@ async def bring_up(cell: Cell) -> Brought:
             cell.ctx, list(brought.gaps), [cell.timeframe], since_ms, until_ms=cell.boundary_ms
         )
         again = await sync_from_cache(cell, bars)
-        brought.synced = SyncReport(again.compared, brought.synced.repaired + again.repaired, again.cached)
+        again.added += brought.synced.added
+        again.changed += brought.synced.changed
+        brought.synced = again
         brought.gaps = await find_gaps(cell, list(brought.gaps), bars)
     brought.facts = await cell.ctx.table.facts(cell.ctx.row.id, cell.symbols, cell.timeframe)
     return brought
@@ -137,7 +139,7 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
                 "outcome": fetched.outcome if fetched else "streamed",
             }
         )
-    stored = brought.synced.repaired + (brought.filled.stored if brought.filled else 0)
+    repaired = brought.synced.changed + (brought.filled.stored if brought.filled else 0)
     return {
         "exchange": cell.ctx.row.display_name,
         "picture": await picture_of(cell),
@@ -145,7 +147,8 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
         "dagster/row_count": sum(fact.count for fact in brought.facts),
         "symbols monitored": len(cell.symbols),
         "candles fetched": brought.fetched.stored if brought.fetched else 0,
-        "candles repaired": stored,
+        "candles stored": brought.synced.added,
+        "candles repaired": repaired,
         "requests used": brought.requests,
         "gaps left": sum(len(spans) for spans in brought.gaps.values()),
         "streamed": cell.streamed,

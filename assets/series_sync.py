@@ -18,11 +18,12 @@ WINDOW_BARS = 300
 
 @dataclass(slots=True)
 class SyncReport:
-    """`repaired`: candles PostgreSQL lacked or held otherwise. `newest`: cached candles by symbol, oldest
-    first."""
+    """`added`: candles PostgreSQL lacked, such as those just closed; `changed`: those it held with other
+    values. `cached`: cached candles by symbol, oldest first."""
 
     compared: int = 0
-    repaired: int = 0
+    added: int = 0
+    changed: int = 0
     cached: dict[str, list[StampedCandle]] = field(default_factory=dict)
 
 
@@ -41,7 +42,7 @@ async def sync_from_cache(cell: Cell, bars: int) -> SyncReport:
     cached = await cell.ctx.cache.read_many(cell.symbols, cell.timeframe, bars, until_ms=cell.boundary_ms)
     batch = [candle for candles in cached.values() for candle in candles]
     counts = await cell.ctx.table.upsert(cell.ctx.row.id, batch) if batch else UpsertCounts()
-    return SyncReport(len(batch), counts.inserted + counts.updated, cached)
+    return SyncReport(len(batch), counts.inserted, counts.changed, cached)
 
 
 async def find_gaps(cell: Cell, symbols: Sequence[str], bars: int) -> dict[str, list[Span]]:

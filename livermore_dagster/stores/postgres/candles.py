@@ -22,17 +22,22 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 @dataclass(frozen=True, slots=True)
 class UpsertCounts:
-    """Rows of one upsert. `unchanged`: given, but not above what is there (or twice in the batch)."""
+    """Rows of one upsert. `unchanged`: given, but not above what is there (or twice in the batch).
+
+    `changed`: those of the updated whose prices or volume differ; the others only rose in rank.
+    """
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+    changed: int = 0
 
     def __add__(self, other: UpsertCounts) -> UpsertCounts:
         return UpsertCounts(
             self.inserted + other.inserted,
             self.updated + other.updated,
             self.unchanged + other.unchanged,
+            self.changed + other.changed,
         )
 
 
@@ -80,8 +85,8 @@ class CandleTable:
                 await copy.write(rows)
             await cursor.execute(sql("upsert_candles"), {"exchange_id": exchange_id})
             row = await cursor.fetchone()
-        inserted, updated = (row[0], row[1]) if row else (0, 0)
-        return UpsertCounts(inserted, updated, given - inserted - updated)
+        inserted, updated, changed = row or (0, 0, 0)
+        return UpsertCounts(inserted, updated, given - inserted - updated, changed)
 
     async def read(
         self,

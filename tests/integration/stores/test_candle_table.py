@@ -84,7 +84,11 @@ async def test_counts_say_what_was_done(pool: Pool) -> None:
     table = CandleTable(pool)
     assert await table.upsert(2, [minute(0), minute(1), minute(1)]) == UpsertCounts(2, 0, 1)
     better = dataclasses.replace(minute(1, "7"), rank=Rank.SETTLED)
-    assert await table.upsert(2, [minute(0), better, minute(2)]) == UpsertCounts(1, 1, 1)
+    assert await table.upsert(2, [minute(0), better, minute(2)]) == UpsertCounts(1, 1, 1, 1)
+    settled = [
+        dataclasses.replace(one, rank=Rank.SETTLED, stamp_ms=T0 + 600_000) for one in (minute(0), better)
+    ]
+    assert await table.upsert(2, settled) == UpsertCounts(0, 2, 0, 0)
     assert [one.candle.close for one in await stored(table)] == ["1", "7", "1"]
 
 

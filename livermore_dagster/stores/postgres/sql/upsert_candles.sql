@@ -19,6 +19,21 @@ WITH written AS (
         stamp_ms = excluded.stamp_ms
     WHERE (excluded.rank, excluded.stamp_ms, excluded.trades, excluded.volume)
         > (held.rank, held.stamp_ms, held.trades, held.volume)
-    RETURNING (held.xmax = 0) AS inserted
+    RETURNING (held.xmax = 0) AS inserted, symbol, timeframe, open_ms, open, high, low, close, volume
 )
-SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM written
+SELECT
+    count(*) FILTER (WHERE inserted),
+    count(*) FILTER (WHERE NOT inserted),
+    -- Read as of the statement's beginning. Sideways, so that only what was there is looked up.
+    count(*) FILTER (
+        WHERE NOT inserted AND (written.open, written.high, written.low, written.close, written.volume)
+            IS DISTINCT FROM (before.open, before.high, before.low, before.close, before.volume)
+    )
+FROM written
+LEFT JOIN LATERAL (
+    SELECT open, high, low, close, volume
+    FROM candles
+    WHERE NOT written.inserted AND exchange_id = %(exchange_id)s AND symbol = written.symbol
+        AND timeframe = written.timeframe AND open_ms = written.open_ms
+    LIMIT 1
+) AS before ON true
