@@ -21,7 +21,7 @@ from livermore_dagster.ingest.context import ExchangeContext, Servers, open_cont
 from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.probe import probe_timeframes
 from livermore_dagster.ingest.supervise import TRANSIENT
-from livermore_dagster.ingest.symbols import choose_symbols
+from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
 from livermore_dagster.ingest.warmup import WarmupStats, warm_up
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
@@ -158,6 +158,7 @@ class Instance:
         machinery = self._machinery = Machinery(ctx, board, symbols)
         machinery.start()
         machinery.supervisor.start("desired", lambda: self._follow(ctx, choice))
+        machinery.supervisor.start("selection", lambda: keep_selection(ctx, symbols))
         if self._provenance == "live":
             machinery.supervisor.start("public_ip", lambda: _tell_public_ip(board))
         await self._unless_ended(self._first_time())

@@ -19,13 +19,16 @@ from livermore_dagster.stores.postgres.symbols import SymbolRow, upsert_symbols
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import SymbolChoice
 
-__all__ = ["DEFAULT_TOP", "choose_symbols", "resolve_choice"]
+__all__ = ["DEFAULT_TOP", "choose_symbols", "keep_selection", "resolve_choice"]
 
 log = structlog.get_logger(__name__)
 
 DEFAULT_TOP: Final = 50
 _REUSE_MS: Final = 3_600_000
-"""A restart within an hour keeps its symbols and asks the exchange for nothing."""
+"""A restart within an hour keeps its symbols and asks the exchange for nothing (P10) …"""
+_OLDEST_MS: Final = 7 * 86_400_000
+"""… for a week: then the exchange is asked anew which are its most traded."""
+_REFRESH_S: Final = 300.0
 
 
 async def choose_symbols(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
@@ -47,9 +50,21 @@ async def resolve_choice(ctx: ExchangeContext, choice: SymbolChoice) -> list[str
         products = await ctx.client.products(Priority.WARMUP)
         symbols = resolve_symbols(choice, products, ctx.row)
         await _store(ctx, products)
-        made = {"choice": asdict(choice), "symbols": symbols, "at_ms": ctx.clock.now_ms()}
+        now_ms = ctx.clock.now_ms()
+        made = {"choice": asdict(choice), "symbols": symbols, "made_ms": now_ms, "at_ms": now_ms}
         await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
     return symbols
+
+
+async def keep_selection(ctx: ExchangeContext, symbols: Sequence[str]) -> None:
+    """Until cancelled: the selection is in use, so that its hour begins when the instance ends."""
+    while True:
+        await ctx.clock.sleep(_REFRESH_S)
+        text = await ctx.redis.get(keys.selection(ctx.row.id))
+        made = json.loads(text) if text else None
+        if made is not None and made["symbols"] == list(symbols):
+            made["at_ms"] = ctx.clock.now_ms()
+            await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
 
 
 async def _store(ctx: ExchangeContext, products: Sequence[Product]) -> None:
@@ -77,11 +92,14 @@ def _row(product: Product, rank: int | None, volume: Decimal | None) -> SymbolRo
 
 
 async def _kept(ctx: ExchangeContext, choice: SymbolChoice) -> list[str] | None:
-    """The last selection, if it was made from the same choice and not long ago."""
+    """The last selection, if it was made from the same choice and was in use not long ago."""
     text = await ctx.redis.get(keys.selection(ctx.row.id))
     if not text:
         return None
     made = json.loads(text)
     same = made["choice"] == json.loads(json.dumps(asdict(choice)))
-    recent = 0 <= ctx.clock.now_ms() - made["at_ms"] < _REUSE_MS
+    now_ms = ctx.clock.now_ms()
+    recent = (
+        0 <= now_ms - made["at_ms"] < _REUSE_MS and now_ms - made.get("made_ms", made["at_ms"]) < _OLDEST_MS
+    )
     return [str(symbol) for symbol in made["symbols"]] if same and recent else None

@@ -1,0 +1,67 @@
+"""Which symbols a restart monitors, and when it asks the exchange for its list (P10)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from livermore_dagster.clock import SystemClock
+from livermore_dagster.ingest.context import open_context
+from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
+from livermore_dagster.stores.redis.desired import SymbolChoice
+from livermore_dagster.stores.redis.metrics import read_counters
+from tests.integration.ingest.played import IDS, Platform, played
+
+MINUTE = 60_000
+TOP = SymbolChoice(top=3)
+
+
+class LateClock(SystemClock):
+    """Real time, put forward by `ahead_ms`; long sleeps end at once, twice."""
+
+    ahead_ms = 0
+    naps = 2
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds < 60:
+            await super().sleep(seconds)
+        elif self.naps:
+            self.naps -= 1
+        else:
+            await asyncio.Event().wait()
+
+
+@pytest.fixture
+def market(redis_url: str, database_url: str) -> Iterator[Platform]:
+    with played(redis_url, database_url, ["binance"], 1.0, 1_767_655_800_000) as platform:
+        yield platform
+
+
+async def test_the_list_is_asked_for_again_only_an_hour_after_the_last_use(market: Platform) -> None:
+    clock = LateClock()
+    async with open_context("binance", market, clock=clock) as ctx:
+
+        async def lists_asked() -> int:
+            counters = await read_counters(ctx.redis, IDS["binance"])
+            return sum(n for name, n in counters.items() if name.startswith("rest_requests:"))
+
+        symbols = await choose_symbols(ctx, TOP)
+        asked = await lists_asked()
+        assert asked > 0
+        clock.ahead_ms = 50 * MINUTE
+        using = asyncio.create_task(keep_selection(ctx, symbols))
+        async with asyncio.timeout(5):
+            while clock.naps:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        using.cancel()
+        clock.ahead_ms = 100 * MINUTE
+        assert await choose_symbols(ctx, TOP) == symbols
+        assert await lists_asked() == asked
+        clock.ahead_ms = 111 * MINUTE
+        await choose_symbols(ctx, TOP)
+        assert await lists_asked() > asked
