@@ -52,8 +52,10 @@ async def test_binance_streams_candles_and_tickers(at_sixty: Field) -> None:
     async with at_sixty.connection("binance", symbols, (M1, M5)) as connection:
         seen = await until(
             connection,
-            lambda events: symbols_of(events) == symbols_of(events, TickerFrame) == set(symbols)
-            and any(isinstance(e, CandleFrame) and e.closed for e in events),
+            lambda events: (
+                symbols_of(events) == symbols_of(events, TickerFrame) == set(symbols)
+                and any(isinstance(e, CandleFrame) and e.closed for e in events)
+            ),
         )
         assert connection.acknowledged == set(symbols)
         assert {e.timeframe for e in seen if isinstance(e, CandleFrame)} <= {M1, M5}
@@ -65,9 +67,11 @@ async def test_coinbase_primes_with_snapshots_and_beats(at_sixty: Field) -> None
     async with at_sixty.connection("coinbase", ["BTC-USD", "ETH-USD"], (M5,)) as connection:
         seen = await until(
             connection,
-            lambda events: symbols_of(events) >= {"BTC-USD", "ETH-USD"}
-            and any(isinstance(e, Heartbeat) for e in events)
-            and any(isinstance(e, CandleFrame) and not e.snapshot for e in events),
+            lambda events: (
+                symbols_of(events) >= {"BTC-USD", "ETH-USD"}
+                and any(isinstance(e, Heartbeat) for e in events)
+                and any(isinstance(e, CandleFrame) and not e.snapshot for e in events)
+            ),
         )
         assert any(isinstance(e, CandleFrame) and e.snapshot for e in seen)
         assert not any(isinstance(e, SequenceGap) for e in seen)
@@ -81,9 +85,7 @@ async def test_symbols_come_and_go_on_one_connection(at_sixty: Field) -> None:
         await until(connection, lambda events: "ETHUSDT" in symbols_of(events))
         await connection.resubscribe([], ["BTCUSDT"])
         assert connection.symbols == ("ETHUSDT",)
-        await until(
-            connection, lambda events: len(events) > 6 and symbols_of(events[-5:]) == {"ETHUSDT"}
-        )
+        await until(connection, lambda events: len(events) > 6 and symbols_of(events[-5:]) == {"ETHUSDT"})
         open_now = await at_sixty.control("binance", "connections")
         assert [c["streams"] for c in open_now] == [["ethusdt@kline_1m", "ethusdt@ticker"]]
 
