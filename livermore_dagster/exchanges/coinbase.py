@@ -151,9 +151,7 @@ class CoinbaseDialect:
 
     def parse_candles(self, body: bytes, timeframe: Timeframe) -> list[RestCandle]:
         try:
-            rows = [
-                RestCandle(_candle(c)) for c in decode_body(_candles, body, "candles").candles
-            ]
+            rows = [RestCandle(_candle(c)) for c in decode_body(_candles, body, "candles").candles]
         except ValueError as error:
             raise ExchangeUnavailable(f"Not a candles reply: {error}.") from error
         # It sends the newest first.
@@ -197,9 +195,7 @@ class CoinbaseDialect:
     ) -> list[str]:
         return list(self._messages("unsubscribe", symbols, timeframes))
 
-    def _messages(
-        self, kind: str, symbols: Sequence[str], timeframes: Sequence[Timeframe]
-    ) -> Iterator[str]:
+    def _messages(self, kind: str, symbols: Sequence[str], timeframes: Sequence[Timeframe]) -> Iterator[str]:
         rest = iter(symbols)
         while batch := list(islice(rest, self.quirks.symbols_per_message)):
             if Timeframe.M5 in timeframes:
@@ -217,9 +213,7 @@ class CoinbaseDialect:
 
 
 def _candle(c: _Candle) -> Candle:
-    return Candle(
-        int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume)
-    )
+    return Candle(int(c.start) * 1000, text(c.open), text(c.high), text(c.low), text(c.close), text(c.volume))
 
 
 def _message(kind: str, channel: str, symbols: Sequence[str]) -> str:

@@ -88,9 +88,7 @@ def _crossed(previous: float, current: float) -> int | None:
     return next((level for level in reversed(LEVELS) if previous <= level < current), None)
 
 
-def _reversal(
-    previous: float, current: float, histogram: float | None
-) -> tuple[str, Kind, Direction] | None:
+def _reversal(previous: float, current: float, histogram: float | None) -> tuple[str, Kind, Direction] | None:
     if histogram is None:
         return None
     if previous < -EXTREME and current < -EXTREME and histogram > OVERSOLD_SHARE * abs(current):
