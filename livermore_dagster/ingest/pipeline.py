@@ -23,6 +23,7 @@ from livermore_dagster.ingest.candle_sink import CandleSink
 from livermore_dagster.ingest.connections import RENEWED, STOPPED
 from livermore_dagster.ingest.meter import Meter
 from livermore_dagster.ingest.repair import RepairQueue
+from livermore_dagster.ingest.throttle import Throttle
 from livermore_dagster.ingest.tickers import TickerSink
 from livermore_dagster.market.closing import Closer, Effects
 from livermore_dagster.market.exchange_clock import ExchangeClock
@@ -64,6 +65,8 @@ class Pipeline:
         self._repairs = repairs
         self._meter = meter
         self._on_trouble = on_trouble
+        self._on_notices = Throttle(on_trouble, clock)
+        """For what an exchange may send by the hundred."""
         self._on_renew = on_renew
         self._gate = asyncio.Event()
         self._gate.set()
@@ -127,6 +130,7 @@ class Pipeline:
         while True:
             await self._clock.sleep(_TICK_S)
             self.tick()
+            self._on_notices.look()
 
     # --- back-pressure ------------------------------------------------------------------------------------
     @property
@@ -153,9 +157,9 @@ class Pipeline:
             if event.symbol is not None:
                 self.refused.setdefault(connection, set()).add(event.symbol)
             what = event.symbol or f"message {event.request_id}"
-            self._on_trouble("subscription_refused", connection, f"{what} refused: {event.reason}")
+            self._on_notices("subscription_refused", connection, f"{what} refused: {event.reason}")
         elif isinstance(event, ErrorFrame):
-            self._on_trouble("error_frame", connection, event.message)
+            self._on_notices("error_frame", connection, event.message)
 
     def _apply(self, effects: Effects) -> None:
         if effects.writes:
