@@ -202,7 +202,9 @@ def test_down_ends_it_and_other_data_is_refused(running: Running) -> None:
     live = livermore("up", "--home", str(running.home), "--port", str(free_port()))
     assert live.returncode == 1
     assert "'sim:5'" in live.stderr
-    other = livermore("up", "--simulate", "--seed", "6", "--home", str(running.home))
+    other = livermore(
+        "up", "--simulate", "--seed", "6", "--home", str(running.home), "--port", str(free_port())
+    )
     assert other.returncode == 1
     assert "'sim:6'" in other.stderr
     assert processes_of(running.home) == []

@@ -7,7 +7,7 @@ import httpx
 from livermore_dagster.platform.watch import MarketTime
 from tests.e2e import kills
 from tests.e2e.comparison import IDS
-from tests.e2e.platform_run import wait_for
+from tests.e2e.platform_run import STEP_MS, wait_for
 from tests.e2e.under_fire import Aftermath, on_fire
 
 PAUSE_MS = 20 * 60_000
@@ -40,9 +40,17 @@ def test_a_pause_is_made_good_without_asking_for_what_is_stored(burnt: Aftermath
         f"{exchange} {request}"
         for exchange, requests in asked.items()
         for request in requests
-        if burnt.coverage.holds(exchange, request)
+        if burnt.coverage.holds(exchange, request) and not audits(request)
     ]
     assert again == []
+
+
+def audits(request: dict) -> bool:
+    """Whether it compares with the exchange at a full hour, which reads what is stored on purpose."""
+    step, hour = STEP_MS[request["timeframe"]], STEP_MS["1h"]
+    end = request["at_ms"] // hour * hour - step
+    start = (end - max(step, hour)) // step * step
+    return (request["start_ms"], -(-request["end_ms"] // step) * step) == (start, end)
 
 
 def requests_of(status: dict) -> dict[str, list[dict]]:
