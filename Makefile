@@ -49,6 +49,7 @@ soak: $(VENV)/.installed-dev tools ## the long runs: full kill matrix
 	$(BIN)/pytest -q -m soak tests
 
 bench: $(VENV)/.installed-dev ## speeds against their baselines, as ratios of one run
+	@$(MAKE) --no-print-directory bench-env || echo "Without the other readers: their environment cannot be built."
 	$(BIN)/python -m tests.bench
 
 snapshot: $(VENV)/.installed-dev ## accept the asset graph as it now is
@@ -58,8 +59,9 @@ lock: ## pin again what pyproject.toml asks for
 	uv pip compile -q --universal --python-version 3.11 pyproject.toml --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 pyproject.toml --extra dev -c requirements/runtime.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 requirements/oracle.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/oracle.txt
+	uv pip compile -q --universal --python-version 3.11 requirements/bench.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) .tools .venv-oracle .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools .venv-oracle .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 -include mk/tools.mk

@@ -3,7 +3,7 @@ ATLAS_VERSION := v0.13.1
 ATLAS := .tools/atlas
 export LIVERMORE_ATLAS ?= $(CURDIR)/$(ATLAS)
 
-.PHONY: tools atlas-bin oracle-env
+.PHONY: tools atlas-bin oracle-env bench-env
 tools: atlas-bin oracle-env ## what the tests need beside .venv: Atlas, independent exchange clients
 
 oracle-env: .venv-oracle/.installed ## ccxt and binance-sdk-spot in an environment of their own
@@ -11,6 +11,13 @@ oracle-env: .venv-oracle/.installed ## ccxt and binance-sdk-spot in an environme
 .venv-oracle/.installed: requirements/oracle.txt
 	$(PYTHON) -m venv .venv-oracle
 	.venv-oracle/bin/python -m pip install -q --no-deps --require-hashes -r requirements/oracle.txt
+	@touch $@
+
+bench-env: .venv-bench/.installed ## what the benchmarks compare with, in an environment of its own
+
+.venv-bench/.installed: requirements/bench.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -q --no-deps --require-hashes -r requirements/bench.txt
 	@touch $@
 
 atlas-bin: $(ATLAS)

@@ -182,12 +182,10 @@ def batch(
     closes, volumes = np.asarray(close, dtype=np.float64), np.asarray(volume, dtype=np.float64)
     if not len(opens) == len(highs) == len(lows) == len(closes) == len(volumes):
         raise ValueError("Columns of unequal length.")
-    gaps = opens[1:] - opens[:-1]
-    lowest = int(gaps.min()) if len(gaps) else 1
-    if lowest <= 0:
+    shortest, longest = _distances(opens)
+    if shortest <= 0:
         raise ValueError("Opens must rise.")
-    even = len(opens) >= _SHORT and lowest == timeframe.ms == int(gaps.max())
-    if even and volumes.min() > 0.0:
+    if len(opens) >= _SHORT and shortest == timeframe.ms == longest and volumes.min() > 0.0:
         found = _gapless(opens, highs, lows, closes, timeframe.ms)
         if found is not None:
             return found
@@ -195,6 +193,14 @@ def batch(
     if not observed.any():
         return _nothing(opens, observed, timeframe.ms)
     return _compute(opens, highs, lows, closes, observed, timeframe.ms)
+
+
+def _distances(opens: Ints) -> tuple[int, int]:
+    """The shortest and the longest from one open to the next, in ms; 1 where there are not two."""
+    if len(opens) < 2:
+        return 1, 1
+    distances = opens[1:] - opens[:-1]
+    return int(distances.min()), int(distances.max())
 
 
 def _nothing(opens: Ints, observed: Bools, tf_ms: int) -> Columns:

@@ -20,6 +20,8 @@ _BLOCK: Final = 16
 """Rows of a block: longer ones multiply more zeros, shorter ones leave more ends to carry."""
 _LOOP: Final = 64
 """Ends below which a plain loop is faster than another level."""
+_PIECE: Final = 512
+"""Rows BLAS gets at once."""
 
 
 @cache
@@ -66,11 +68,19 @@ def recursion(values: Floats, decay: float, scale: float, before: float, out: Fl
         blocks = np.empty((count, _BLOCK + 1))
         blocks[:, :_BLOCK] = own = values[:whole].reshape(count, _BLOCK)
         blocks[0, _BLOCK] = before
-        blocks[1:, _BLOCK] = _carry(own[:-1] @ _last(decay, scale), float(decay**_BLOCK), before)
-        np.matmul(blocks, kernel, out=out[:whole].reshape(count, _BLOCK))
+        ends = _product(own[:-1], _last(decay, scale), np.empty(count - 1))
+        blocks[1:, _BLOCK] = _carry(ends, float(decay**_BLOCK), before)
+        _product(blocks, kernel, out[:whole].reshape(count, _BLOCK))
         before = float(out[whole - 1])
     if rest:
         out[whole:] = values[whole:] @ kernel[:rest, :rest] + before * kernel[_BLOCK, :rest]
+    return out
+
+
+def _product(rows: Floats, kernel: Floats, out: Floats) -> Floats:
+    """rows @ kernel, in pieces too small for BLAS to spread over threads: waking them costs more."""
+    for start in range(0, len(rows), _PIECE):
+        np.matmul(rows[start : start + _PIECE], kernel, out=out[start : start + _PIECE])
     return out
 
 
@@ -111,12 +121,12 @@ def difference(values: Floats, fast: float, slow: float, starts: tuple[float, fl
         np.subtract(body, firsts[:, None], out=own)
         ends = []
         for column, (alpha, start) in enumerate(zip((fast, slow), starts, strict=True), _BLOCK):
-            added = own @ _last(1.0 - alpha, alpha)
+            added = _product(own, _last(1.0 - alpha, alpha), np.empty(count))
             shrink = float((1.0 - alpha) ** _BLOCK)
             blocks[0, column] = start - firsts[0]
             blocks[1:, column] = _carry(added[:-1] - hops, shrink, float(start - firsts[0]))
             ends.append(float(blocks[-1, column] * shrink + added[-1] + firsts[-1]))
-        np.matmul(blocks, _difference_kernel(fast, slow), out=out[:whole].reshape(count, _BLOCK))
+        _product(blocks, _difference_kernel(fast, slow), out[:whole].reshape(count, _BLOCK))
         starts = (ends[0], ends[1])
     quick, calm = starts
     for index, value in enumerate(values[whole:].tolist(), whole):
