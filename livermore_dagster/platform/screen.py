@@ -12,7 +12,6 @@ from typing import Protocol
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +23,8 @@ from livermore_dagster.platform.watch import AlertLine, ExchangeView, Watch
 __all__ = ["LiveScreen", "PlainLines", "View", "clock_text", "memory_text", "time_text"]
 
 HEADER_LINES = 4
+MIDDLE_WIDTH = 36
+BAR_WIDTH = 10
 FRAME_LINES = 2
 TITLED_LINES = FRAME_LINES + 1
 """A frame and the line that names the columns."""
@@ -140,9 +141,10 @@ class LiveScreen:
     def _header(self, supervisor: Supervisor) -> RenderableType:
         options = supervisor.options
         row = Table.grid(expand=True, padding=(0, 1))
-        row.add_column(no_wrap=True)
-        row.add_column(justify="center", ratio=1, no_wrap=True)
-        row.add_column(justify="right", no_wrap=True)
+        # The middle says SIMULATED: a long home or address yields to it.
+        row.add_column(ratio=1, no_wrap=True)
+        row.add_column(justify="center", no_wrap=True, min_width=MIDDLE_WIDTH)
+        row.add_column(justify="right", ratio=1, no_wrap=True)
         if options.simulate:
             kind = Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
         else:
@@ -226,16 +228,16 @@ def _exchanges(views: list[ExchangeView]) -> Table:
     return table
 
 
-def _warmup(view: ExchangeView) -> RenderableType:
+def _warmup(view: ExchangeView) -> Text:
     if view.state == "active":
         return Text("done", "green")
     if view.warmup_percent is None:
         return Text("–", "dim")
-    row = Table.grid(padding=(0, 1))
-    eta = f" · {view.warmup_eta_s:.0f} s left" if view.warmup_eta_s else ""
-    bar = ProgressBar(100, view.warmup_percent, width=14, complete_style=UP)
-    row.add_row(bar, f"{view.warmup_percent:3.0f} %{eta}")
-    return row
+    done = round(view.warmup_percent / 100 * BAR_WIDTH)
+    eta = f" · {view.warmup_eta_s:.0f} s" if view.warmup_eta_s else ""
+    return Text.assemble(
+        ("━" * done, UP), ("━" * (BAR_WIDTH - done), "grey37"), f" {view.warmup_percent:.0f} %{eta}"
+    )
 
 
 def _alerts(alerts: list[AlertLine]) -> RenderableType:
