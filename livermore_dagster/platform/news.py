@@ -100,6 +100,6 @@ class News:
                 parts.append(f"{view.row.name} warming {view.warmup_percent:.0f} %")
             elif view.state == "active":
                 boundaries = view.counters.get("boundaries", 0)
-                parts.append(f"{view.row.name} {new} candles closed, {boundaries} boundaries in all")
+                parts.append(f"{view.row.name} {new} candles closed, boundaries so far: {boundaries}")
         if parts:
             self._tell("; ".join(parts))
