@@ -13,7 +13,8 @@ _SPEED_WINDOW_S = 5.0
 class _Reading:
     """One connection's newest accepted time, and when (seconds, monotonic) its last message came."""
 
-    newest_ms: int
+    newest_ms: int | None
+    """None while nothing it told is believed."""
     heard_at: float
     pending_ms: int | None = None
     """A jump too far to believe from one frame."""
@@ -23,8 +24,9 @@ class ExchangeClock:
     """Newest message time of a connection alive within 3 s; the minimum over connections that are.
 
     Never runs back. A step of more than `max_jump_ms` beyond a connection's newest time counts only when a
-    second, later frame confirms it. `max_jump_ms` is exchange time: a market that runs N times faster moves
-    N times further between two frames, so the limit is multiplied by the speed seen (never below 1).
+    second, later frame confirms it. The very first frame of all needs a second one too, unless REST told the
+    time before. `max_jump_ms` is exchange time: a market that runs N times faster moves N times further
+    between two frames, so the limit is multiplied by the speed seen (never below 1).
     `refused` counts frames whose jump was not believed at once.
     """
 
@@ -35,6 +37,8 @@ class ExchangeClock:
         self._connections: dict[str, _Reading] = {}
         self._rest_ms: int | None = None
         self._now_ms: int | None = None
+        self._unconfirmed_ms: int | None = None
+        """Time of the very first frame, while no second one confirms it."""
         self._speed = 1.0
         self._speed_from: tuple[int, float] | None = None
 
@@ -47,8 +51,12 @@ class ExchangeClock:
         """A message of `connection` carried exchange time `event_ms`."""
         reading = self._connections.get(connection)
         if reading is None:
-            reading = self._first(connection, event_ms, monotonic)
+            reading = self._connections[connection] = _Reading(None, monotonic)
         reading.heard_at = monotonic
+        if reading.newest_ms is None:
+            reading.newest_ms = self._first(event_ms)
+            if reading.newest_ms is None:
+                return
         limit = self.max_jump_ms * max(1.0, self._speed)
         if event_ms - reading.newest_ms > limit:
             pending = reading.pending_ms
@@ -77,33 +85,52 @@ class ExchangeClock:
     def drop(self, connection: str) -> None:
         """The connection is gone: it holds the clock back no longer. What it told stays known."""
         if connection in self._connections:
-            told = min(reading.newest_ms for reading in self._connections.values())
-            self._now_ms = told if self._now_ms is None else max(self._now_ms, told)
+            times = [one.newest_ms for one in self._connections.values() if one.newest_ms is not None]
+            if times:
+                told = min(times)
+                self._now_ms = told if self._now_ms is None else max(self._now_ms, told)
             del self._connections[connection]
 
     def alive(self, monotonic: float) -> bool:
-        """Whether any connection was heard within `alive_s` seconds."""
-        return any(monotonic - reading.heard_at <= self.alive_s for reading in self._connections.values())
+        """Whether any connection that tells the time was heard within `alive_s` seconds."""
+        return any(
+            one.newest_ms is not None and monotonic - one.heard_at <= self.alive_s
+            for one in self._connections.values()
+        )
 
     def now(self, monotonic: float) -> int | None:
-        """Exchange clock, epoch ms; None until something was heard."""
+        """Exchange clock, epoch ms; None until something was heard and confirmed."""
         heard = [
             reading.newest_ms
             for reading in self._connections.values()
-            if monotonic - reading.heard_at <= self.alive_s
+            if reading.newest_ms is not None and monotonic - reading.heard_at <= self.alive_s
         ]
         candidate = min(heard) if heard else self._rest_ms
         if candidate is not None and (self._now_ms is None or candidate > self._now_ms):
             self._now_ms = candidate
         return self._now_ms
 
-    def _first(self, connection: str, event_ms: int, monotonic: float) -> _Reading:
-        """A new connection starts from what is known already, so its first frame too cannot jump."""
+    def _first(self, event_ms: int) -> int | None:
+        """Where a connection starts: at what is known already, so that its first frame too cannot jump.
+
+        None while nothing is known: then a second frame, of any connection, must come no earlier than the
+        limit allows. The clock starts at the lesser of the two; how far the greater jumps is judged as ever.
+        """
         known = self._now_ms if self._now_ms is not None else self._rest_ms
-        start = event_ms if known is None else min(event_ms, known)
-        reading = _Reading(start, monotonic)
-        self._connections[connection] = reading
-        return reading
+        if known is not None:
+            return min(event_ms, known)
+        first = self._unconfirmed_ms
+        if first is None or event_ms <= first - self.max_jump_ms:
+            self.refused += first is not None
+            self._unconfirmed_ms = event_ms
+            return None
+        if event_ms == first:
+            return None
+        start = min(first, event_ms)
+        for other in self._connections.values():
+            if other.newest_ms is None:
+                other.newest_ms = start
+        return start
 
     def _measure(self, event_ms: int, monotonic: float) -> None:
         if self._speed_from is None:
