@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.platform import news
 from livermore_dagster.platform.watch import AlertLine, ExchangeView
+from livermore_dagster.stores.redis.metrics import Incident
 
 BINANCE = next(row for row in ROWS if row.name == "binance")
 IDLE = ExchangeView(BINANCE, "idle", "running")
@@ -17,7 +18,10 @@ class Told:
 
     def __init__(self, monkeypatch, *, chatty: bool = True) -> None:
         monkeypatch.setattr(news, "LOOK_S", -1.0)
-        self.watch = SimpleNamespace(exchanges=[IDLE], alerts=[], refresh=lambda: None)
+        self.incidents: list[Incident] = []
+        self.watch = SimpleNamespace(
+            exchanges=[IDLE], alerts=[], refresh=lambda: None, new_incidents=lambda: self.incidents
+        )
         self.lines: list[str] = []
         self.news = news.News(self.watch, self.lines.append, chatty=chatty)
 
@@ -60,3 +64,19 @@ def test_the_screen_shows_alerts_itself(monkeypatch) -> None:
     told = Told(monkeypatch, chatty=False)
     told.look(IDLE)
     assert told.look(IDLE, ALERT) == []
+
+
+def test_incidents_are_told_with_their_exchange_a_few_at_a_time(monkeypatch) -> None:
+    told = Told(monkeypatch)
+    told.look(IDLE)
+    told.incidents = [
+        Incident("1-0", "http_429", BINANCE.id, "binance answered 429.", "error", {}),
+        Incident("2-0", "repair_given_up", BINANCE.id, "Two candles could not be had.", "warning", {}),
+        *[Incident(f"3-{n}", "store_waiting", BINANCE.id, "Closes wait.", "warning", {}) for n in range(5)],
+    ]
+    assert told.look(IDLE) == [
+        "ERROR binance answered 429.",
+        "binance: Two candles could not be had.",
+        "binance: Closes wait.",
+        "… and 4 incidents more.",
+    ]
