@@ -99,7 +99,7 @@ class _Run:
         first = await first_open(self.ctx, symbol, timeframe)
         begin = start_ms if first is None else max(start_ms, timeframe.open_of(first))
         gaps = await self.ctx.table.gaps(self.ctx.row.id, symbol, timeframe, begin, end_ms)
-        facts = await self.ctx.table.facts(self.ctx.row.id, [symbol], timeframe)
+        facts = await self.ctx.table.facts(self.ctx.row.id, [symbol], timeframe, count_to=1)
         missing = [(gap.from_ms, gap.to_ms) for gap in gaps]
         cached_from = now_ms - CACHE_SIZE * timeframe.ms
         pages = plan_pages(missing, timeframe, self.ctx.quirks.rest_rows)

@@ -116,7 +116,8 @@ class _Run:
         for start in range(0, len(symbols), SCAN_AT_ONCE):
             some = symbols[start : start + SCAN_AT_ONCE]
             cached = await self.ctx.cache.read_many(some, timeframe)
-            facts = {one.symbol: one for one in await self.ctx.table.facts(self.ctx.row.id, some, timeframe)}
+            held = await self.ctx.table.facts(self.ctx.row.id, some, timeframe, count_to=CACHE_SIZE)
+            facts = {one.symbol: one for one in held}
             for symbol in some:
                 opens = {one.candle.open_ms for one in cached[symbol]}
                 fact = facts.get(symbol)

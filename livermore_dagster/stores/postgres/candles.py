@@ -130,16 +130,23 @@ class CandleTable:
     ) -> list[Span]:
         """Buckets in [start_ms, end_ms) without a candle, less the ledger of asked ranges and what lies
         before the series' known beginning; oldest first, adjacent ones joined."""
-        return await self._spans("find_gaps", exchange_id, symbol, timeframe, start_ms, end_ms)
+        return await self._spans(exchange_id, symbol, timeframe, start_ms, end_ms, covered=False)
 
     async def coverage(
         self, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int
     ) -> list[Span]:
         """The rest of [start_ms, end_ms): what is stored, was asked, or lies before the beginning."""
-        return await self._spans("find_coverage", exchange_id, symbol, timeframe, start_ms, end_ms)
+        return await self._spans(exchange_id, symbol, timeframe, start_ms, end_ms, covered=True)
 
     async def _spans(
-        self, name: str, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int
+        self,
+        exchange_id: int,
+        symbol: str,
+        timeframe: Timeframe,
+        start_ms: int,
+        end_ms: int,
+        *,
+        covered: bool,
     ) -> list[Span]:
         if end_ms <= start_ms:
             return []
@@ -150,16 +157,30 @@ class CandleTable:
             "step_ms": timeframe.ms,
             "start_ms": start_ms,
             "end_ms": end_ms,
+            "covered": covered,
         }
         async with self._pool.connection() as connection:
-            rows = await (await connection.execute(sql(name), given)).fetchall()
+            rows = await (await connection.execute(sql("find_spans"), given)).fetchall()
         return [Span(row[0], row[1]) for row in rows]
 
     async def facts(
-        self, exchange_id: int, symbols: Iterable[str], timeframe: Timeframe
+        self,
+        exchange_id: int,
+        symbols: Iterable[str],
+        timeframe: Timeframe,
+        *,
+        count_to: int | None = None,
     ) -> list[SeriesFacts]:
-        """Count, first and last open of each symbol that has candles, in the symbols' order."""
-        given = {"exchange_id": exchange_id, "symbols": list(symbols), "timeframe": timeframe.value}
+        """Count, first and last open of each symbol that has candles, in the symbols' order.
+
+        Counting reads every candle of a series: `count_to` stops it at so many.
+        """
+        given = {
+            "exchange_id": exchange_id,
+            "symbols": list(symbols),
+            "timeframe": timeframe.value,
+            "count_to": count_to,
+        }
         async with self._pool.connection() as connection:
             rows = await (await connection.execute(sql("read_series_facts"), given)).fetchall()
         return [SeriesFacts(*row) for row in rows]

@@ -127,6 +127,8 @@ async def test_reads_are_bounded_as_asked(pool: Pool) -> None:
     assert await table.newest(2, ["BTCUSDT", "NONE"], M1) == {"BTCUSDT": bars[9]}
     assert [(one.symbol, one.count, one.first_open_ms, one.last_open_ms) for one in
             await table.facts(2, ["NONE", "BTCUSDT"], M1)] == [("BTCUSDT", 10, bars[0], bars[9])]  # fmt: skip
+    (bounded,) = await table.facts(2, ["BTCUSDT"], M1, count_to=3)
+    assert (bounded.count, bounded.first_open_ms, bounded.last_open_ms) == (3, bars[0], bars[9])
     await table.upsert(2, [dataclasses.replace(minute(0), symbol=name) for name in ("A", "Z")])
     await table.upsert(2, [dataclasses.replace(minute(0), symbol="B", timeframe=Timeframe.M5)])
     assert await table.symbols(2, M1) == ["A", "BTCUSDT", "Z"]

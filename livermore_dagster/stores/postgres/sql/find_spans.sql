@@ -1,5 +1,5 @@
--- The window less the buckets of its candles (off-grid rows count for the bucket they open in), less the
--- ledger, less what lies before the series' beginning.
+-- The parts of the window that are known (covered) or not: buckets of candles (off-grid rows count for the bucket
+-- they open in), the ledger, and what lies before the series' beginning.
 WITH known AS (
     SELECT int8range(open_ms - open_ms %% %(step_ms)s, open_ms - open_ms %% %(step_ms)s + %(step_ms)s) AS span
     FROM candles
@@ -14,12 +14,15 @@ WITH known AS (
     SELECT int8range(NULL, first_open_ms)
     FROM series
     WHERE exchange_id = %(exchange_id)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s
-)
-SELECT lower(hole), upper(hole)
-FROM (
-    SELECT unnest(
-        int8multirange(int8range(%(start_ms)s, %(end_ms)s)) - coalesce(range_agg(span), '{}'::int8multirange)
-    ) AS hole
+),
+spans AS (
+    SELECT
+        int8multirange(int8range(%(start_ms)s, %(end_ms)s)) AS whole,
+        coalesce(range_agg(span), '{}'::int8multirange) AS covered
     FROM known
-) AS holes
-ORDER BY lower(hole)
+)
+SELECT lower(part), upper(part)
+FROM (
+    SELECT unnest(CASE WHEN %(covered)s THEN whole * covered ELSE whole - covered END) AS part FROM spans
+) AS parts
+ORDER BY lower(part)
