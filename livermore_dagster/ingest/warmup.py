@@ -84,6 +84,7 @@ async def warm_up(
     now = await ctx.exchange_now(Priority.WARMUP)
     run = _Run(ctx, now, bars, on_progress)
     wanted = ctx.timeframes() if timeframes is None else timeframes
+    await run.begin()
     for timeframe in sorted(wanted, key=lambda tf: -tf.ms):
         await run.scan(symbols, timeframe)
     await run.publish_schedule()
@@ -110,6 +111,11 @@ class _Run:
         self._schedule: list[Coverage] = []
         self._planned = 0
         self._published = float("-inf")
+
+    async def begin(self) -> None:
+        """What an earlier warm-up published is no longer true."""
+        await self.ctx.redis.delete(keys.warmup_schedule(self.ctx.row.id))
+        await self._tell(always=True)
 
     async def scan(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
         """What each series lacks, after the cache has got back what PostgreSQL holds of it."""
@@ -220,7 +226,7 @@ class _Run:
             return
         self._published = now
         finished = stats.done + stats.skipped + len(stats.failed)
-        stats.percent = round(100 * finished / stats.total, 1) if stats.total else 100.0
+        stats.percent = round(100 * finished / stats.total, 1) if stats.total else 0.0
         if stats.phase == "fetching" and stats.requests:
             left = max(self._planned - stats.requests, 0)
             stats.eta_s = round(left * (now - self.started) / stats.requests, 1)
