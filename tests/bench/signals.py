@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import cProfile
 import json
 import math
@@ -21,6 +22,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.exchanges.rows import BINANCE
@@ -81,7 +84,7 @@ class Ear(threading.Thread):
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
-        self._client = redis.Redis.from_url(url, socket_timeout=None)
+        self._client = redis.Redis.from_url(url, socket_timeout=None, retry=Retry(NoBackoff(), 0))
         self._pubsub = self._client.pubsub()
         self._pubsub.subscribe(keys.channel_alerts(BINANCE.id))
         self._pubsub.get_message(timeout=1)
@@ -96,10 +99,11 @@ class Ear(threading.Thread):
         self.enough.clear()
 
     def run(self) -> None:
-        while self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None):
-            self.heard.append(time.perf_counter())
-            if len(self.heard) == self._wanted:
-                self._loop.call_soon_threadsafe(self.enough.set)
+        with contextlib.suppress(redis.ConnectionError):  # the server ends before this thread does
+            for _ in self._pubsub.listen():
+                self.heard.append(time.perf_counter())
+                if len(self.heard) == self._wanted:
+                    self._loop.call_soon_threadsafe(self.enough.set)
 
 
 class Bench:
