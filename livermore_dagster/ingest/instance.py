@@ -171,7 +171,7 @@ class Instance:
         if report is None:
             return False
         await self._advance(board, InstanceState.ACTIVE, f"warm in {report.seconds:.1f} s")
-        machinery.raiser.open()
+        machinery.warmed()
         return True
 
     async def _first_time(self) -> None:

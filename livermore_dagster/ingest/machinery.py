@@ -51,6 +51,7 @@ class Machinery:
         self._symbols = tuple(symbols)
         self._broken = False
         self._stop = asyncio.Event()
+        self._warm = asyncio.Event()
         self._last_stop = asyncio.Event()
         """The outbox stops after the signals that feed it."""
         row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
@@ -101,7 +102,7 @@ class Machinery:
         start("repairs", lambda: self.repairs.run(self._stop))
         start("store", lambda: StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock).run(self._stop))
         outbox = Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock)
-        signals = SignalsConsumer(ctx.redis, ctx.pool, ctx.row, ctx.clock, outbox=outbox)
+        signals = SignalsConsumer(ctx.redis, ctx.pool, ctx.row, ctx.clock, outbox=outbox, warm=self._warm)
         start("signals", lambda: signals.run(self._stop))
         start("outbox", lambda: outbox.run(self._stop))
         start("clock", self.pipeline.run)
@@ -118,6 +119,12 @@ class Machinery:
         start("watchdog", watchdog.run)
         for line in self.hub.lines:
             start(line.name, line.run)
+
+    def warmed(self) -> None:
+        """The warm-up is done: boundaries are raised, and a bar still unknown is waited for no longer than
+        patience lasts."""
+        self._warm.set()
+        self.raiser.open()
 
     async def stop(self) -> None:
         """Sockets first, then what they brought is written, then the consumers finish their entry."""

@@ -76,8 +76,11 @@ class SignalsConsumer:
         batch: int = 1_000,
         block_ms: int = 500,
         patience_s: float = 10.0,
+        warm: asyncio.Event | None = None,
     ) -> None:
-        """`outbox`: woken at once with what is stored. `patience_s`: real time to wait for an unknown bar."""
+        """`outbox`: woken at once with what is stored. `patience_s`: real time to wait for an unknown bar,
+        counted from when `warm` is set: until then the warm-up is on its way to that bar.
+        """
         self._redis = client
         self._pool = pool
         self._row = row
@@ -86,6 +89,7 @@ class SignalsConsumer:
         self._batch = batch
         self._block_ms = block_ms
         self._patience_s = patience_s
+        self._warm = warm
         self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
         self._indicators = IndicatorCache(client, row.id)
@@ -262,6 +266,9 @@ class SignalsConsumer:
 
     def _out_of_patience(self, key: SeriesKey) -> bool:
         now = self._clock.monotonic()
+        if self._warm is not None and not self._warm.is_set():
+            self._deadlines[key] = now + self._patience_s
+            return False
         return now >= self._deadlines.setdefault(key, now + self._patience_s)
 
     # --- making it durable --------------------------------------------------------------------------------

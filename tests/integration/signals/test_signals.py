@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -206,6 +207,25 @@ async def test_an_unknown_bar_is_waited_for_and_holds_no_other_series_back(signa
 
 async def _is(found: object, wanted: int) -> bool:
     return await found == wanted  # type: ignore[misc]
+
+
+async def test_patience_does_not_end_while_the_warm_up_is_on_its_way(signals: Signals) -> None:
+    """A start after a pause: live closes come at once, what lies before them minutes later."""
+    candles, warm = walk(600, seed=4), asyncio.Event()
+    async with signals.running():
+        await signals.close(candles[:300], origin=Origin.WARMUP)
+        await signals.close(candles[300:310])
+        await signals.settle()
+    async with signals.running(patience_s=0.2, warm=warm):
+        await signals.close(candles[500:])
+        await signals.close(candles[300:301], "BBBUSDT")
+        await asyncio.sleep(0.6)  # three times the patience
+        await signals.close(candles[310:500], origin=Origin.WARMUP)
+        await signals.settle()
+        warm.set()
+    assert sorted(await signals.labels()) == expected(candles, candles[300].open_ms)
+    found = await IndicatorCache(signals.redis, signals.row.id).read([("AAAUSDT", Timeframe.M5)])
+    assert found["AAAUSDT", Timeframe.M5]["unknown_bars"] == 0
 
 
 async def test_patience_ends_and_the_series_says_so(signals: Signals) -> None:
