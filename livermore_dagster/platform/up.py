@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from livermore_dagster.errors import LivermoreError, PlatformError
+from livermore_dagster.errors import LivermoreError, PlatformError, UsageError
 from livermore_dagster.platform.logging import configure, get_logger
 from livermore_dagster.platform.news import News
 from livermore_dagster.platform.options import UpOptions
@@ -27,7 +27,8 @@ def run_up(options: UpOptions) -> dict[str, Any] | None:
     """Run until stopped or until the time is up; the report when one was asked for.
 
     `--for` counts from when every autostarted exchange is active; the report's `never_active` names those
-    that never were. Raises PlatformError when the platform could not be kept up.
+    that never were. Raises PlatformError when the platform could not be kept up, UsageError when an exchange
+    cannot run as asked.
     """
     view: View = LiveScreen() if sys.stdout.isatty() and not options.as_json else PlainLines()
     run = _Run(options, view)
@@ -139,7 +140,7 @@ class _Run:
     def _require_active(self, never: set[str]) -> None:
         for view in self._views():
             if view.row.name in never and view.given_up:
-                raise PlatformError(f"{view.row.name} cannot run as asked: {view.given_up}")
+                raise UsageError(f"{view.row.name} cannot run as asked: {view.given_up}")
         if never and not self._supervisor.stopping:
             raise PlatformError(
                 f"Not active within {ACTIVE_WITHIN_S:.0f} s: {', '.join(sorted(never))}.",
