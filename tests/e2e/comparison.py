@@ -32,17 +32,31 @@ def differences(
 
 
 def expected_alerts(
-    place: Place, truth: Truth, exchange: str, symbol: str, timeframe: str, start: int, end: int
+    place: Place,
+    truth: Truth,
+    exchange: str,
+    symbol: str,
+    timeframe: str,
+    start: int,
+    end: int,
+    *,
+    stored_until: int = 0,
 ) -> set[tuple[int, str]]:
-    """(open, label) of every alert whose candle ends in (start, end], by the oracle over the truth."""
+    """(open, label) of every alert whose candle ends in (start, end], by the oracle over the truth.
+
+    `stored_until`: up to there the stored candles have been compared before and stand for the truth.
+    """
     step = STEP_MS[timeframe]
     stored = place.candles(IDS[exchange], symbol, timeframe)
     if not stored:
         return set()
     first = min(stored)
-    wanted = truth.candles(exchange, symbol, timeframe, first, end)
-    older = truth.candles(exchange, symbol, timeframe, first - 50 * step, first)
-    bars = [oracle.Bar(t, *(float(value) for value in row)) for t, row in sorted(wanted.items())]
+    rows = {t: row for t, row in stored.items() if t + step <= stored_until}
+    rows |= truth.candles(exchange, symbol, timeframe, max(first, stored_until - step), end)
+    bars = [oracle.Bar(t, *(float(value) for value in row)) for t, row in sorted(rows.items())]
+    # Whether the exchange has older bars matters only where a judged value may still be warming.
+    settled = sum(bar.open_ms + step <= start and bar.volume > 0 for bar in bars) >= 200
+    older = settled or bool(truth.candles(exchange, symbol, timeframe, first - 50 * step, first))
     before = place.query(
         "SELECT open_ms, label FROM alert_history WHERE exchange_id = %s AND symbol = %s AND timeframe = %s"
         " AND candle_end_ms <= %s",
@@ -55,7 +69,14 @@ def expected_alerts(
 
 
 def alert_differences(
-    place: Place, truth: Truth, exchange: str, symbols: Sequence[str], start: int, end: int
+    place: Place,
+    truth: Truth,
+    exchange: str,
+    symbols: Sequence[str],
+    start: int,
+    end: int,
+    *,
+    stored_until: int = 0,
 ) -> list[str]:
     """Every series whose stored alerts of candles that end in (start, end] are not the oracle's."""
     found = []
@@ -67,7 +88,9 @@ def alert_differences(
                 " AND withdrawn_ms IS NULL",
                 IDS[exchange], symbol, timeframe, start, end,
             )  # fmt: skip
-            wanted = expected_alerts(place, truth, exchange, symbol, timeframe, start, end)
+            wanted = expected_alerts(
+                place, truth, exchange, symbol, timeframe, start, end, stored_until=stored_until
+            )
             if set(stored) != wanted:
                 found.append(
                     f"{exchange} {symbol} {timeframe}: extra {set(stored) - wanted},"

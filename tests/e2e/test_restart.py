@@ -24,7 +24,8 @@ def test_a_pause_is_made_good_without_asking_for_what_is_stored(burnt: Aftermath
         end = fire.window.to_ms
         assert end is not None
         assert end > begun
-        assert fire.wrong(burnt.window[0], end) == []
+        assert burnt.wrong == []
+        assert fire.wrong(burnt.window[0], end, stored_until=burnt.window[0]) == []
         meanwhile = fire.place.query(
             "SELECT id, symbol, timeframe, label, candle_end_ms, late FROM alert_history"
             " WHERE candle_end_ms > %s AND candle_end_ms <= %s",

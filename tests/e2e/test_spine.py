@@ -19,6 +19,7 @@ def place(tmp_path: Path, redis_url: str, database_url: str) -> Place:
     return Place(tmp_path / "home", redis_url, database_url)
 
 
+@pytest.mark.timeout(480)
 def test_the_spine_keeps_its_promise(place: Place) -> None:
     report = place.up(
         "--simulate", "--autostart", "coinbase", "--autostart", "binance", "--speed", "60",

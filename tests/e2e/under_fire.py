@@ -261,14 +261,14 @@ class Fire:
         assert self.window.to_ms is not None
         assert self.window.to_ms > asked - 600_000, f"asked at {asked}, settled until {self.window.to_ms}"
 
-    def wrong(self, start: int, end: int) -> list[str]:
-        """Every candle and alert of (start, end] that is not as it must be."""
+    def wrong(self, start: int, end: int, *, stored_until: int = 0) -> list[str]:
+        """Every candle and alert of (start, end] that is not as it must be; see `expected_alerts`."""
         truth, place = self.truth(), self.place
         found: list[str] = []
         for exchange in self.exchanges:
             symbols = self.symbols(exchange)
             found += differences(place, truth, exchange, symbols, start, end)
-            found += alert_differences(place, truth, exchange, symbols, start, end)
+            found += alert_differences(place, truth, exchange, symbols, start, end, stored_until=stored_until)
         return found
 
     def end(self) -> Aftermath:
