@@ -47,6 +47,11 @@ class StatusBoard:
     def state(self) -> InstanceState:
         return self._claim.state
 
+    @property
+    def token(self) -> str:
+        """Of the claim: what is written under it is refused once it is another's."""
+        return self._claim.status.token
+
     def facts(self, **facts: Any) -> None:
         """Public facts of the status key (symbol_count, paused, connected_at …)."""
         self._facts.update(facts)

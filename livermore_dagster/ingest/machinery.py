@@ -102,7 +102,10 @@ class Machinery:
         start("repairs", lambda: self.repairs.run(self._stop))
         start("store", lambda: StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock).run(self._stop))
         outbox = Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock)
-        signals = SignalsConsumer(ctx.redis, ctx.pool, ctx.row, ctx.clock, outbox=outbox, warm=self._warm)
+        signals = SignalsConsumer(
+            ctx.redis, ctx.pool, ctx.row, ctx.clock,
+            outbox=outbox, warm=self._warm, token=self._board.token,
+        )  # fmt: skip
         start("signals", lambda: signals.run(self._stop))
         start("outbox", lambda: outbox.run(self._stop))
         start("clock", self.pipeline.run)

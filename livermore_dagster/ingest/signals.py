@@ -3,7 +3,7 @@
 (1) fold, insert alerts and points in one PostgreSQL transaction (a repetition changes nothing); (2) one Lua
 call: indicators, states, acknowledgement. A crash between repeats (1) harmlessly. No REST call is ever made
 here (P6): a bar that is neither in the cache nor in the ledger of asked ranges is waited for, up to
-`patience_s`, while other series go on.
+`patience_s`, while other series go on. A series that cannot be computed holds no other up (series_troubles).
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.errors import ClaimLost
 from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts
 from livermore_dagster.ingest.outbox import HandedOver, Outbox
-from livermore_dagster.ingest.series_fold import Outcome, SeriesFold
+from livermore_dagster.ingest.series_fold import SeriesFold
+from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
+from livermore_dagster.ingest.signals_round import Round
+from livermore_dagster.ingest.waiting import Waiting
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
@@ -43,23 +47,9 @@ __all__ = ["SignalsConsumer"]
 _log = structlog.get_logger(__name__)
 
 _encode = msgspec.json.Encoder().encode
-_RETRY_S: Final = 0.5
 _LOOK_AGAIN_MS: Final = 100
 """While a series waits for REST, the cache and the ledger are looked at this often."""
 _ASK_HISTORY_S: Final = 2.0
-
-
-class _Work:
-    """What one round of closes leads to, until it is durable."""
-
-    def __init__(self) -> None:
-        self.outcomes: dict[SeriesKey, Outcome] = {}
-        self.done: list[str] = []
-        self.now_ms: dict[SeriesKey, int] = {}
-        self.wall_ms: dict[tuple[SeriesKey, int], int] = {}
-
-    def of(self, key: SeriesKey) -> Outcome:
-        return self.outcomes.setdefault(key, Outcome())
 
 
 class SignalsConsumer:
@@ -77,9 +67,11 @@ class SignalsConsumer:
         block_ms: int = 500,
         patience_s: float = 10.0,
         warm: asyncio.Event | None = None,
+        token: str = "",
     ) -> None:
         """`outbox`: woken at once with what is stored. `patience_s`: real time to wait for an unknown bar,
-        counted from when `warm` is set: until then the warm-up is on its way to that bar.
+        counted from when `warm` is set: until then the warm-up is on its way to that bar. `token`: of the
+        claim this consumer works under; once the claim is another's, it ends.
         """
         self._redis = client
         self._pool = pool
@@ -92,7 +84,9 @@ class SignalsConsumer:
         self._warm = warm
         self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
-        self._indicators = IndicatorCache(client, row.id)
+        self._indicators = IndicatorCache(client, row.id, token)
+        self._troubles = SeriesTroubles(client, row.id, self._clock)
+        self._waiting = Waiting(client, row.id, "signals")
         self._forget()
 
     def _forget(self) -> None:
@@ -100,6 +94,7 @@ class SignalsConsumer:
         self._queues: dict[SeriesKey, deque[Close]] = {}
         self._deadlines: dict[SeriesKey, float] = {}
         self._asked_history: dict[SeriesKey, float] = {}
+        self._seeding: set[SeriesKey] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. What it could not finish stays unacknowledged for the next start."""
@@ -108,9 +103,10 @@ class SignalsConsumer:
                 await self._reader.ensure_group()
                 await self._work(stop)
             except (RedisError, psycopg.Error, OSError) as error:
-                _log.warning("signals_waiting", exchange=self._row.name, error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _RETRY_S)
+                await self._waiting.after(error, stop)
+            except ClaimLost as lost:
+                _log.warning("signals_end", exchange=self._row.name, reason=str(lost))
+                return
 
     async def _work(self, stop: asyncio.Event) -> None:
         self._forget()
@@ -122,32 +118,44 @@ class SignalsConsumer:
             after = closes[-1].entry_id
             await self._process(closes)
         while not stop.is_set():
-            block_ms = _LOOK_AGAIN_MS if self._deadlines else self._block_ms
-            closes = await self._reader.fresh(self._batch, block_ms)
-            if closes or self._deadlines:
+            open_work = self._deadlines or self._troubles.again
+            closes = await self._reader.fresh(self._batch, _LOOK_AGAIN_MS if open_work else self._block_ms)
+            if closes or open_work:
                 await self._process(closes)
+            await self._waiting.over()
 
     # --- folding ------------------------------------------------------------------------------------------
     async def _process(self, closes: Sequence[Close]) -> None:
-        active = {*self._deadlines}
+        active = {*self._deadlines, *(key for key in self._troubles.again if self._queues.get(key))}
+        self._troubles.again.clear()
         for close in closes:
             key = (close.symbol, close.timeframe)
             self._queues.setdefault(key, deque()).append(close)
             active.add(key)
         await self._load(active)
         await self._learn_history(active)
-        work = _Work()
+        work = Round()
         while active:
             heads = {key: head for key in active if (head := self._run(key, work)) is not None}
             active = await self._with_cache(heads, work) if heads else set()
         await self._make_durable(work)
+        await self._troubles.tell()
 
     async def _load(self, series: Iterable[SeriesKey]) -> None:
         new = [key for key in series if key not in self._folds]
         texts = await self._indicators.states(new)
         for key in new:
-            text = texts.get(key)
-            self._folds[key] = SeriesFold.from_json(*key, text) if text else SeriesFold(*key)
+            self._folds[key] = self._fold_of(key, texts.get(key))
+            if self._troubles.must_seed(key):
+                self._seeding.add(key)
+
+    def _fold_of(self, key: SeriesKey, text: str | None) -> SeriesFold:
+        try:
+            return SeriesFold.from_json(*key, text) if text else SeriesFold(*key)
+        except FOLD_ERRORS as error:
+            # It is seeded anew from the cache, and judged from the next live close on.
+            _log.error("state_unreadable", symbol=key[0], timeframe=key[1].value, exc_info=error)
+            return SeriesFold(*key)
 
     async def _learn_history(self, series: Iterable[SeriesKey]) -> None:
         """Where warming series begin at the exchange, unless that is known or was asked just now."""
@@ -168,8 +176,29 @@ class SignalsConsumer:
                 for symbol, first in known.items():
                     self._folds[symbol, timeframe].history_start = first
 
-    def _run(self, key: SeriesKey, work: _Work) -> Close | None:
+    def _run(self, key: SeriesKey, work: Round) -> Close | None:
         """Takes what needs nothing but the state; the close at which more is needed, if any."""
+        if self._troubles.is_aside(key):
+            while self._queues[key]:
+                self._finish(key, work)
+            return None
+        try:
+            return self._go_on(key, work)
+        except FOLD_ERRORS as error:
+            self._put_back(key, work, error)
+            return None
+
+    def _put_back(self, key: SeriesKey, work: Round, error: Exception) -> None:
+        """A series that cannot be computed leaves this round; the next one begins with its durable state."""
+        queue = self._queues[key]
+        entry_id = queue[0].entry_id if queue else ""
+        queue.extendleft(reversed(work.drop(key)))
+        for known in (self._folds, self._deadlines, self._asked_history):
+            known.pop(key, None)
+        self._seeding.discard(key)
+        self._troubles.failed(key, entry_id or queue[-1].entry_id, error)
+
+    def _go_on(self, key: SeriesKey, work: Round) -> Close | None:
         fold, queue = self._folds[key], self._queues[key]
         while queue:
             close = queue[0]
@@ -180,7 +209,7 @@ class SignalsConsumer:
                 first = fold.first_contact(open_ms, close.stamp_ms)
                 work.wall_ms[key, open_ms] = close.wall_ms
             newest = fold.newest_ms
-            if newest is None:
+            if newest is None or key in self._seeding:
                 return close
             if open_ms <= newest:
                 # The first live close may have been folded, unjudged, with the history it came behind.
@@ -193,11 +222,11 @@ class SignalsConsumer:
             self._finish(key, work)
         return None
 
-    def _finish(self, key: SeriesKey, work: _Work) -> None:
-        work.done.append(self._queues[key].popleft().entry_id)
+    def _finish(self, key: SeriesKey, work: Round) -> None:
+        work.taken.setdefault(key, []).append(self._queues[key].popleft())
         self._deadlines.pop(key, None)
 
-    async def _with_cache(self, heads: dict[SeriesKey, Close], work: _Work) -> set[SeriesKey]:
+    async def _with_cache(self, heads: dict[SeriesKey, Close], work: Round) -> set[SeriesKey]:
         """Takes each series' head with the cache's help; the series that got on."""
         # Read first: every close up to this entry is then in the cache as it is read.
         included = str((await self._redis.xinfo_stream(keys.closes(self._row.id)))["last-generated-id"])
@@ -215,7 +244,11 @@ class SignalsConsumer:
                 continue
             fold = self._folds[key]
             fold.unknown_bars += unknown.get(key, 0)
-            self._take_head(fold, close, rows[key], work)
+            try:
+                self._take_head(fold, close, rows[key], work)
+            except FOLD_ERRORS as error:
+                self._put_back(key, work, error)
+                continue
             fold.included = included
             self._finish(key, work)
             moved.add(key)
@@ -225,10 +258,13 @@ class SignalsConsumer:
             _log.warning("unknown_bars", exchange=self._row.name, bars=lost)
         return moved
 
-    def _take_head(self, fold: SeriesFold, close: Close, rows: list[StampedCandle], work: _Work) -> None:
+    def _take_head(self, fold: SeriesFold, close: Close, rows: list[StampedCandle], work: Round) -> None:
         key, open_ms, newest = (close.symbol, close.timeframe), close.candle.open_ms, fold.newest_ms
         outcome, now_ms = work.of(key), work.now_ms[key]
-        if newest is None:
+        if key in self._seeding:
+            fold.seed(rows, now_ms, outcome)
+            self._seeding.discard(key)
+        elif newest is None:
             fold.seed(rows or [close.stamped()], now_ms, outcome)
             if open_ms > (fold.newest_ms or 0):
                 fold.take(close.stamped(), now_ms, outcome)
@@ -272,7 +308,7 @@ class SignalsConsumer:
         return now >= self._deadlines.setdefault(key, now + self._patience_s)
 
     # --- making it durable --------------------------------------------------------------------------------
-    async def _make_durable(self, work: _Work) -> None:
+    async def _make_durable(self, work: Round) -> None:
         facts = self._facts(work)
         alerts, walls = await self._alerts(work, facts)
         gone = [
@@ -286,30 +322,36 @@ class SignalsConsumer:
         if points or alerts or gone:
             await self._store(points, alerts, gone, walls)
         updates = [
-            SeriesUpdate(
-                *key, _encode(facts[key]).decode() if key in facts else "", self._folds[key].to_json()
-            )
+            SeriesUpdate(*key, _encode(facts[key]).decode() if key in facts else "", work.states[key])
             for key in work.outcomes
         ]
-        if updates or work.done:
-            await self._indicators.commit(updates, work.done)
+        done = [close.entry_id for taken in work.taken.values() for close in taken]
+        if updates or done:
+            await self._indicators.commit(updates, done)
+        for key in work.outcomes:
+            self._troubles.folded(key)
 
-    def _facts(self, work: _Work) -> dict[SeriesKey, dict[str, Any]]:
+    def _facts(self, work: Round) -> dict[SeriesKey, dict[str, Any]]:
         facts: dict[SeriesKey, dict[str, Any]] = {}
-        for key, outcome in work.outcomes.items():
+        for key, outcome in list(work.outcomes.items()):
             fold = self._folds[key]
-            if fold.point is not None and outcome.newest is not None:
-                facts[key] = indicator_facts(self._row, fold, fold.point, outcome.newest.candle.close)
+            try:
+                if fold.point is not None and outcome.newest is not None:
+                    facts[key] = indicator_facts(self._row, fold, fold.point, outcome.newest.candle.close)
+                work.states[key] = fold.to_json()
+            except FOLD_ERRORS as error:
+                facts.pop(key, None)
+                self._put_back(key, work, error)
         return facts
 
     async def _alerts(
-        self, work: _Work, facts: dict[SeriesKey, dict[str, Any]]
+        self, work: Round, facts: dict[SeriesKey, dict[str, Any]]
     ) -> tuple[list[AlertRow], dict[tuple[str, str, str, int], int]]:
         """Rows to store, and when the close of each was appended (wall clock, not for late ones)."""
-        found = [(key, alert) for key, outcome in work.outcomes.items() for alert in outcome.alerts]
+        found = {key: outcome.alerts for key, outcome in work.outcomes.items() if outcome.alerts}
         if not found:
             return [], {}
-        symbols = list(dict.fromkeys(symbol for (symbol, _), _ in found))
+        symbols = list(dict.fromkeys(symbol for symbol, _ in found))
         wanted = [(symbol, timeframe) for symbol in symbols for timeframe in self._row.live_timeframes]
         tickers, known = await asyncio.gather(
             read_tickers(self._redis, self._row.id, symbols), self._indicators.read(wanted)
@@ -320,11 +362,17 @@ class SignalsConsumer:
             boards.setdefault(symbol, {})[timeframe] = values
         rows: list[AlertRow] = []
         walls: dict[tuple[str, str, str, int], int] = {}
-        for key, alert in found:
-            board = boards.get(key[0], {})
-            row = alert_row(self._row, alert, work.now_ms[key], tickers.get(key[0]), board)
-            rows.append(row)
-            walls[row.key] = 0 if alert.late else work.wall_ms.get((key, row.open_ms), 0)
+        for key, alerts in found.items():
+            board, ticker, now_ms = boards.get(key[0], {}), tickers.get(key[0]), work.now_ms[key]
+            try:
+                made = [alert_row(self._row, alert, now_ms, ticker, board) for alert in alerts]
+            except FOLD_ERRORS as error:
+                facts.pop(key, None)
+                self._put_back(key, work, error)
+                continue
+            rows += made
+            for row in made:
+                walls[row.key] = 0 if row.late else work.wall_ms.get((key, row.open_ms), 0)
         return rows, walls
 
     async def _store(

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import redis.asyncio
 
+from livermore_dagster.errors import ClaimLost
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.scripts import lua
@@ -35,20 +36,28 @@ class SeriesUpdate:
 class IndicatorCache:
     """Indicators of one exchange in Redis."""
 
-    def __init__(self, client: redis.asyncio.Redis, exchange_id: int) -> None:
+    def __init__(self, client: redis.asyncio.Redis, exchange_id: int, token: str = "") -> None:
+        """`token`: of the claim under which it is written; '' asks for none."""
         self._client = client
         self._exchange_id = exchange_id
+        self._token = token
         self._script = client.register_script(lua("commit_signals"))
 
     async def commit(self, updates: Sequence[SeriesUpdate], entry_ids: Iterable[str]) -> int:
-        """Keeps and publishes `updates`, acknowledges the closes; how many of these were acknowledged."""
-        names = [keys.closes(self._exchange_id)]
-        heads: list[str | int] = [keys.CLOSES_GROUP_SIGNALS, len(updates)]
+        """Keeps and publishes `updates`, acknowledges the closes; how many of these were acknowledged.
+
+        Raises ClaimLost, and does nothing, when the exchange's claim is not the token's.
+        """
+        names = [keys.closes(self._exchange_id), keys.status(self._exchange_id)]
+        heads: list[str | int] = [self._token, keys.CLOSES_GROUP_SIGNALS, len(updates)]
         for update in updates:
             at = (self._exchange_id, update.symbol, update.timeframe)
             names += (keys.indicator(*at), keys.indicator_state(*at))
             heads += (update.indicator, update.state, keys.channel_indicator(*at))
-        return int(cast("int", await self._script(keys=names, args=[*heads, *entry_ids])))
+        acknowledged = int(cast("int", await self._script(keys=names, args=[*heads, *entry_ids])))
+        if acknowledged < 0:
+            raise ClaimLost("The claim under which signals are kept is another's, or has run out.")
+        return acknowledged
 
     async def states(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, str]:
         """State texts of those series that have one."""
