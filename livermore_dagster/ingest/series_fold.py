@@ -172,7 +172,10 @@ class SeriesFold:
         """Folds again what opens at `from_ms` or later. `rows`: the cache's, final, oldest first."""
         base = next((at for at in range(len(self.kept) - 1, -1, -1) if self._opens(at) < from_ms), None)
         if base is None:
-            self.seed(rows, now_ms, outcome)
+            # Up to the newest row folded: there may be a hole behind it, which its own closes wait for.
+            until = self._opens(-1) if self.kept else None
+            whole = [row for row in rows if until is None or row.candle.open_ms <= until]
+            self.seed(whole, now_ms, outcome)
             return
         self.included_from = from_ms
         undone = {kept.state.open_ms: kept for kept in self.kept[base + 1 :]}

@@ -285,9 +285,15 @@ class SignalsConsumer:
         missing: dict[SeriesKey, list[int]] = {}
         for key, close in heads.items():
             fold, tf_ms = self._folds[key], key[1].ms
-            if fold.watermark is not None and close.candle.open_ms > (fold.newest_ms or 0):
-                there = {row.candle.open_ms // tf_ms * tf_ms for row in rows[key]}
-                missing[key] = [bar for bar in fold.bars_before(close.candle.open_ms) if bar not in there]
+            if fold.watermark is None:
+                continue
+            there = {row.candle.open_ms // tf_ms * tf_ms for row in rows[key]}
+            # Nothing lies before what is folded already; a seed counts from the first row to be judged.
+            before = fold.bars_before(close.candle.open_ms)
+            if fold.newest_ms is None:
+                last = max(there, default=close.candle.open_ms // tf_ms * tf_ms)
+                before = range((fold.watermark // tf_ms + 1) * tf_ms, last, tf_ms)
+            missing[key] = [bar for bar in before if bar not in there]
         missing = {key: bars for key, bars in missing.items() if bars}
         if not missing:
             return {}

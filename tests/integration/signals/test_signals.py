@@ -228,6 +228,23 @@ async def test_patience_does_not_end_while_the_warm_up_is_on_its_way(signals: Si
     assert found["AAAUSDT", Timeframe.M5]["unknown_bars"] == 0
 
 
+async def test_a_series_never_folded_is_not_seeded_over_a_hole_either(signals: Signals) -> None:
+    """Killed before it came to the series: live closes of before and after are there, none between."""
+    candles, warm = walk(600, seed=4), asyncio.Event()
+    await signals.close(candles[:300], origin=Origin.WARMUP)
+    async with signals.running(warm=warm):
+        await signals.close(candles[:1], "BBBUSDT")
+        await signals.settle()
+    await signals.redis.delete(keys.indicator_state(signals.row.id, "AAAUSDT", Timeframe.M5))
+    await signals.close(candles[300:310])
+    await signals.close(candles[500:])
+    async with signals.running(patience_s=0.2, warm=warm):
+        await asyncio.sleep(0.6)
+        await signals.close(candles[310:500], origin=Origin.WARMUP)
+        await signals.settle()
+    assert sorted(await signals.labels()) == expected(candles, candles[300].open_ms)
+
+
 async def test_patience_ends_and_the_series_says_so(signals: Signals) -> None:
     candles = walk(310, seed=6)
     async with signals.running(patience_s=0.3):
