@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +25,17 @@ class Doors:
     control_url: str
 
 
-def free_port_range(count: int, start: int = FIRST_PORT) -> int:
-    """First of `count` neighbouring loopback ports that can all be bound now."""
-    for base in range(start, LAST_PORT, count):
+def free_port_range(count: int) -> int:
+    """First of `count` neighbouring loopback ports that can all be bound now.
+
+    Each process looks from a place of its own: two platforms starting together shall not find the same.
+    """
+    ranges = (LAST_PORT - FIRST_PORT) // count
+    for turn in range(ranges):
+        base = FIRST_PORT + (os.getpid() + turn) % ranges * count
         if all(_free(port) for port in range(base, base + count)):
             return base
-    raise OSError(f"no {count} neighbouring free ports between {start} and {LAST_PORT}")
+    raise OSError(f"no {count} neighbouring free ports between {FIRST_PORT} and {LAST_PORT}")
 
 
 def _free(port: int) -> bool:

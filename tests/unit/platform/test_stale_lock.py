@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from livermore_dagster.platform.addresses import free_port_range
+from livermore_dagster.platform.embedded import EmbeddedPostgres
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> EmbeddedPostgres:
+    (tmp_path / "data").mkdir()
+    return EmbeddedPostgres(tmp_path / "data", tmp_path / "sockets", bin=tmp_path)
+
+
+def lock_of(server: EmbeddedPostgres, pid: int) -> Path:
+    lock = server.data / "postmaster.pid"
+    lock.write_text(f"{pid}\n{server.data}\n1767657600\n")
+    return lock
+
+
+def test_a_lock_whose_process_id_a_stranger_has_is_dropped(server: EmbeddedPostgres) -> None:
+    lock = lock_of(server, os.getpid())
+    server._drop_stale_lock()
+    assert not lock.exists()
+
+
+def test_a_lock_of_a_zombie_is_dropped(server: EmbeddedPostgres) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", "", str(server.data)])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    lock = lock_of(server, dead.pid)
+    server._drop_stale_lock()
+    dead.wait()
+    assert not lock.exists()
+
+
+def test_the_lock_of_a_living_server_stays(server: EmbeddedPostgres) -> None:
+    living = subprocess.Popen(
+        [sys.executable, "-c", "print('up', flush=True); input()", str(server.data)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert living.stdout is not None
+    living.stdout.readline()
+    lock = lock_of(server, living.pid)
+    server._drop_stale_lock()
+    living.kill()
+    living.communicate()
+    assert lock.exists()
+
+
+def test_processes_look_for_ports_in_places_of_their_own() -> None:
+    code = "from livermore_dagster.platform.addresses import free_port_range; print(free_port_range(6))"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert int(other.stdout) != free_port_range(6)
