@@ -30,6 +30,8 @@ from tests.e2e.platform_run import (
     wait_for,
 )
 
+pytestmark = pytest.mark.xdist_group("platform")
+
 ROOT = Path(__file__).parents[2]
 NAMES = {
     "valkey", "postgresql", "simulator", "code server", "web server", "daemon",

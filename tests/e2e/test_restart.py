@@ -10,6 +10,8 @@ from tests.e2e.comparison import IDS
 from tests.e2e.platform_run import STEP_MS, wait_for
 from tests.e2e.under_fire import Aftermath, on_fire
 
+pytestmark = pytest.mark.xdist_group("fire")
+
 PAUSE_MS = 20 * 60_000
 """Market time: 20 real seconds, longer than from one boundary to the next."""
 

@@ -10,6 +10,8 @@ import pytest
 from tests.e2e.comparison import IDS, alert_differences, differences
 from tests.e2e.platform_run import Place, to_ms, truth_of
 
+pytestmark = pytest.mark.xdist_group("spine")
+
 SEED = 11
 START = "2026-01-05T23:30:00Z"
 

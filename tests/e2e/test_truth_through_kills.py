@@ -10,6 +10,8 @@ import pytest
 from tests.e2e import kills
 from tests.e2e.under_fire import Aftermath, on_fire
 
+pytestmark = pytest.mark.xdist_group("fire")
+
 BACK_S = 60.0
 """An exchange beats again this soon, whatever died."""
 
