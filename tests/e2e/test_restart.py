@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from livermore_dagster.platform.watch import MarketTime
 from tests.e2e import kills
