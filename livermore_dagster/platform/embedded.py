@@ -107,24 +107,24 @@ class EmbeddedPostgres:
         self.sockets.chmod(0o700)
         if not self.data.exists():
             self._init()
-        self._drop_stale_lock()
+        self._drop_stale_locks()
 
-    def _drop_stale_lock(self) -> None:
-        """A killed server's lock whose process id is still taken, by a zombie or by a stranger.
+    def _drop_stale_locks(self) -> None:
+        """A killed server's locks whose process id is still taken, by a zombie or by a stranger.
 
         PostgreSQL would take that process for itself. The home is ours alone, and a server that does live
-        on this cluster keeps its lock.
+        on this cluster keeps its locks.
         """
-        lock = self.data / "postmaster.pid"
-        try:
-            pid = int(lock.read_text().split(maxsplit=1)[0])
-            words = psutil.Process(pid).cmdline() if process_start(pid) else []
-        except (FileNotFoundError, ValueError, IndexError):
-            return
-        except psutil.Error:
-            words = []
-        if str(self.data) not in words:
-            lock.unlink(missing_ok=True)
+        for lock in (self.data / "postmaster.pid", *self.sockets.glob(".s.PGSQL.*.lock")):
+            try:
+                pid = int(lock.read_text().split(maxsplit=1)[0])
+                words = psutil.Process(pid).cmdline() if process_start(pid) else []
+            except (FileNotFoundError, ValueError, IndexError):
+                continue
+            except psutil.Error:
+                words = []
+            if str(self.data) not in words:
+                lock.unlink(missing_ok=True)
 
     def _init(self) -> None:
         # Made beside its place and moved there whole: a start that is killed leaves no half cluster.

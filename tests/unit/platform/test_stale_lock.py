@@ -14,28 +14,30 @@ from livermore_dagster.platform.embedded import EmbeddedPostgres
 @pytest.fixture
 def server(tmp_path: Path) -> EmbeddedPostgres:
     (tmp_path / "data").mkdir()
+    (tmp_path / "sockets").mkdir()
     return EmbeddedPostgres(tmp_path / "data", tmp_path / "sockets", bin=tmp_path)
 
 
-def lock_of(server: EmbeddedPostgres, pid: int) -> Path:
-    lock = server.data / "postmaster.pid"
-    lock.write_text(f"{pid}\n{server.data}\n1767657600\n")
-    return lock
+def locks_of(server: EmbeddedPostgres, pid: int) -> list[Path]:
+    locks = [server.data / "postmaster.pid", server.sockets / ".s.PGSQL.5432.lock"]
+    for lock in locks:
+        lock.write_text(f"{pid}\n{server.data}\n1767657600\n")
+    return locks
 
 
 def test_a_lock_whose_process_id_a_stranger_has_is_dropped(server: EmbeddedPostgres) -> None:
-    lock = lock_of(server, os.getpid())
-    server._drop_stale_lock()
-    assert not lock.exists()
+    locks = locks_of(server, os.getpid())
+    server._drop_stale_locks()
+    assert not any(lock.exists() for lock in locks)
 
 
 def test_a_lock_of_a_zombie_is_dropped(server: EmbeddedPostgres) -> None:
     dead = subprocess.Popen([sys.executable, "-c", "", str(server.data)])
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-    lock = lock_of(server, dead.pid)
-    server._drop_stale_lock()
+    locks = locks_of(server, dead.pid)
+    server._drop_stale_locks()
     dead.wait()
-    assert not lock.exists()
+    assert not any(lock.exists() for lock in locks)
 
 
 def test_the_lock_of_a_living_server_stays(server: EmbeddedPostgres) -> None:
@@ -46,11 +48,11 @@ def test_the_lock_of_a_living_server_stays(server: EmbeddedPostgres) -> None:
     )
     assert living.stdout is not None
     living.stdout.readline()
-    lock = lock_of(server, living.pid)
-    server._drop_stale_lock()
+    locks = locks_of(server, living.pid)
+    server._drop_stale_locks()
     living.kill()
     living.communicate()
-    assert lock.exists()
+    assert all(lock.exists() for lock in locks)
 
 
 def test_processes_look_for_ports_in_places_of_their_own() -> None:
