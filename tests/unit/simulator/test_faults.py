@@ -17,7 +17,7 @@ SYMBOLS: dict[str, Any] = {"BTCUSDT": None, "ETHUSDT": None}
         ({}, "unknown kind"),
         ({"kind": "flood"}, "unknown kind"),
         ({"kind": "drop", "duration": 3}, "unknown fields"),
-        ({"kind": "stall", "symbol": "XXX"}, "unknown symbol"),
+        ({"kind": "stall", "symbol": "NOPE"}, "unknown symbol"),
         ({"kind": "stall", "channel": "trades"}, "unknown channel"),
         ({"kind": "stall", "duration_s": -1}, "between"),
         ({"kind": "stall", "duration_s": "10"}, "number"),
