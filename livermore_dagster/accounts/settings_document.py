@@ -1,0 +1,190 @@
+"""A user's settings: one JSON document, versioned, validated as a whole, nothing in it ignored (U3).
+
+Secrets never stand in it: what is secret is the name of an environment variable (R8). Alert settings only
+narrow what a user is told; what is computed and stored is the same for everyone.
+
+Documents enter as JSON text (`SettingsDocument.model_validate_json`): validation is strict, and only JSON has
+its own words for tuples, times and timeframes.
+"""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import Annotated, Final, Literal
+from zoneinfo import available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from livermore_dagster.market.alert_rules import LEVELS
+from livermore_dagster.market.timeframe import Timeframe
+
+__all__ = [
+    "DOCUMENT_VERSION",
+    "AlertSettings",
+    "ChannelSettings",
+    "ExchangeSettings",
+    "Mute",
+    "ProfileSettings",
+    "QuietHours",
+    "RuntimeSettings",
+    "ScannerSettings",
+    "SettingsDocument",
+    "SymbolSetting",
+]
+
+DOCUMENT_VERSION: Final = 1
+
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+Symbol = Annotated[str, StringConstraints(min_length=1, max_length=60)]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class _Part(BaseModel):
+    """Unknown keys are refused with their path; a value is never bent into another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ProfileSettings(_Part):
+    public_name: Name | None = None
+    description: Annotated[str, StringConstraints(max_length=2_000)] = ""
+    primary_exchange: Name | None = None
+    trading_mode: Literal["paper", "live"] = "paper"
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,10}$")] = "USD"
+    time_zone: str = "UTC"
+    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is no time zone of the IANA database, such as 'Europe/Berlin'")
+        return value
+
+
+class RuntimeSettings(_Part):
+    """What an instance started for this user does."""
+
+    autostart: tuple[Name, ...] = ()
+    timeframes: tuple[Timeframe, ...] = Field(default=tuple(Timeframe), min_length=1)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    mode: Literal["position-monitor", "scalper-macdv"] = "scalper-macdv"
+
+
+class ExchangeSettings(_Part):
+    """Names of the environment variables that hold an account's key and secret, never those themselves."""
+
+    enabled: bool = True
+    key_env: EnvironmentName | None = None
+    secret_env: EnvironmentName | None = None
+
+
+class SymbolSetting(_Part):
+    """An own addition (Tier 2). `symbol` is the exchange's own id."""
+
+    exchange: Name
+    symbol: Symbol
+    enabled: bool = True
+
+
+class QuietHours(_Part):
+    """No notification from `start` to `end`, local time of the profile's zone; over midnight where end ≤ start.
+
+    `days` are those on which the span begins.
+    """
+
+    start: time
+    end: time
+    days: tuple[Weekday, ...] = Field(default=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), min_length=1)
+
+
+class Mute(_Part):
+    """Silences what matches everything it names, until `until_ms` (epoch ms) or for good."""
+
+    exchange: Name | None = None
+    symbol: Symbol | None = None
+    timeframe: Timeframe | None = None
+    until_ms: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Mute:
+        if self.exchange is None and self.symbol is None and self.timeframe is None:
+            raise ValueError("a mute names an exchange, a symbol or a timeframe; to mute all: alerts.enabled")
+        return self
+
+
+class ChannelSettings(_Part):
+    """A place notifications go to. `url_env` names the environment variable that holds its address."""
+
+    name: Name
+    kind: Literal["discord", "apprise"]
+    url_env: EnvironmentName
+    enabled: bool = True
+    chart: bool = True
+
+
+class AlertSettings(_Part):
+    enabled: bool = True
+    exchanges: tuple[Name, ...] | None = None
+    """None: every exchange that runs."""
+    timeframes: tuple[Timeframe, ...] = Field(default=tuple(Timeframe), min_length=1)
+    levels: tuple[int, ...] = Field(default=tuple(sign * level for level in LEVELS for sign in (-1, 1)))
+    """Which level alerts are told: of ±150, ±200 … ±400."""
+    reversals: bool = True
+    oversold_buffer_pct: float = Field(default=5.0, ge=5.0, le=100.0)
+    """A reversal is told where its histogram exceeds this share of |MACD-V|; the rule itself asks 5 and 3 %."""
+    overbought_buffer_pct: float = Field(default=3.0, ge=3.0, le=100.0)
+    cooldown_s: int = Field(default=300, ge=300, le=86_400)
+    """At least so long between two notifications of one symbol, timeframe and label; event time."""
+    quiet_hours: tuple[QuietHours, ...] = Field(default=(), max_length=50)
+    mutes: tuple[Mute, ...] = Field(default=(), max_length=1_000)
+    channels: tuple[ChannelSettings, ...] = Field(default=(), max_length=20)
+    simulated: bool = False
+    """Notifications of a simulation leave, titled SIMULATED (R13)."""
+
+    @field_validator("levels")
+    @classmethod
+    def _known_levels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        known = {sign * level for level in LEVELS for sign in (-1, 1)}
+        wrong = sorted(set(value) - known)
+        if wrong:
+            raise ValueError(f"{wrong} are no levels; there are ±{', ±'.join(map(str, LEVELS))}")
+        return value
+
+    @field_validator("channels")
+    @classmethod
+    def _names_once(cls, value: tuple[ChannelSettings, ...]) -> tuple[ChannelSettings, ...]:
+        names = [channel.name for channel in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"channel names must differ; {', '.join(twice)} stands there more than once")
+        return value
+
+
+class ScannerSettings(_Part):
+    """The Tier 1 list: the exchange's top `top_n` by volume, and when it was last made."""
+
+    exchange: Name | None = None
+    top_n: int = Field(default=50, ge=1, le=1_000)
+    last_update_ms: int | None = Field(default=None, ge=0)
+
+
+class SettingsDocument(_Part):
+    version: Literal[1] = DOCUMENT_VERSION
+    profile: ProfileSettings = ProfileSettings()
+    runtime: RuntimeSettings = RuntimeSettings()
+    exchanges: dict[Name, ExchangeSettings] = Field(default_factory=dict)
+    symbols: tuple[SymbolSetting, ...] = Field(default=(), max_length=10_000)
+    alerts: AlertSettings = AlertSettings()
+    scanner: ScannerSettings = ScannerSettings()
+
+    @field_validator("symbols")
+    @classmethod
+    def _symbols_once(cls, value: tuple[SymbolSetting, ...]) -> tuple[SymbolSetting, ...]:
+        seen: set[tuple[str, str]] = set()
+        for item in value:
+            if (item.exchange, item.symbol) in seen:
+                raise ValueError(f"{item.symbol} of {item.exchange} stands there more than once")
+            seen.add((item.exchange, item.symbol))
+        return value
