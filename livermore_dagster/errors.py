@@ -8,7 +8,11 @@ LivermoreError
 │   ├── UnknownTimeframe
 │   ├── UnsupportedTimeframe    the timeframe exists, the exchange does not have it
 │   ├── BadFile
-│   └── BadSetting
+│   ├── BadSetting
+│   ├── UnknownUser
+│   ├── InactiveUser
+│   ├── SettingsRefused         a settings document, or a change of it, that does not hold together
+│   └── StaleSettings           made from a revision that is not the newest
 ├── PlatformError               this machine or its servers are not as needed (exit code 1)
 │   ├── AlreadyRunning
 │   ├── NotRunning
@@ -45,6 +49,7 @@ __all__ = [
     "ExchangeUnavailable",
     "HomeNotUsable",
     "InactiveExchange",
+    "InactiveUser",
     "LivermoreError",
     "NotRunning",
     "PlatformError",
@@ -53,11 +58,14 @@ __all__ = [
     "RateLimited",
     "RequestRefused",
     "SchemaDrift",
+    "SettingsRefused",
+    "StaleSettings",
     "TlsRequired",
     "ToolMissing",
     "UnknownExchange",
     "UnknownSymbol",
     "UnknownTimeframe",
+    "UnknownUser",
     "UnsupportedTimeframe",
     "UsageError",
 ]
@@ -136,6 +144,35 @@ class BadFile(UsageError):
 
 class BadSetting(UsageError):
     pass
+
+
+class UnknownUser(UsageError):
+    def __init__(self, sub: str, known: Iterable[str]) -> None:
+        names = list(known)
+        advice = f"Users: {_choices(names)}." if names else "There is none yet: livermore user add."
+        super().__init__(f"Unknown user {sub!r}.", advice)
+
+
+class InactiveUser(UsageError):
+    def __init__(self, sub: str) -> None:
+        super().__init__(f"User {sub!r} is disabled.", "An admin may enable it again: livermore user enable.")
+
+
+class SettingsRefused(UsageError):
+    """`problems`: (path, value as JSON, rule) of each part that does not hold; nothing was changed."""
+
+    def __init__(self, problems: Iterable[tuple[str, str, str]]) -> None:
+        self.problems = tuple(problems)
+        lines = [f"{path} is {value}: {rule}" for path, value, rule in self.problems]
+        super().__init__(f"The settings were refused and are as they were. {'; '.join(lines)}.")
+
+
+class StaleSettings(UsageError):
+    def __init__(self, sub: str, made_from: int, newest: int) -> None:
+        super().__init__(
+            f"The settings of {sub!r} are at revision {newest}; this change was made from {made_from}.",
+            "Read them again, apply the change to what they are now, and write that.",
+        )
 
 
 class PlatformError(LivermoreError):

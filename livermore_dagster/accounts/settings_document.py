@@ -89,7 +89,7 @@ class SymbolSetting(_Part):
 
 
 class QuietHours(_Part):
-    """No notification from `start` to `end`, local time of the profile's zone; over midnight where end ≤ start.
+    """No notification from `start` to `end` in the profile's time zone; over midnight where end ≤ start.
 
     `days` are those on which the span begins.
     """
@@ -133,7 +133,7 @@ class AlertSettings(_Part):
     """Which level alerts are told: of ±150, ±200 … ±400."""
     reversals: bool = True
     oversold_buffer_pct: float = Field(default=5.0, ge=5.0, le=100.0)
-    """A reversal is told where its histogram exceeds this share of |MACD-V|; the rule itself asks 5 and 3 %."""
+    """A reversal is told where its histogram exceeds this share of |MACD-V|; the rules ask 5 and 3 %."""
     overbought_buffer_pct: float = Field(default=3.0, ge=3.0, le=100.0)
     cooldown_s: int = Field(default=300, ge=300, le=86_400)
     """At least so long between two notifications of one symbol, timeframe and label; event time."""

@@ -26,7 +26,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Key and secret of one account, read from the environment when needed and never written anywhere (R8)."""
+    """Key and secret of one account, read from the environment when needed, never written anywhere (R8)."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
@@ -37,7 +37,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """One authenticated GET. `path` includes the exact query string that was signed; headers may hold secrets."""
+    """One authenticated GET. `path` ends in the exact query that was signed; headers may hold secrets."""
 
     endpoint: str
     path: str

@@ -19,6 +19,7 @@ __all__ = [
     "HOME",
     "PROVENANCE",
     "REDIS_URL",
+    "USER",
     "Settings",
     "default_home",
     "home_from",
@@ -31,7 +32,8 @@ REDIS_URL = "LIVERMORE_REDIS_URL"
 DATABASE_URL = "LIVERMORE_DATABASE_URL"
 PROVENANCE = "LIVERMORE_PROVENANCE"
 DATABASE_CA = "LIVERMORE_DATABASE_CA"
-ENVIRONMENT = (HOME, REDIS_URL, DATABASE_URL, PROVENANCE, DATABASE_CA)
+USER = "LIVERMORE_USER"
+ENVIRONMENT = (HOME, REDIS_URL, DATABASE_URL, PROVENANCE, DATABASE_CA, USER)
 """Every variable a service reads. `livermore env` prints them with DAGSTER_HOME."""
 
 
@@ -45,6 +47,8 @@ class Settings:
     provenance: str
     """'live' or 'sim:SEED' (R13)."""
     database_ca: Path | None = None
+    user: str | None = None
+    """Sub of who commands of this shell or home act for; --user says another."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -66,6 +70,7 @@ class Settings:
             database_url=needed(DATABASE_URL),
             provenance=check_provenance(needed(PROVENANCE)),
             database_ca=Path(ca) if ca else None,
+            user=values.get(USER) or None,
         )
 
     @classmethod
@@ -88,13 +93,14 @@ class Settings:
     @classmethod
     def from_record(cls, home: Path, record: Mapping[str, object]) -> Settings:
         """Settings out of a platform.json that `up` wrote."""
-        ca = record.get("database_ca")
+        ca, user = record.get("database_ca"), os.environ.get(USER) or record.get("user")
         return cls(
             home=home,
             redis_url=str(record["redis_url"]),
             database_url=str(record["database_url"]),
             provenance=check_provenance(str(record["provenance"])),
             database_ca=Path(str(ca)) if ca else None,
+            user=str(user) if user else None,
         )
 
     @property
@@ -119,7 +125,17 @@ class Settings:
         }
         if self.database_ca is not None:
             values[DATABASE_CA] = str(self.database_ca)
+        if self.user is not None:
+            values[USER] = self.user
         return values
+
+    def acting_user(self, option: str | None) -> str:
+        """Sub of who a command acts for: --user, else the shell's or home's own. Raises BadSetting."""
+        if option or self.user:
+            return option or str(self.user)
+        raise BadSetting(
+            "Who is this for? This home has no user of its own.", f"Give --user SUB, or set {USER}."
+        )
 
     def export_lines(self) -> str:
         """Lines for `eval`, quoted for a POSIX shell."""

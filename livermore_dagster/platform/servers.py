@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
+import os
 from dataclasses import dataclass
 
 import psycopg
 
+from livermore_dagster.accounts.users import LOCAL, ensure_local_admin
 from livermore_dagster.errors import PlatformError
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import schema
 from livermore_dagster.platform.child import ChildSpec
 from livermore_dagster.platform.children import child_environment
-from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.config import USER, Settings
 from livermore_dagster.platform.embedded import EmbeddedPostgres, EmbeddedValkey
 from livermore_dagster.platform.home import Home
 from livermore_dagster.platform.options import UpOptions
@@ -20,10 +23,11 @@ from livermore_dagster.platform.processes import TOKEN
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
+from livermore_dagster.stores.postgres.users import User, read_users
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.provenance import claim_provenance
 
-__all__ = ["Servers", "check_redis", "prepare_database", "write_rows"]
+__all__ = ["Servers", "check_redis", "local_user", "prepare_database", "write_rows"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Servers:
             database_url=self.options.database_url or self.postgres.url,
             provenance=self.options.provenance,
             database_ca=self.options.database_ca,
+            user=os.environ.get(USER) or None,
         )
 
     def specs(self, token: str) -> list[ChildSpec]:
@@ -125,3 +130,23 @@ def write_rows(settings: Settings, rows: tuple[ExchangeRow, ...]) -> None:
             await upsert_rows(connection, rows)
 
     asyncio.run(write())
+
+
+def local_user(settings: Settings) -> tuple[User | None, bool]:
+    """The user that this machine's commands act for, and whether he was made just now.
+
+    The first start of a platform without users makes one, an admin named as the operating system's user; on a
+    platform that has users but not this one, none.
+    """
+    login = getpass.getuser()
+
+    async def find() -> tuple[User | None, bool]:
+        address = conninfo(settings.database_url, settings.database_ca)
+        async with await psycopg.AsyncConnection.connect(address) as connection:
+            made = await ensure_local_admin(connection, login)
+            if made is not None:
+                return made, True
+            known = await read_users(connection, f"{LOCAL}:{login}")
+            return next((user for user in known if user.active), None), False
+
+    return asyncio.run(find())

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
@@ -34,7 +34,13 @@ from livermore_dagster.platform.processes import (
     read_record,
     write_record,
 )
-from livermore_dagster.platform.servers import Servers, check_redis, prepare_database, write_rows
+from livermore_dagster.platform.servers import (
+    Servers,
+    check_redis,
+    local_user,
+    prepare_database,
+    write_rows,
+)
 from livermore_dagster.platform.symbols import check_symbols
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.redis.client import connect
@@ -149,7 +155,15 @@ class Supervisor:
             self.doors = read_doors(self.home.run / "simulator.json")
             self.rows = rows_for_simulation(ROWS, self.doors)
         write_rows(self.settings, self.rows)
+        self._find_user()
         self._autostart()
+
+    def _find_user(self) -> None:
+        user, made = local_user(self.settings)
+        if user is not None and self.settings.user is None:
+            self.settings = replace(self.settings, user=user.sub)
+        if user is not None and made:
+            self.tell(f"First start: {user.sub} is its admin. Others: livermore user add.")
 
     def _autostart(self) -> None:
         client = connect(self.settings.redis_url)
@@ -342,6 +356,7 @@ class Supervisor:
             "database_url": self.settings.database_url,
             "provenance": self.settings.provenance,
             "database_ca": str(self.settings.database_ca) if self.settings.database_ca else None,
+            "user": self.settings.user,
             "web_url": f"http://127.0.0.1:{self.options.port}",
             "speed": self.options.speed if self.options.simulate else 1.0,
             "doors": {name: vars(door) for name, door in self.doors.items()},

@@ -10,6 +10,9 @@ PROVENANCE = "livermore:provenance"
 INCIDENTS = "livermore:incidents"
 """Stream: what went wrong and was survived, one entry each."""
 
+CHANNEL_SETTINGS = "livermore:settings"
+"""Channel: a user's settings changed, JSON {user_id, sub, revision}."""
+
 CLOSES_GROUP_SIGNALS = "signals"
 CLOSES_GROUP_STORE = "store"
 

@@ -1,0 +1,185 @@
+"""Settings as a service: read, replace, patch, compare; each write whole, validated, audited, told (U3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+from psycopg import AsyncConnection
+from pydantic import ValidationError
+
+from livermore_dagster.accounts.settings_document import SettingsDocument
+from livermore_dagster.accounts.users import require_user
+from livermore_dagster.errors import SettingsRefused, StaleSettings
+from livermore_dagster.stores.postgres.user_settings import (
+    SettingsChange,
+    StoredSettings,
+    lock_settings,
+    read_active_settings,
+    write_settings,
+)
+from livermore_dagster.stores.redis import keys
+
+__all__ = ["UserSettings", "differences", "load", "load_active", "parse_document", "patch", "replace"]
+
+_LONGEST_VALUE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class UserSettings:
+    """An active user's settings. `revision` 0: never written, all as the document's defaults say."""
+
+    user_id: int
+    sub: str
+    display_name: str
+    role: str
+    revision: int
+    document: SettingsDocument
+
+
+async def load_active(connection: AsyncConnection[Any]) -> list[UserSettings]:
+    """Of every active user, by id."""
+    return [_typed(stored) for stored in await read_active_settings(connection)]
+
+
+async def load(connection: AsyncConnection[Any], sub: str) -> UserSettings:
+    """Raises UnknownUser and InactiveUser."""
+    user = await require_user(connection, sub)
+    return next(_typed(one) for one in await read_active_settings(connection, sub) if one.user_id == user.id)
+
+
+def parse_document(text: str) -> SettingsDocument:
+    """The document that this JSON is. Raises SettingsRefused with path, value and rule of each fault."""
+    try:
+        return SettingsDocument.model_validate_json(text)
+    except ValidationError as error:
+        raise SettingsRefused(_problems(error)) from None
+
+
+async def replace(
+    connection: AsyncConnection[Any],
+    client: redis.asyncio.Redis,
+    sub: str,
+    text: str,
+    *,
+    by: str,
+    made_from: int | None = None,
+) -> UserSettings:
+    """Makes `text` the document. `made_from`: the revision it was made from, None to overwrite whatever is.
+
+    Raises UnknownUser, InactiveUser, SettingsRefused or StaleSettings; nothing is changed then.
+    """
+    document = parse_document(text)
+    return await _write(connection, client, sub, lambda _: document, by, made_from)
+
+
+async def patch(
+    connection: AsyncConnection[Any],
+    client: redis.asyncio.Redis,
+    sub: str,
+    path: str,
+    value: object,
+    *,
+    by: str,
+    made_from: int | None = None,
+) -> UserSettings:
+    """Changes one path, `alerts.cooldown_s` or `symbols.0.enabled`; the whole document is validated.
+
+    `value` is what JSON can hold. Errors as `replace`.
+    """
+
+    def changed(document: SettingsDocument) -> SettingsDocument:
+        whole = document.model_dump(mode="json")
+        _put(whole, path, value)
+        return parse_document(json.dumps(whole))
+
+    return await _write(connection, client, sub, changed, by, made_from)
+
+
+async def _write(
+    connection: AsyncConnection[Any],
+    client: redis.asyncio.Redis,
+    sub: str,
+    change: Any,
+    by: str,
+    made_from: int | None,
+) -> UserSettings:
+    async with connection.transaction():
+        user = await require_user(connection, sub)
+        revision, text = await lock_settings(connection, user.id)
+        if made_from is not None and made_from != revision:
+            raise StaleSettings(sub, made_from, revision)
+        before = parse_document(text) if text is not None else SettingsDocument()
+        after: SettingsDocument = change(before)
+        changes = [
+            SettingsChange(revision + 1, path, _json(old), _json(new), by)
+            for path, old, new in differences(before, after)
+        ]
+        if changes or text is None:
+            revision += 1
+            await write_settings(connection, user.id, sub, after.model_dump_json(), changes)
+    # After the commit: who hears of it reads the new revision. A reader that missed it reads at its start.
+    told = {"user_id": user.id, "sub": sub, "revision": revision}
+    await client.publish(keys.CHANNEL_SETTINGS, json.dumps(told))
+    return UserSettings(user.id, sub, user.display_name, user.role, revision, after)
+
+
+def differences(
+    before: SettingsDocument, after: SettingsDocument
+) -> list[tuple[str, object | None, object | None]]:
+    """(path, before, after) of each part that differs, as JSON can hold it; None where there is none."""
+    old = dict(_leaves(before.model_dump(mode="json")))
+    new = dict(_leaves(after.model_dump(mode="json")))
+    paths = [*old, *(path for path in new if path not in old)]
+    return [(path, old.get(path), new.get(path)) for path in paths if old.get(path) != new.get(path)]
+
+
+def _leaves(part: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Values with their paths; a list is one value, so that its removal or reordering reads as what it is."""
+    if isinstance(part, dict) and part:
+        for name, inner in part.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, part
+
+
+def _put(whole: dict[str, Any], path: str, value: object) -> None:
+    """Sets one path of a dumped document. Raises SettingsRefused for a path that is not there."""
+    *parents, last = path.split(".")
+    place: Any = whole
+    try:
+        for name in parents:
+            place = place[int(name)] if isinstance(place, list) else place[name]
+        if isinstance(place, list):
+            place[int(last)] = value
+        else:
+            # An unknown name too: validation refuses it with its path, or takes it (a key of a map).
+            place[last] = value
+    except (KeyError, IndexError, ValueError, TypeError):
+        rule = "there is no such path; livermore settings get shows all of them"
+        raise SettingsRefused([(path, _shown(value), rule)]) from None
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[str, str, str]]:
+    for one in error.errors(include_url=False, include_context=False):
+        path = ".".join(str(part) for part in one["loc"]) or "the document"
+        yield path, _shown(one.get("input")), one["msg"].removeprefix("Value error, ")
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+def _json(value: object | None) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _typed(stored: StoredSettings) -> UserSettings:
+    document = parse_document(stored.document) if stored.document is not None else SettingsDocument()
+    return UserSettings(
+        stored.user_id, stored.sub, stored.display_name, stored.role, stored.revision, document
+    )

@@ -1,0 +1,1 @@
+SELECT id FROM users WHERE id = %(user_id)s FOR UPDATE

@@ -1,0 +1,131 @@
+"""Users and their settings over a real PostgreSQL and Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+import redis.asyncio
+from psycopg import AsyncConnection
+
+from livermore_dagster.accounts import settings
+from livermore_dagster.accounts.users import add_user, change_user, ensure_local_admin
+from livermore_dagster.errors import BadSetting, InactiveUser, SettingsRefused, StaleSettings, UnknownUser
+from livermore_dagster.stores.postgres.user_settings import read_changes
+from livermore_dagster.stores.postgres.users import Role, User
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.client import connect_async
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    client = connect_async(redis_url)
+    yield client
+    await client.aclose()
+
+
+async def person(connection: AsyncConnection, sub: str = "ana", role: Role = "user") -> User:
+    user = await add_user(connection, User(0, "local", sub, "", sub, None, role))
+    await connection.commit()
+    return user
+
+
+async def test_a_patch_is_stored_audited_and_told(connection: AsyncConnection, client) -> None:
+    await person(connection)
+    async with client.pubsub() as heard:
+        await heard.subscribe(keys.CHANNEL_SETTINGS)
+        await heard.get_message(timeout=5)
+        written = await settings.patch(connection, client, "ana", "alerts.cooldown_s", 900, by="local:root")
+        message = await heard.get_message(timeout=5)
+    assert written.revision == 1
+    assert json.loads(message["data"]) == {"user_id": written.user_id, "sub": "ana", "revision": 1}
+    assert (await settings.load(connection, "ana")).document.alerts.cooldown_s == 900
+    (change,) = await read_changes(connection, "ana", 10)
+    assert change[:5] == (1, "alerts.cooldown_s", "300", "900", "local:root")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named", "rule"),
+    [
+        ("alerts.cooldown_s", "900", "alerts.cooldown_s", "valid integer"),
+        ("alerts.levles", [150], "alerts.levles", "Extra inputs"),
+        ("alerts.levels", [175], "alerts.levels", "±150"),
+        ("profile.time_zone", "Mars/Base", "profile.time_zone", "IANA"),
+        ("alerts.mutes", [{}], "alerts.mutes.0", "names an exchange"),
+        ("alerts.nothing.there", 1, "alerts.nothing.there", "no such path"),
+        ("symbols.0.enabled", True, "symbols.0.enabled", "no such path"),
+        ("version", 7, "version", "1"),
+    ],
+)
+async def test_what_is_refused_names_path_value_and_rule(
+    connection: AsyncConnection, client, path: str, value: object, named: str, rule: str
+) -> None:
+    await person(connection)
+    with pytest.raises(SettingsRefused) as refused:
+        await settings.patch(connection, client, "ana", path, value, by="ana")
+    ((place, shown, why),) = refused.value.problems
+    assert place == named
+    assert rule in why
+    assert shown
+    assert (await settings.load(connection, "ana")).revision == 0
+
+
+async def test_a_stale_write_is_refused_and_changes_nothing(connection: AsyncConnection, client) -> None:
+    await person(connection)
+    await settings.patch(connection, client, "ana", "alerts.enabled", False, by="ana", made_from=0)
+    with pytest.raises(StaleSettings, match="revision 1"):
+        await settings.patch(connection, client, "ana", "alerts.enabled", True, by="bob", made_from=0)
+    assert (await settings.load(connection, "ana")).document.alerts.enabled is False
+
+
+async def test_writers_at_once_lose_no_change(database_url: str, connection: AsyncConnection, client) -> None:
+    await person(connection)
+    paths = [f"exchanges.place{number}" for number in range(12)]
+
+    async def write(path: str) -> None:
+        async with await psycopg.AsyncConnection.connect(database_url) as own:
+            await settings.patch(own, client, "ana", path, {"enabled": False}, by="ana")
+
+    await asyncio.gather(*(write(path) for path in paths))
+    loaded = await settings.load(connection, "ana")
+    assert sorted(loaded.document.exchanges) == sorted(path.split(".")[1] for path in paths)
+    assert loaded.revision == len(paths)
+
+
+async def test_an_unknown_or_disabled_user_has_no_settings(connection: AsyncConnection, client) -> None:
+    await person(connection, "root", "admin")
+    await person(connection)
+    with pytest.raises(UnknownUser, match="root, ana"):
+        await settings.load(connection, "eve")
+    await change_user(connection, "ana", active=False)
+    with pytest.raises(InactiveUser):
+        await settings.patch(connection, client, "ana", "alerts.enabled", False, by="root")
+    assert [one.sub for one in await settings.load_active(connection)] == ["root"]
+
+
+async def test_the_first_user_is_made_once_and_the_last_admin_stays(connection: AsyncConnection) -> None:
+    made = await ensure_local_admin(connection, "kim")
+    assert made is not None
+    assert (made.sub, made.role) == ("local:kim", "admin")
+    assert await ensure_local_admin(connection, "lee") is None
+    with pytest.raises(BadSetting, match="only active admin"):
+        await change_user(connection, "local:kim", role="user")
+    with pytest.raises(BadSetting, match="only active admin"):
+        await change_user(connection, "local:kim", active=False)
+
+
+async def test_a_sub_is_taken_once_and_must_be_one(connection: AsyncConnection) -> None:
+    await person(connection)
+    with pytest.raises(BadSetting, match="exists already"):
+        await person(connection)
+    with pytest.raises(BadSetting, match="printable"):
+        await person(connection, "two words")

@@ -1,0 +1,67 @@
+"""Settings documents: what goes out comes in again, identical, and every difference has its path."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livermore_dagster.accounts.settings import differences, parse_document
+from livermore_dagster.accounts.settings_document import SettingsDocument
+from livermore_dagster.market.timeframe import Timeframe
+
+NAMES = st.sampled_from(["binance", "coinbase", "kraken"])
+MUTES = st.builds(
+    lambda exchange, timeframe, until: {"exchange": exchange, "timeframe": timeframe, "until_ms": until},
+    NAMES,
+    st.none() | st.sampled_from([timeframe.value for timeframe in Timeframe]),
+    st.none() | st.integers(0, 2**53),
+)
+DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "profile": st.fixed_dictionaries({}, optional={"description": st.text(max_size=50)}),
+        "exchanges": st.dictionaries(NAMES, st.just({"key_env": "K", "secret_env": "S"})),
+        "symbols": st.lists(
+            st.fixed_dictionaries({"exchange": NAMES, "symbol": st.text("AB", min_size=1)}),
+            unique_by=lambda one: (one["exchange"], one["symbol"]),
+            max_size=5,
+        ),
+        "alerts": st.fixed_dictionaries(
+            {},
+            optional={
+                "mutes": st.lists(MUTES, max_size=3),
+                "quiet_hours": st.lists(st.just({"start": "22:00", "end": "07:30"}), max_size=2),
+                "cooldown_s": st.integers(300, 86_400),
+            },
+        ),
+    },
+)  # fmt: skip
+
+
+def document(whole: dict[str, object]) -> SettingsDocument:
+    return parse_document(json.dumps(whole))
+
+
+@settings(max_examples=60)
+@given(DOCUMENTS)
+def test_an_export_is_imported_identically(whole: dict[str, object]) -> None:
+    first = document(whole)
+    text = first.model_dump_json()
+    again = parse_document(text)
+    assert again == first
+    assert again.model_dump_json() == text
+    assert differences(first, again) == []
+
+
+@settings(max_examples=60)
+@given(DOCUMENTS, DOCUMENTS)
+def test_differences_are_empty_exactly_for_equal_documents(
+    one: dict[str, object], other: dict[str, object]
+) -> None:
+    before, after = document(one), document(other)
+    assert (differences(before, after) == []) == (before == after)
+    assert {path for path, _, _ in differences(before, after)} == {
+        path for path, _, _ in differences(after, before)
+    }
