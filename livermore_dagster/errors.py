@@ -188,7 +188,12 @@ class NotRunning(PlatformError):
 
 
 class ProvenanceMismatch(PlatformError):
-    def __init__(self, place: str, found: str, wanted: str) -> None:
+    """`advice`: for a command that only reads; a start gets its own."""
+
+    def __init__(self, place: str, found: str, wanted: str, advice: str = "") -> None:
+        if advice:
+            super().__init__(f"{place} holds {found!r} data, the settings say {wanted!r}.", advice)
+            return
         advice = "Simulated and live data never share a home, database or Redis: choose another with --home."
         if found.startswith("sim:") and wanted.startswith("sim:"):
             seed = found.removeprefix("sim:")

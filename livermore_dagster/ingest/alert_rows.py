@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from livermore_dagster.ingest.series_fold import NewAlert, SeriesFold
-from livermore_dagster.market.bias import Bias, bias_of
+from livermore_dagster.market.board import cells_of, leaning
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.macdv import FORMULA, MacdvPoint
 from livermore_dagster.market.stages import Stage, stage_of
@@ -18,15 +18,8 @@ from livermore_dagster.stores.postgres.indicators import public_reason
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.tickers import Ticker
 
-__all__ = ["NOT_STREAMED", "STALE", "UNSUPPORTED", "alert_message", "alert_row", "indicator_facts"]
+__all__ = ["alert_message", "alert_row", "indicator_facts"]
 
-NOT_STREAMED = "not streamed"
-"""The exchange has the timeframe, but nothing brings it live (Coinbase 1m)."""
-UNSUPPORTED = "unsupported"
-STALE = "stale"
-_STALE_BARS: Final = 2
-_FETCH_MS: Final = 60_000
-"""What closed may take this long to be fetched and folded before its predecessor is called stale."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -60,45 +53,6 @@ def indicator_facts(row: ExchangeRow, series: SeriesFold, point: MacdvPoint, clo
     }
 
 
-def _board(
-    row: ExchangeRow, known: Mapping[Timeframe, Mapping[str, Any]], now_ms: int
-) -> dict[str, dict[str, Any]]:
-    """The six timeframes' values. `age_ms`: since the candle's end, by the exchange's clock."""
-    board: dict[str, dict[str, Any]] = {}
-    live = row.live_timeframes
-    for timeframe in Timeframe:
-        found = known.get(timeframe)
-        if found is not None and timeframe in live:
-            shown = {name: found[name] for name in ("value", "signal", "stage", "open_ms", "reason")}
-            age_ms = max(0, now_ms - found["open_ms"] - timeframe.ms)
-            if _is_stale(timeframe, age_ms):
-                shown["reason"] = found["reason"] or STALE
-            board[timeframe.value] = {**shown, "age_ms": age_ms}
-            continue
-        reason = UNSUPPORTED if timeframe not in row.timeframes else NOT_STREAMED
-        reason = "no value yet" if timeframe in live else reason
-        board[timeframe.value] = {
-            "value": None, "signal": None, "stage": Stage.UNKNOWN.value, "open_ms": None, "reason": reason,
-            "age_ms": None,
-        }  # fmt: skip
-    return board
-
-
-def _is_stale(timeframe: Timeframe, age_ms: int) -> bool:
-    """Two later bars should have come since: nobody can say how things stand now."""
-    return age_ms > _STALE_BARS * timeframe.ms + _FETCH_MS
-
-
-def _bias(board: Mapping[str, Mapping[str, Any]]) -> Bias:
-    """What is stale counts as unknown: a leaning is said of now."""
-    stages: dict[Timeframe, Stage] = {}
-    for name, facts in board.items():
-        timeframe, age_ms = Timeframe(name), facts["age_ms"]
-        fresh = age_ms is not None and not _is_stale(timeframe, age_ms)
-        stages[timeframe] = Stage(facts["stage"]) if fresh else Stage.UNKNOWN
-    return bias_of(stages)
-
-
 def alert_row(
     row: ExchangeRow,
     alert: NewAlert,
@@ -111,7 +65,7 @@ def alert_row(
     end_ms = stamped.end_ms
     stage = stage_of(point.macdv, point.signal)
     own = {"value": point.macdv, "signal": point.signal, "stage": stage.value, "open_ms": point.open_ms}
-    board = _board(row, {**known, stamped.timeframe: {**own, "reason": point.reason}}, now_ms)
+    board = cells_of(row, {**known, stamped.timeframe: {**own, "reason": point.reason}}, now_ms)
     priced = (ticker.price, "ticker", ticker.ts) if ticker else (stamped.candle.close, "candle_close", end_ms)
     return AlertRow(
         symbol=stamped.symbol,
@@ -131,7 +85,7 @@ def alert_row(
         stage=stage.value,
         previous_label=raised.previous_label,
         timeframes=board,
-        bias=_bias(board).value,
+        bias=leaning(board).value,
         late=alert.late,
         revised=alert.revised,
     )

@@ -96,6 +96,16 @@ class SeriesFold:
         return self.kept[-1].state.open_ms if self.kept else None
 
     @property
+    def before_newest(self) -> tuple[float, int] | None:
+        """Value at the observed row before the newest observed one, and the bars between, if kept."""
+        newest = self.kept[-1].state if self.kept else None
+        for state, _, value, _ in reversed(self.kept):
+            if newest is not None and state.observed_ms != newest.observed_ms and value is not None:
+                tf_ms = self.timeframe.ms
+                return value, newest.observed_ms // tf_ms - state.observed_ms // tf_ms
+        return None
+
+    @property
     def whole_history(self) -> bool:
         """The exchange has no bars older than the first one here: it may alert while warming."""
         if self.first_ms is None or self.history_start is None:
