@@ -23,7 +23,16 @@ from livermore_dagster.stores.postgres.user_settings import (
 )
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["UserSettings", "differences", "load", "load_active", "parse_document", "patch", "replace"]
+__all__ = [
+    "UserSettings",
+    "differences",
+    "load",
+    "load_active",
+    "parse_document",
+    "patch",
+    "replace",
+    "tell_changed",
+]
 
 _LONGEST_VALUE = 200
 
@@ -70,7 +79,7 @@ async def replace(
 ) -> UserSettings:
     """Makes `text` the document. `made_from`: the revision it was made from, None to overwrite whatever is.
 
-    Raises UnknownUser, InactiveUser, SettingsRefused or StaleSettings; nothing is changed then.
+    Commits. Raises UnknownUser, InactiveUser, SettingsRefused or StaleSettings; nothing is changed then.
     """
     document = parse_document(text)
     return await _write(connection, client, sub, lambda _: document, by, made_from)
@@ -121,10 +130,20 @@ async def _write(
         if changes or text is None:
             revision += 1
             await write_settings(connection, user.id, sub, after.model_dump_json(), changes)
-    # After the commit: who hears of it reads the new revision. A reader that missed it reads at its start.
-    told = {"user_id": user.id, "sub": sub, "revision": revision}
-    await client.publish(keys.CHANNEL_SETTINGS, json.dumps(told))
+    await connection.commit()
+    await tell_changed(client, user.id, sub, revision)
     return UserSettings(user.id, sub, user.display_name, user.role, revision, after)
+
+
+async def tell_changed(
+    client: redis.asyncio.Redis, user_id: int, sub: str, revision: int | None = None
+) -> None:
+    """To be called after the commit, so that who hears of it reads what is new.
+
+    A service that was away reads at its start. `revision` None: the user himself changed, not his settings.
+    """
+    told = {"user_id": user_id, "sub": sub, "revision": revision}
+    await client.publish(keys.CHANNEL_SETTINGS, json.dumps(told))
 
 
 def differences(

@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "indicators": ("market_commands", "indicators", "Show MACD-V values and stages."),
     "alerts": ("market_commands", "alerts", "Show alerts, or follow them as they come."),
     "macdv": ("macdv_command", "macdv", "Compute MACD-V over a CSV file."),
+    "user": ("user_command", "app", "Users: list, add, give a role, disable."),
+    "settings": ("settings_command", "app", "A user's settings: get, set, replace, export, import, diff."),
     "simulate": ("simulate_command", "simulate", "Play the exchanges on loopback."),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"]}

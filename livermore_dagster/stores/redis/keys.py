@@ -9,9 +9,19 @@ MACDV = "macd-v"
 PROVENANCE = "livermore:provenance"
 INCIDENTS = "livermore:incidents"
 """Stream: what went wrong and was survived, one entry each."""
+INCIDENT_COUNTS = "livermore:incident-counts"
+"""Hash, "exchange id:name" -> how often that incident was told."""
 
 CHANNEL_SETTINGS = "livermore:settings"
-"""Channel: a user's settings changed, JSON {user_id, sub, revision}."""
+"""Channel: a user or his settings changed, JSON {user_id, sub, revision}; revision null: the user himself."""
+
+CHANNEL_ALERTS_ALL = "channel:alerts:*"
+"""Pattern: the alerts of every exchange."""
+
+NOTIFIER = "livermore:notify:status"
+"""String (JSON, TTL 45 s): the notifier's process and its channels."""
+NOTIFIER_INCIDENT = "livermore:notify:incident"
+"""String: id of the newest incident the notifier has looked at."""
 
 CLOSES_GROUP_SIGNALS = "signals"
 CLOSES_GROUP_STORE = "store"
