@@ -36,7 +36,7 @@ def simulate(
         tuple[Path, Path] | None,
         typer.Option("--tls", help="Certificate and key (PEM) to serve HTTPS and WSS."),
     ] = None,
-    symbols: Annotated[int, typer.Option(min=1, max=50, help="Ranked bases each exchange lists.")] = 40,
+    symbols: Annotated[int, typer.Option(min=1, max=140, help="Ranked bases each exchange lists.")] = 40,
     anchor: Annotated[
         Path | None,
         typer.Option(

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from livermore_dagster.simulator.noise import draw, grow, key_of, octave
+from livermore_dagster.simulator.noise import draw, draw_at, grow, key_of, octave, octave_at
 
 __all__ = ["BARS_FIELDS", "MINUTE_MS", "Bar", "Bars", "SymbolMarket", "SymbolPlan", "aggregate"]
 
@@ -202,14 +202,39 @@ class SymbolMarket:
         plan = self.plan
         bits = draw(self._prints_key, start * SLOTS, count * SLOTS).reshape(count, SLOTS)
         path = self._path(start, count + 1)
+        minute = np.arange(start, start + count, dtype=np.int64)
+        mood = octave(self._quiet_key, 30, start, count) if plan.activity < 1.0 else None
+        return self._prints_of(bits, path[:-1], path[1:], self._occupied(bits, minute, mood))
+
+    def prints_at(self, minutes: NDArray[np.int64]) -> Prints:
+        """Prints of any minutes, in any order: the same as `prints` gives, without what lies between."""
+        bits = draw_at(self._prints_key, minutes[:, None] * SLOTS + np.arange(SLOTS, dtype=np.int64))
+        mood = octave_at(self._quiet_key, 30, minutes) if self.plan.activity < 1.0 else None
+        path, after = self._path_at(minutes), self._path_at(minutes + 1)
+        return self._prints_of(bits, path, after, self._occupied(bits, minutes, mood))
+
+    def _path_at(self, minutes: NDArray[np.int64]) -> NDArray[np.float64]:
+        exponent = octave_at(self._venue_key, 7, minutes) * (0.5 * self.plan.volatility)
+        for key, (period, amplitude) in zip(self._path_keys, _OCTAVES, strict=True):
+            exponent += octave_at(key, period, minutes) * (amplitude * self.plan.volatility)
+        return self.plan.price * grow(exponent)
+
+    def _prints_of(
+        self,
+        bits: NDArray[np.uint64],
+        path: NDArray[np.float64],
+        after: NDArray[np.float64],
+        has: NDArray[np.bool_],
+    ) -> Prints:
+        """`path` and `after`: the price at each minute's start and at its end."""
+        plan = self.plan
         share = (np.arange(SLOTS, dtype=np.float64) + 0.5) / SLOTS
-        middle = path[:-1, None] + (path[1:] - path[:-1])[:, None] * share[None, :]
+        middle = path[:, None] + (after - path)[:, None] * share[None, :]
         shake = (bits & np.uint64(0xFFFFF)).astype(np.float64) * 2.0**-19 - 1.0
         price = middle * (1.0 + shake * plan.volatility) * 10.0**plan.price_decimals
         size = ((bits >> np.uint64(20)) & np.uint64(0xFFFFF)).astype(np.float64) * 2.0**-20
         lots = (0.1 + 2.7 * size * size) * plan.mean_lots
         offset = ((bits >> np.uint64(40)) & np.uint64(0x3FFF)).astype(np.int64) * SLOT_MS >> 14
-        has = self._occupied(bits, start, count)
         burst = 12 if plan.activity >= 1.0 else 1
         trades = 1 + ((bits >> np.uint64(12)) & np.uint64(0xFF)).astype(np.int64) % burst
         return Prints(
@@ -220,15 +245,17 @@ class SymbolMarket:
             np.where(has, trades, 0),
         )
 
-    def _occupied(self, bits: NDArray[np.uint64], start: int, count: int) -> NDArray[np.bool_]:
+    def _occupied(
+        self, bits: NDArray[np.uint64], minutes: NDArray[np.int64], mood: NDArray[np.float64] | None
+    ) -> NDArray[np.bool_]:
         plan = self.plan
-        if plan.activity >= 1.0:
-            has = np.ones((count, SLOTS), dtype=np.bool_)
+        if mood is None:
+            has = np.ones(bits.shape, dtype=np.bool_)
         else:
             # Busy and quiet half-hours, as thin markets have them.
-            mood = plan.activity * (1.0 + 0.7 * octave(self._quiet_key, 30, start, count))
-            has = (bits >> np.uint64(54)).astype(np.float64) < (mood * 1024.0)[:, None]
-        minute = np.arange(start, start + count, dtype=np.int64) * MINUTE_MS
+            busy = plan.activity * (1.0 + 0.7 * mood)
+            has = (bits >> np.uint64(54)).astype(np.float64) < (busy * 1024.0)[:, None]
+        minute = minutes * MINUTE_MS
         has &= (minute >= plan.listed_ms)[:, None]
         if plan.silent is not None:
             has &= ((minute < plan.silent[0]) | (minute >= plan.silent[1]))[:, None]

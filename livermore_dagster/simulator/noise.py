@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw", "grow", "key_of", "octave", "unit"]
+__all__ = ["draw", "draw_at", "grow", "key_of", "octave", "octave_at", "unit"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -26,7 +26,16 @@ def key_of(*parts: str | int) -> int:
 
 def draw(key: int, start: int, count: int) -> NDArray[np.uint64]:
     """64 random bits for each of the counters start … start + count − 1 (SplitMix64)."""
-    bits = np.arange(start, start + count, dtype=np.uint64)
+    return _mix(key, np.arange(start, start + count, dtype=np.uint64))
+
+
+def draw_at(key: int, counters: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The same for any counters, in any order."""
+    return _mix(key, counters.astype(np.uint64))
+
+
+def _mix(key: int, bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Turns the counters, in place, into what is drawn for them."""
     bits *= _GOLDEN
     bits += np.uint64(key)
     bits ^= bits >> np.uint64(30)
@@ -61,6 +70,14 @@ def octave(key: int, period: int, start: int, count: int) -> NDArray[np.float64]
         low, high = max(0, offset - cell * period), min(period, offset + count - cell * period)
         parts.append(knots[cell] + (knots[cell + 1] - knots[cell]) * _smooth(low, high, period))
     return np.concatenate(parts)
+
+
+def octave_at(key: int, period: int, counters: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same noise at any counters, to the last bit."""
+    cell = counters // period
+    low, high = unit(draw_at(key, cell)), unit(draw_at(key, cell + 1))
+    fraction = (counters - cell * period).astype(np.float64) / period
+    return low + (high - low) * (fraction * fraction * (3.0 - 2.0 * fraction))
 
 
 def _smooth(low: int, high: int, period: int) -> NDArray[np.float64]:

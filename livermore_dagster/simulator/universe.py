@@ -9,7 +9,7 @@ from livermore_dagster.errors import UnknownExchange
 from livermore_dagster.simulator.market import MINUTE_MS, SymbolPlan
 from livermore_dagster.simulator.noise import key_of
 
-__all__ = ["EXCHANGES", "Listing", "universe"]
+__all__ = ["EXCHANGES", "MOST_SYMBOLS", "Listing", "universe"]
 
 EXCHANGES = ("binance", "binance_us", "coinbase")
 
@@ -36,6 +36,39 @@ _SPARSE = (
     ("KNC", "Kyber Network", 0.577), ("RLC", "iExec", 2.19), ("STORJ", "Storj", 0.513),
     ("CELR", "Celer", 0.0203),
 )  # fmt: skip
+_MORE = (
+    ("JUP", "Jupiter", 0.94), ("STX", "Stacks", 1.83), ("MKR", "Maker", 1540), ("RUNE", "THORChain", 3.12),
+    ("SNX", "Synthetix", 1.97), ("COMP", "Compound", 71.2), ("ENS", "Ethereum Name Service", 31.4),
+    ("GALA", "Gala", 0.0371), ("APE", "ApeCoin", 1.12), ("CHZ", "Chiliz", 0.0812),
+    ("EGLD", "MultiversX", 31.8), ("FLOW", "Flow", 0.71), ("KAVA", "Kava", 0.462), ("MINA", "Mina", 0.583),
+    ("ROSE", "Oasis", 0.0842), ("ZEC", "Zcash", 54.3), ("DASH", "Dash", 37.2), ("XTZ", "Tezos", 1.24),
+    ("EOS", "EOS", 0.782), ("NEO", "Neo", 13.9), ("IOTA", "IOTA", 0.291), ("QTUM", "Qtum", 2.98),
+    ("ZIL", "Zilliqa", 0.0214), ("BAT", "Basic Attention Token", 0.236), ("ENJ", "Enjin", 0.211),
+    ("ZRX", "0x", 0.497), ("YFI", "yearn.finance", 8120), ("SUSHI", "SushiSwap", 1.34),
+    ("BAL", "Balancer", 2.61), ("UMA", "UMA", 2.73), ("LRC", "Loopring", 0.217), ("SKL", "SKALE", 0.0487),
+    ("ANKR", "Ankr", 0.0336), ("AUDIO", "Audius", 0.168), ("MASK", "Mask Network", 2.87),
+    ("DYDX", "dYdX", 1.48), ("GMX", "GMX", 27.6), ("PENDLE", "Pendle", 5.11), ("WLD", "Worldcoin", 2.14),
+    ("TIA", "Celestia", 4.93), ("PYTH", "Pyth", 0.371), ("JTO", "Jito", 3.06), ("BONK", "Bonk", 0.0000312),
+    ("WIF", "dogwifhat", 1.89), ("FLOKI", "Floki", 0.000172), ("STRK", "Starknet", 0.463),
+    ("ZK", "ZKsync", 0.187), ("ZRO", "LayerZero", 5.36), ("EIGEN", "EigenLayer", 3.61),
+    ("ENA", "Ethena", 0.927), ("ETHFI", "ether.fi", 2.13), ("ONDO", "Ondo", 1.37),
+    ("MANTA", "Manta", 0.812), ("DYM", "Dymension", 1.44), ("ALT", "AltLayer", 0.104),
+    ("PIXEL", "Pixels", 0.158), ("PORTAL", "Portal", 0.327), ("AEVO", "Aevo", 0.412),
+    ("SAGA", "Saga", 1.21), ("OMNI", "Omni", 8.77), ("REZ", "Renzo", 0.0391), ("NOT", "Notcoin", 0.00683),
+    ("IO", "io.net", 2.92), ("LISTA", "Lista", 0.438), ("BLAST", "Blast", 0.00921),
+    ("DOGS", "Dogs", 0.000463), ("HMSTR", "Hamster", 0.00287), ("SCR", "Scroll", 0.861),
+    ("MOVE", "Movement", 0.983), ("ME", "Magic Eden", 2.77), ("USUAL", "Usual", 0.842),
+    ("PENGU", "Pudgy Penguins", 0.0317), ("VIRTUAL", "Virtuals", 3.84), ("AIXBT", "aixbt", 0.583),
+    ("CGPT", "ChainGPT", 0.281), ("COOKIE", "Cookie", 0.492), ("SOLV", "Solv", 0.0874),
+    ("ANIME", "Animecoin", 0.0463), ("BERA", "Berachain", 5.97), ("LAYER", "Solayer", 0.937),
+    ("KAITO", "Kaito", 1.62), ("RED", "RedStone", 0.713), ("SYRUP", "Maple", 0.153),
+    ("BABY", "Babylon", 0.0843), ("INIT", "Initia", 0.694), ("SXT", "Space and Time", 0.117),
+    ("HUMA", "Huma", 0.0412), ("RESOLV", "Resolv", 0.204), ("NEWT", "Newton", 0.331),
+    ("SPK", "Spark", 0.0571),
+)  # fmt: skip
+"""What long lists hold beyond the first fifty ranks."""
+MOST_SYMBOLS = len(_LIQUID) + len(_SPARSE) + len(_MORE)
+"""Ranked bases an exchange can list."""
 _SPARSE_ACTIVITY = (0.16, 0.075, 0.035, 0.11, 0.05)
 """Chance of a print in 15 s: a minute is empty in 50 … 87 % of cases, five minutes in 3 … 49 %."""
 _SPARSE_RANKS = frozenset({3, 7, 11, 14, 18, 23, 27, 31, 34, 38})
@@ -89,9 +122,9 @@ def universe(exchange: str, seed: int, origin_ms: int, symbols: int = 40) -> lis
 
 
 def _ranked(symbols: int) -> list[tuple[str, str, float, str]]:
-    liquid, sparse = iter(_LIQUID), iter(_SPARSE)
+    liquid, sparse = iter((*_LIQUID, *_MORE)), iter(_SPARSE)
     chosen: list[tuple[str, str, float, str]] = []
-    for rank in range(min(symbols, len(_LIQUID) + len(_SPARSE))):
+    for rank in range(min(symbols, MOST_SYMBOLS)):
         if rank == _LISTED_RANK:
             chosen.append(("NOVA", "Nova Network", 1.27, "listed"))
         elif rank == _SILENT_RANK:

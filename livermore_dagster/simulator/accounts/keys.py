@@ -1,7 +1,7 @@
-"""Keys and secrets of simulated accounts: a pure function of (seed, exchange, account), so nothing stores them.
+"""Keys and secrets of simulated accounts: a function of (seed, exchange, account), so nothing stores them.
 
-Coinbase: a key name `organizations/{uuid}/apiKeys/{uuid}` with an EC P-256 key as PEM (ES256) or an Ed25519 key
-as base64 of seed and public key (EdDSA). Binance: 64 letters and digits each, for HMAC-SHA256.
+Coinbase: a key name `organizations/{uuid}/apiKeys/{uuid}` with an EC P-256 key as PEM (ES256), or an Ed25519
+key as base64 of seed and public key (EdDSA). Binance: 64 letters and digits each, for HMAC-SHA256.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -173,3 +174,15 @@ def test_a_seed_keeps_its_market_over_versions() -> None:
     ]
     assert told[2][0]["close"] == "79493.48"
     assert hashlib.sha256(repr(told).encode()).hexdigest()[:16] == "702e07b921ef1f1d"
+
+
+@pytest.mark.parametrize("kind", PLANS)
+@given(picked=st.lists(st.integers(0, 3 * 1440 - 1), min_size=1, max_size=60))
+@settings(max_examples=20, deadline=None)
+def test_prints_of_single_minutes_are_those_of_the_whole(kind: str, picked: list[int]) -> None:
+    market = SymbolMarket(3, PLANS[kind])
+    begin = START // MINUTE_MS
+    whole = market.prints(begin, 3 * 1440)
+    single = market.prints_at(np.array(picked) + begin)
+    for name in ("has", "at", "price", "lots", "trades"):
+        assert (getattr(single, name) == getattr(whole, name)[picked]).all(), name
