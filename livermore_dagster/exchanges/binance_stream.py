@@ -22,16 +22,27 @@ from livermore_dagster.market.timeframe import Timeframe
 __all__ = ["BinanceDecoder"]
 
 
-class _K(msgspec.Struct, gc=False):
+class _K(msgspec.Struct, kw_only=True, gc=False):
+    """All that is sent, in its order, read or not: each name is then found by one comparison, which takes a
+    fifth less than passing over what is not named here."""
+
     open_ms: int = msgspec.field(name="t")
+    end: Any = msgspec.field(name="T", default=None)
+    symbol: Any = msgspec.field(name="s", default=None)
     interval: str = msgspec.field(name="i")
+    first_trade: Any = msgspec.field(name="f", default=None)
+    last_trade: Any = msgspec.field(name="L", default=None)
     open: str = msgspec.field(name="o")
+    close: str = msgspec.field(name="c")
     high: str = msgspec.field(name="h")
     low: str = msgspec.field(name="l")
-    close: str = msgspec.field(name="c")
     volume: str = msgspec.field(name="v")
     trades: int = msgspec.field(name="n")
     closed: bool = msgspec.field(name="x")
+    quote_volume: Any = msgspec.field(name="q", default=None)
+    taker_volume: Any = msgspec.field(name="V", default=None)
+    taker_quote_volume: Any = msgspec.field(name="Q", default=None)
+    ignored: Any = msgspec.field(name="B", default=None)
 
 
 class _Kline(msgspec.Struct, tag_field="e", tag="kline", gc=False):
@@ -83,47 +94,39 @@ _combined = msgspec.json.Decoder(_Combined)
 _answer = msgspec.json.Decoder(_Answer)
 
 _TIMEFRAMES = {timeframe.value: timeframe for timeframe in Timeframe}
-_COMBINED = b'{"stream"'
 
 
 class BinanceDecoder:
     """Kline frames carry the exchange's closed flag; nothing is numbered, so no gap can be noticed here."""
 
     def decode(self, frame: str | bytes) -> list[StreamEvent]:
-        data = frame.encode() if isinstance(frame, str) else frame
         message: Any
         try:
-            message = _combined.decode(data).data if data.startswith(_COMBINED) else _raw.decode(data)
+            message = _raw.decode(frame)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return _decode_answer(data)
+            try:
+                message = _combined.decode(frame).data
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                return _decode_answer(frame)
         try:
             if type(message) is _Kline:
-                return _kline(message)
+                k = message.k
+                candle = Candle(
+                    k.open_ms, text(k.open), text(k.high), text(k.low), text(k.close), fresh_text(k.volume)
+                )
+                timeframe = _TIMEFRAMES.get(k.interval)
+                if timeframe is None:
+                    return []
+                return [
+                    CandleFrame(
+                        message.symbol, timeframe, candle, message.event_ms, False, k.closed, k.trades
+                    )
+                ]
             if type(message) is _Ticker:
                 return [_ticker(message)]
         except ValueError as error:
-            return [ErrorFrame(f"{error} in {_shown(data)}")]
+            return [ErrorFrame(f"{error} in {_shown(frame)}")]
         return [ShutdownNotice()]
-
-
-def _kline(message: _Kline) -> list[StreamEvent]:
-    k = message.k
-    timeframe = _TIMEFRAMES.get(k.interval)
-    if timeframe is None:
-        return []
-    return [
-        CandleFrame(
-            message.symbol,
-            timeframe,
-            Candle(
-                k.open_ms, text(k.open), text(k.high), text(k.low), fresh_text(k.close), fresh_text(k.volume)
-            ),
-            message.event_ms,
-            False,
-            k.closed,
-            k.trades,
-        )
-    ]
 
 
 def _ticker(message: _Ticker) -> TickerFrame:
@@ -141,7 +144,7 @@ def _ticker(message: _Ticker) -> TickerFrame:
     )
 
 
-def _decode_answer(data: bytes) -> list[StreamEvent]:
+def _decode_answer(data: str | bytes) -> list[StreamEvent]:
     """What is no market event: an acknowledgement, a refusal, a channel we do not read, or nonsense."""
     try:
         answer = _answer.decode(data)
@@ -159,5 +162,5 @@ def _decode_answer(data: bytes) -> list[StreamEvent]:
     return []
 
 
-def _shown(data: bytes) -> str:
-    return repr(data[:120].decode("utf-8", "replace"))
+def _shown(data: str | bytes) -> str:
+    return repr(data[:120] if isinstance(data, str) else data[:120].decode("utf-8", "replace"))

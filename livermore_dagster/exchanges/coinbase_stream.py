@@ -21,7 +21,7 @@ from livermore_dagster.exchanges.wire import fresh_text, text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["CoinbaseDecoder"]
+__all__ = ["CoinbaseDecoder", "utc_ms"]
 
 
 class _Candle(msgspec.Struct, gc=False):
@@ -108,7 +108,7 @@ def _second_ms(second: str) -> int:
     return int(datetime.fromisoformat(second).replace(tzinfo=UTC).timestamp()) * 1000
 
 
-def _ms(timestamp: str) -> int:
+def utc_ms(timestamp: str) -> int:
     """RFC 3339 with any number of decimals, UTC, as epoch ms. Raises ValueError for anything else."""
     if not timestamp.endswith("Z"):
         return int(datetime.fromisoformat(timestamp).astimezone(UTC).timestamp() * 1000)
@@ -163,10 +163,10 @@ def _events(message: Any) -> list[StreamEvent]:
     if kind is _Candles:
         return _candles(message)
     if kind is _Tickers or kind is _TickerBatch:
-        event_ms = _ms(message.timestamp)
+        event_ms = utc_ms(message.timestamp)
         return [_ticker(ticker, event_ms) for event in message.events for ticker in event.tickers]
     if kind is _Heartbeats:
-        return [Heartbeat(_ms(message.timestamp))]
+        return [Heartbeat(utc_ms(message.timestamp))]
     symbols = {
         symbol: None for event in message.events for symbol in event.subscriptions.get("candles") or ()
     }
@@ -174,7 +174,7 @@ def _events(message: Any) -> list[StreamEvent]:
 
 
 def _candles(message: _Candles) -> list[StreamEvent]:
-    event_ms = _ms(message.timestamp)
+    event_ms = utc_ms(message.timestamp)
     return [
         CandleFrame(c.product_id, Timeframe.M5, _candle(c), event_ms, event.type == "snapshot")
         for event in message.events
@@ -184,7 +184,7 @@ def _candles(message: _Candles) -> list[StreamEvent]:
 
 def _candle(c: _Candle) -> Candle:
     opened, high, low = text(c.open), text(c.high), text(c.low)
-    return Candle(int(c.start) * 1000, opened, high, low, fresh_text(c.close), fresh_text(c.volume))
+    return Candle(int(c.start) * 1000, opened, high, low, text(c.close), fresh_text(c.volume))
 
 
 def _ticker(ticker: _Ticker, event_ms: int) -> TickerFrame:

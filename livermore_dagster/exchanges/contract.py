@@ -18,6 +18,7 @@ import msgspec
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.exchange import Product
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.market.value import value
 
 __all__ = [
     "Ack",
@@ -77,9 +78,10 @@ class Request:
     path: str
     weight: int
     params: Mapping[str, str] = field(default_factory=dict)
+    method: str = "GET"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RestCandle:
     """A row of a REST reply, closed or still open; the caller judges that by the exchange's clock."""
 
@@ -103,8 +105,7 @@ class CandleFrame(msgspec.Struct, frozen=True, gc=False):
     trades: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class TickerFrame:
+class TickerFrame(msgspec.Struct, frozen=True, gc=False):
     """P14. Prices in quote currency; `change_24h_pct` in percent; `volume_24h` in base. Canonical text."""
 
     symbol: str
@@ -201,6 +202,12 @@ class Dialect(Protocol):
     def parse_time(self, body: bytes) -> int:
         """Exchange clock, epoch ms."""
         ...
+
+    def product_request(self, symbol: str) -> Request:
+        """One product, also one that is traded no more where the exchange still knows it."""
+        ...
+
+    def parse_product(self, body: bytes) -> Product: ...
 
     def products_requests(self) -> Sequence[Request]:
         """All calls the product list takes, in order (list, 24 h volumes …)."""

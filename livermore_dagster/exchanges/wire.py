@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -18,21 +17,26 @@ __all__ = ["decode_body", "fresh_text", "product_text", "retry_after_ms", "text"
 
 T = TypeVar("T")
 
-_plain = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?", re.ASCII).fullmatch
-
 
 def fresh_text(number: str) -> str:
-    """`text` of a number that hardly ever repeats (the close and the volume of a running candle)."""
-    if _plain(number) is None:
-        return canonical(number)
-    return number.rstrip("0").rstrip(".") if "." in number else number
+    """`text` of a number that hardly ever repeats (the volume of a running candle)."""
+    whole, _, fraction = number.partition(".")
+    # Digits with a point between them; what begins otherwise than '0.' or '1' … '9' has zeros too many.
+    if (
+        fraction.isdigit()
+        and whole.isdigit()
+        and (number >= "1" or "0." <= number < "0/")
+        and number.isascii()
+    ):
+        return number.rstrip("0").rstrip(".")
+    return canonical(number)
 
 
 @lru_cache(maxsize=32_768)
 def text(number: str) -> str:
     """Canonical decimal text of what an exchange sent. Raises ValueError for anything but a finite number.
 
-    Remembered: open, high and low repeat from frame to frame of a candle.
+    Remembered: prices repeat from frame to frame of a candle.
     """
     return fresh_text(number)
 

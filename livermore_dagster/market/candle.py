@@ -6,11 +6,11 @@ zero); computation elsewhere is float64. Time is int epoch milliseconds, UTC. A 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from enum import IntEnum, StrEnum
 
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.market.value import value
 
 __all__ = ["Candle", "Origin", "Rank", "StampedCandle", "canonical"]
 
@@ -41,7 +41,7 @@ class Origin(StrEnum):
         return self in (Origin.LATE, Origin.WARMUP, Origin.BACKFILL)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Candle:
     """Values of one native candle. `volume` is in base currency."""
 
@@ -58,7 +58,7 @@ class Candle:
         return self.volume != "0"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StampedCandle:
     """A candle on its way to the cache: what it is a candle of, how final, and as of when.
 

@@ -73,6 +73,43 @@ def frames_of(pattern: str, count: int) -> list[bytes]:
     ]
 
 
+def market_frames(count: int, symbols: int = 500) -> list[bytes]:
+    """Kline frames as Binance sends them: many symbols in turn, prices on their ticks, volumes that grow.
+
+    Numbers carry eight decimals, whatever the tick, and no two frames are alike.
+    """
+    draw = random.Random(1)
+    running = [_Running(draw, index) for index in range(symbols)]
+    return [running[n % symbols].frame(draw, n).encode() for n in range(count)]
+
+
+class _Running:
+    """One symbol's candle of the minute."""
+
+    def __init__(self, draw: random.Random, index: int) -> None:
+        self.symbol = f"A{index}USDT"
+        self.decimals = draw.choice((2, 3, 4, 5, 7))
+        self.open = self.high = self.low = self.close = draw.randrange(1_000, 9_000_000)
+        self.lots = 0
+        self.trades = 0
+
+    def frame(self, draw: random.Random, event: int) -> str:
+        self.close = max(1, self.close + draw.choice((-2, -1, -1, 0, 0, 1, 1, 2)))
+        self.high, self.low = max(self.high, self.close), min(self.low, self.close)
+        self.lots += draw.randrange(1, 5_000_000)
+        self.trades += draw.randrange(1, 9)
+        o, h, l, c = (  # noqa: E741 - as candles are written
+            f"{price / 10**self.decimals:.8f}" for price in (self.open, self.high, self.low, self.close)
+        )
+        volume = f"{self.lots / 100_000:.8f}"
+        return (
+            f'{{"e":"kline","E":{1767655800000 + event},"s":"{self.symbol}","k":{{"t":1767655800000,'
+            f'"T":1767655859999,"s":"{self.symbol}","i":"1m","f":100,"L":{100 + self.trades},"o":"{o}",'
+            f'"c":"{c}","h":"{h}","l":"{l}","v":"{volume}","n":{self.trades},"x":false,"q":"{self.lots:.8f}",'
+            f'"V":"{volume}","Q":"{self.lots / 2:.8f}","B":"0"}}}}'
+        )
+
+
 def plain_kline(frame: bytes) -> tuple[object, ...]:
     """What a straightforward handler does: json, then Decimal for each number."""
     message = json.loads(frame)

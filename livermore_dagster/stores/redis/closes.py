@@ -16,6 +16,7 @@ from redis.exceptions import ResponseError
 
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.market.value import value
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.member import decode
 from livermore_dagster.stores.redis.scripts import lua
@@ -27,7 +28,7 @@ HARD_CAP = 200_000
 GROUPS = (keys.CLOSES_GROUP_SIGNALS, keys.CLOSES_GROUP_STORE)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Close:
     """A candle that became final, or a final candle that got other values (`revision`)."""
 
