@@ -10,7 +10,7 @@ import dagster as dg
 import structlog
 from redis import RedisError
 
-from assets.cells import Cell
+from livermore_dagster.audit.cell import Cell
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import DUE_TAG, RAISED_TAG
 from livermore_dagster.stores.redis import boundaries

@@ -9,9 +9,11 @@ from typing import Any
 import dagster as dg
 
 from assets.boundary_lease import boundary_lease
-from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
+from assets.cells import OWNERS, exchange_of, open_cell, table
 from assets.series_picture import picture_of
-from assets.series_sync import WINDOW_BARS, SyncReport, find_gaps, sync_from_cache
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.series_sync import WINDOW_BARS, SyncReport, find_gaps, sync_from_cache
+from livermore_dagster.audit.verdict import Row, utc
 from livermore_dagster.ingest.backfill import BackfillReport, backfill
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.fetch import FetchReport, fetch_due
@@ -49,7 +51,7 @@ async def bring_up(cell: Cell) -> Brought:
     if not cell.streamed:
         brought.fetched = await fetch_due(cell.ctx, cell.boundary_ms, [cell.timeframe], cell.symbols)
     brought.synced = await sync_from_cache(cell, bars)
-    brought.gaps = await find_gaps(cell, cell.symbols, bars)
+    brought.gaps = await find_gaps(cell, cell.symbols, cell.bars_before(bars))
     if brought.gaps:
         since_ms = min(span.from_ms for spans in brought.gaps.values() for span in spans)
         brought.filled = await backfill(
@@ -59,7 +61,7 @@ async def bring_up(cell: Cell) -> Brought:
         again.added += brought.synced.added
         again.changed += brought.synced.changed
         brought.synced = again
-        brought.gaps = await find_gaps(cell, list(brought.gaps), bars)
+        brought.gaps = await find_gaps(cell, list(brought.gaps), cell.bars_before(bars))
     brought.facts = await cell.ctx.table.facts(cell.ctx.row.id, cell.symbols, cell.timeframe)
     return brought
 

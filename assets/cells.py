@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import dagster as dg
 
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.verdict import Row
 from livermore_dagster.errors import UnsupportedTimeframe, UsageError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
@@ -15,33 +15,9 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import BOUNDARY_TAG, monitored_symbols
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["OWNERS", "Cell", "Row", "exchange_of", "open_cell", "require_timeframe", "table", "utc"]
+__all__ = ["OWNERS", "exchange_of", "open_cell", "require_timeframe", "table"]
 
 OWNERS = ["team:livermore"]
-Row = dict[str, str | int | float | None]
-"""A line of a table in the UI."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One exchange and timeframe in one run. `boundary_ms`: exchange clock; candles that end by then are
-    its."""
-
-    ctx: ExchangeContext
-    timeframe: Timeframe
-    symbols: Sequence[str]
-    boundary_ms: int
-    by_hand: bool
-    """Materialised from a shell or the UI, not by a boundary event."""
-
-    @property
-    def streamed(self) -> bool:
-        return self.timeframe in self.ctx.row.streamed_timeframes
-
-    @property
-    def newest_open_ms(self) -> int:
-        """Open of the newest candle that ends by the boundary."""
-        return self.timeframe.open_of(self.boundary_ms) - self.timeframe.ms
 
 
 def exchange_of(
@@ -81,14 +57,6 @@ async def _market_now(ctx: ExchangeContext) -> int:
         if settled:
             return int(settled)
     return await ctx.exchange_now(Priority.REPAIR)
-
-
-def utc(at_ms: int | None) -> str:
-    """Epoch milliseconds as text for people, UTC; seconds only where there are some."""
-    if at_ms is None:
-        return "never"
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.strftime("%Y-%m-%d %H:%M:%S" if at.second else "%Y-%m-%d %H:%M")
 
 
 def table(rows: Sequence[Row]) -> dg.TableMetadataValue:

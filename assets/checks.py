@@ -8,17 +8,18 @@ from typing import Any
 
 import dagster as dg
 
-from assets.cells import Cell, exchange_of, open_cell, require_timeframe
+from assets.cells import exchange_of, open_cell, require_timeframe, table
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.verdict import Verdict
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import ExchangeResource, check_key
 
-__all__ = ["Check", "Verdict", "build_checks", "checked_exchanges"]
+__all__ = ["Check", "build_checks", "checked_exchanges"]
 
-Verdict = tuple[bool, dict[str, int | str | dg.MetadataValue[Any]]]
-"""Whether it passed, and readable numbers."""
+SHOWN_ROWS = 50
 Check = Callable[[Cell], Awaitable[Verdict]]
 
 
@@ -80,10 +81,11 @@ def _run_one(
         try:
             require_timeframe(ctx, timeframe)
         except LivermoreError as error:
-            return True, {"not judged": str(error)}
+            return Verdict(True, {"not judged": str(error)})
         return await check(await open_cell(ctx, timeframe, context.run.tags))
 
-    passed, numbers = exchange.use(name, work)
+    verdict = exchange.use(name, work)
+    metadata: dict[str, Any] = {**verdict.numbers, verdict.rows_title: table(verdict.rows[:SHOWN_ROWS])}
     return dg.AssetCheckResult(
-        passed=passed, asset_key=key.asset_key, check_name=key.name, metadata=dict(numbers)
+        passed=verdict.passed, asset_key=key.asset_key, check_name=key.name, metadata=metadata
     )

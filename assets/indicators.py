@@ -10,8 +10,10 @@ from typing import Any
 import dagster as dg
 
 from assets.candles import BOUNDARY_BARS
-from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
-from assets.series_sync import WINDOW_BARS
+from assets.cells import OWNERS, exchange_of, open_cell, table
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.series_sync import WINDOW_BARS
+from livermore_dagster.audit.verdict import Row, utc
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe

@@ -8,12 +8,14 @@ from typing import Any
 import dagster as dg
 
 from assets.candles import BOUNDARY_BARS
-from assets.cells import OWNERS, Cell, Row, exchange_of, open_cell, table, utc
-from assets.series_macdv import FORGET_BARS, macdv_points
+from assets.cells import OWNERS, exchange_of, open_cell, table
 from assets.series_picture import picture_of
-from assets.series_sync import WINDOW_BARS
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.series_sync import WINDOW_BARS
+from livermore_dagster.audit.verdict import Row, utc
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.macdv import FORMULA
+from livermore_dagster.market.series_macdv import FORGET_BARS, macdv_points
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.indicators import (

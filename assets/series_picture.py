@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dagster as dg
 
-from assets.cells import Cell, utc
 from assets.pictures import Bar, picture_markdown
-from assets.series_macdv import FORGET_BARS, macdv_points
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.verdict import utc
+from livermore_dagster.market.series_macdv import FORGET_BARS, macdv_points
 
 __all__ = ["picture_of"]
 

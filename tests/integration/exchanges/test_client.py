@@ -29,7 +29,7 @@ NAMES = ["binance", "binance_us", "coinbase"]
 
 async def read_all(client: ExchangeClient, symbol: str, timeframe: Timeframe, start: int, end: int) -> list:
     pages = [
-        page async for page in client.candle_pages(symbol, timeframe, start, end, Priority.WARMUP)
+        page.rows async for page in client.candle_pages(symbol, timeframe, start, end, Priority.WARMUP)
     ]  # fmt: skip
     assert all(len(page) <= client.dialect.quirks.rest_rows for page in pages)
     return [row.candle for page in pages for row in page]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from assets.indicators import continued_obv, standard_columns
-from assets.series_macdv import macdv_points
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.series_macdv import macdv_points
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.indicators import stored_indicator
 

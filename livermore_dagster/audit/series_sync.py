@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from assets.cells import Cell
+from livermore_dagster.audit.cell import Cell
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.stores.postgres.candles import Span, UpsertCounts
 from livermore_dagster.stores.redis import keys
@@ -45,10 +45,9 @@ async def sync_from_cache(cell: Cell, bars: int) -> SyncReport:
     return SyncReport(len(batch), counts.inserted, counts.changed, cached)
 
 
-async def find_gaps(cell: Cell, symbols: Sequence[str], bars: int) -> dict[str, list[Span]]:
-    """Buckets of the last `bars` that neither PostgreSQL nor the ledger of asked ranges accounts for."""
+async def find_gaps(cell: Cell, symbols: Sequence[str], start_ms: int) -> dict[str, list[Span]]:
+    """Settled buckets from `start_ms` on that neither PostgreSQL nor the ledger accounts for."""
     end_ms = cell.timeframe.open_of(await settled_until(cell))
-    start_ms = end_ms - bars * cell.timeframe.ms
     found: dict[str, list[Span]] = {}
     for symbol in symbols:
         spans = await cell.ctx.table.gaps(cell.ctx.row.id, symbol, cell.timeframe, start_ms, end_ms)

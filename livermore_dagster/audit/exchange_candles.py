@@ -1,0 +1,114 @@
+"""The audit that asks the exchange: stored candles against its own, under its budget, and repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.series_sync import sync_from_cache
+from livermore_dagster.audit.verdict import Row, Verdict, utc
+from livermore_dagster.exchanges.client import CandlePage
+from livermore_dagster.exchanges.contract import Priority, RestCandle
+from livermore_dagster.incidents import IncidentName
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.stores.redis.metrics import count, incident
+
+__all__ = ["matches_exchange", "pages_of"]
+
+CACHED_BARS = 1_000
+
+
+@dataclass(slots=True)
+class _Comparison:
+    compared: int = 0
+    requests: int = 0
+    repaired: int = 0
+    foreign: int = 0
+    """Candles that are stored and that the exchange does not give."""
+    rows: list[Row] = field(default_factory=list)
+
+
+def pages_of(cell: Cell, from_ms: int) -> int:
+    """Requests that `matches_exchange` will take."""
+    bars = (cell.newest_open_ms - from_ms) // cell.timeframe.ms
+    return len(cell.symbols) * -(-bars // cell.ctx.quirks.rest_rows)
+
+
+async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], None] | None = None) -> Verdict:
+    """Candles that open in [`from_ms`, newest of the cell) equal what REST gives for them now.
+
+    The newest one is left out: exchanges still settle it. What differs or is missing here is written under
+    the cache's rule, so that it enters the flow as any revision does; what only we hold is told and kept.
+    `on_page(symbol)` after each request. Raises ExchangeError when the exchange cannot be asked.
+    """
+    end_ms = cell.newest_open_ms
+    # What the store writer has not come to yet is late, and no difference from the exchange.
+    await sync_from_cache(cell, min(CACHED_BARS, (end_ms - from_ms) // cell.timeframe.ms + 1))
+    found = _Comparison()
+    for symbol in cell.symbols:
+        # A page of the exchange's, and what is held of its span, at a time: history of any length.
+        pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, from_ms, end_ms, Priority.BROWSE)
+        async for page in pages:
+            found.requests += 1
+            await _compare(cell, symbol, page, found)
+            if on_page is not None:
+                on_page(symbol)
+    if found.repaired:
+        await _tell(cell, found.repaired)
+    numbers: dict[str, str | int] = {
+        "window (UTC)": f"{utc(from_ms)} to {utc(end_ms)}",
+        "candles compared": found.compared,
+        "differences, now repaired": found.repaired,
+        "candles the exchange does not have": found.foreign,
+        "requests used": found.requests,
+    }
+    return Verdict(not found.rows, numbers, rows=found.rows)
+
+
+async def _compare(cell: Cell, symbol: str, page: CandlePage, found: _Comparison) -> None:
+    asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
+    stored = await cell.ctx.table.read(cell.ctx.row.id, symbol, cell.timeframe, page.start_ms, page.end_ms)
+    held = {one.candle.open_ms: one.candle for one in stored}
+    given = {row.candle.open_ms: row for row in page.rows}
+    wrong: list[StampedCandle] = []
+    for at in sorted({*held, *given}):
+        row, ours = given.get(at), held.get(at)
+        if row is None:
+            found.foreign += 1
+            found.rows.append(_row(symbol, at, "candle", held[at].close, "absent"))
+            continue
+        found.compared += 1
+        if ours != row.candle:
+            found.rows.append(_row(symbol, at, *_difference(ours, row.candle)))
+            wrong.append(_settled(cell, symbol, row, asked_ms))
+    if wrong:
+        await cell.ctx.cache.write(wrong, cell.ctx.clock.now_ms())
+        await cell.ctx.table.upsert(cell.ctx.row.id, wrong)
+        found.repaired += len(wrong)
+
+
+async def _tell(cell: Cell, repaired: int) -> None:
+    row = cell.ctx.row
+    await count(cell.ctx.redis, row.id, "audit_differences", repaired)
+    text = f"{repaired} {cell.timeframe.value} candles differed from {row.name}'s and were repaired."
+    await incident(cell.ctx.redis, IncidentName.AUDIT, row.id, text)
+
+
+def _row(symbol: str, at: int, name: str, stored: str, exchange: str) -> Row:
+    return {"symbol": symbol, "open (UTC)": utc(at), "field": name, "stored": stored, "exchange": exchange}
+
+
+def _difference(ours: Candle | None, theirs: Candle) -> tuple[str, str, str]:
+    """Name, stored and given value of the first field that differs."""
+    if ours is None:
+        return "candle", "absent", theirs.close
+    names = ("open", "high", "low", "close", "volume")
+    name = next(name for name in names if getattr(ours, name) != getattr(theirs, name))
+    return name, getattr(ours, name), getattr(theirs, name)
+
+
+def _settled(cell: Cell, symbol: str, row: RestCandle, asked_ms: int) -> StampedCandle:
+    return StampedCandle(
+        symbol, cell.timeframe, row.candle, Rank.SETTLED, asked_ms, Origin.REPAIR, row.trades, asked_ms
+    )
