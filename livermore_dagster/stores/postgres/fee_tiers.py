@@ -1,0 +1,44 @@
+"""The `fee_tiers` table: the tiers an account was seen in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from livermore_dagster.market.trades import FeeTier
+from livermore_dagster.stores.postgres.statements import sql
+
+__all__ = ["SeenTier", "insert_fee_tier", "read_fee_tiers"]
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTier:
+    """`market` is '' where the tier holds for all. `seen_ms`: wall clock."""
+
+    market: str
+    seen_ms: int
+    tier: FeeTier
+
+
+async def insert_fee_tier(
+    connection: AsyncConnection[Any], account_id: int, tier: FeeTier, seen_ms: int, market: str = ""
+) -> bool:
+    """Whether it says something else than the newest one; the caller commits."""
+    given = {
+        "account_id": account_id,
+        "market": market,
+        "seen_ms": seen_ms,
+        **{name: getattr(tier, name) for name in tier.__slots__},
+    }
+    return (await connection.execute(sql("insert_fee_tier"), given)).rowcount == 1
+
+
+async def read_fee_tiers(
+    connection: AsyncConnection[Any], account_id: int, limit: int = 50
+) -> list[SeenTier]:
+    """Newest first."""
+    given = {"account_id": account_id, "limit": limit}
+    rows = await (await connection.execute(sql("read_fee_tiers"), given)).fetchall()
+    return [SeenTier(row[0], row[1], FeeTier(*row[2:])) for row in rows]

@@ -1,0 +1,1 @@
+DELETE FROM user_exchanges WHERE id = %(id)s
