@@ -185,8 +185,9 @@ def batch(
     shortest, longest = _distances(opens)
     if shortest <= 0:
         raise ValueError("Opens must rise.")
-    if len(opens) >= _SHORT and shortest == timeframe.ms == longest and volumes.min() > 0.0:
-        found = _gapless(opens, highs, lows, closes, timeframe.ms)
+    if len(opens) >= _SHORT and volumes.min() > 0.0:
+        gapless = shortest == timeframe.ms == longest
+        found = (_gapless if gapless else _sparse)(opens, highs, lows, closes, timeframe.ms)
         if found is not None:
             return found
     observed = volumes > 0.0
@@ -228,6 +229,43 @@ def _gapless(opens: Ints, highs: Floats, lows: Floats, closes: Floats, tf_ms: in
     return Columns(
         tf_ms, opens, macdv, signal, histogram, observed, count, count, int(opens[0]), ~observed,
         _Track(highs, lows, closes, closes, macdv, signal, None),
+    )  # fmt: skip
+
+
+def _sparse(opens: Ints, highs: Floats, lows: Floats, closes: Floats, tf_ms: int) -> Columns | None:
+    """All rows observed, some bars absent. None when two rows share a bar, or the price does not move."""
+    bars = opens // tf_ms
+    steps = np.diff(bars)
+    if steps.min() < 1:
+        return None
+    repeats = np.ones(len(opens), dtype=np.int64)
+    np.minimum(steps, IDLE_CAP + 1, out=repeats[:-1])
+    at = np.empty(len(opens), dtype=np.int64)
+    at[0] = 0
+    np.cumsum(repeats[:-1], out=at[1:])
+    macdv, signal, histogram = np.empty((3, len(opens)))
+    ranges = _true_ranges(highs, lows, closes, histogram, signal)
+    atr = average(ranges, ATR, _A_ATR, signal)
+    if not atr[ATR - 1 :].min() >= ATR_FLOOR * closes.max():
+        return None
+    # The values along all bars, an absent one repeating the close and the range before it.
+    expanded = np.repeat(closes, repeats)
+    along, line = np.empty((2, len(expanded)))
+    first = int(at[ATR - 1])
+    _apart(expanded, along)
+    along[:first] = np.nan
+    np.divide(along[first:], np.repeat(atr[ATR - 1 :], repeats[ATR - 1 :]), out=along[first:])
+    average(along[first:], SIGNAL, _A_SIGNAL, line[first:])
+    line[: first + SIGNAL - 1] = np.nan
+    np.take(along, at, out=macdv, mode="clip")
+    np.take(line, at, out=signal, mode="clip")
+    np.subtract(macdv, signal, out=histogram)
+    observed = np.ones(len(opens), dtype=np.bool_)
+    alone = np.broadcast_to(np.int64(0), len(opens))
+    return Columns(
+        tf_ms, opens, macdv, signal, histogram, observed, np.arange(1, len(opens) + 1), bars - (bars[0] - 1),
+        int(opens[0]), ~observed,
+        _Track(highs, lows, closes, expanded, along, line, _Places(at, bars, opens, alone)),
     )  # fmt: skip
 
 

@@ -100,6 +100,29 @@ def test_batch_and_steps_agree_without_gaps(
             assert abs(mine.signal - state.signal) <= 9 * loose
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(60, 700), st.floats(0, 0.5), st.integers(0, 2**32 - 1), st.booleans())
+def test_batch_and_steps_agree_where_bars_are_absent(bars: int, share: float, seed: int, ages: bool) -> None:
+    draw = np.random.default_rng(seed)
+    hops = np.where(draw.random(bars) < share, draw.integers(2, 9, bars), 1)
+    hops[bars // 2] = 2_500 if ages else 1
+    closes = 100 * np.exp(np.cumsum(draw.normal(0, 0.01, bars)))
+    width = 0.01 * draw.random(bars)
+    columns = (np.cumsum(hops) * TF.ms, closes * (1 + width), closes * (1 - width), closes, np.ones(bars))
+    found = batch(*columns, TF)
+    for index, (state, point) in enumerate(steps(list(zip(*(c.tolist() for c in columns), strict=True)))):
+        other = found.point(index)
+        assert (point.observed, point.reason, *point[5:8]) == (other.observed, other.reason, *other[5:8])
+        assert [value is None for value in point[1:4]] == [value is None for value in other[1:4]]
+        for mine, theirs in zip(point[1:3], other[1:3], strict=True):
+            if mine is not None and theirs is not None:
+                assert abs(mine - theirs) <= 1e-10 * state.close / state.atr + 1e-9
+        if index % 97 in (0, 28):
+            mine_then = found.state(index)
+            assert mine_then[:9] == state[:9]
+            assert mine_then[9:] == pytest.approx(state[9:], rel=1e-11, abs=1e-7)
+
+
 @settings(max_examples=150, deadline=None)
 @given(series(), st.randoms(use_true_random=False))
 def test_taking_filler_rows_away_changes_no_observed_value(rows: list[Row], draw) -> None:
