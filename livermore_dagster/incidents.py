@@ -1,7 +1,7 @@
 """Every incident Livermore tells by name: how grave it is, what it means, which counters show its size.
 
-The one catalogue. It stands at the very bottom because stores and exchanges tell incidents too. `docs/runbook.md`
-has a section for each name; a test keeps catalogue, runbook, counters and the places that tell them together.
+The one catalogue. It stands at the very bottom because stores and exchanges tell incidents too.
+`docs/runbook.md` has a section for each name; a test keeps catalogue, runbook and counters together.
 """
 
 from __future__ import annotations
@@ -98,31 +98,30 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     ),
     _N.REST_UNAVAILABLE: _warning(
         "The exchange's REST API did not answer in its own protocol, not even when asked again.",
-        "rest_retries", "rest_failures",
-    ),  # fmt: skip
-    _N.CONNECTION_LOST: _warning("A stream's connection broke and is made anew.", "reconnects"),
-    _N.BREAKER_OPEN: _error(
-        "Connecting to the exchange has failed five times in a row.", "connects_failed"
+        "rest_retries",
+        "rest_failures",
     ),
+    _N.CONNECTION_LOST: _warning("A stream's connection broke and is made anew.", "reconnects"),
+    _N.BREAKER_OPEN: _error("Connecting to the exchange has failed five times in a row.", "connects_failed"),
     _N.WATCHDOG: _warning(
         "An open connection brought nothing any more and was replaced.", "watchdog_reconnects"
     ),
-    _N.STALLED: _warning(
-        "A connection lived on while its candles stood still, and was replaced.", "stalls"
-    ),
+    _N.STALLED: _warning("A connection lived on while its candles stood still, and was replaced.", "stalls"),
     _N.SEQUENCE_GAP: _warning("Frames of a stream were lost on the way.", "sequence_gaps"),
     _N.SUBSCRIPTION_REFUSED: _warning(
         "The exchange does not stream a symbol although it was asked to.",
-        "subscriptions_refused", "subscribe_retries",
-    ),  # fmt: skip
+        "subscriptions_refused",
+        "subscribe_retries",
+    ),
     _N.SYMBOL_DEAF: _warning(
         "A symbol trades and its stream says nothing; it was subscribed anew.", "symbols_resubscribed"
     ),
     _N.ERROR_FRAME: _warning("The exchange sent an error message over the stream.", "error_frames"),
     _N.SHUTDOWN_NOTICE: _warning(
         "The exchange announced the end of a connection, which was replaced before.",
-        "shutdown_notices", "renewals",
-    ),  # fmt: skip
+        "shutdown_notices",
+        "renewals",
+    ),
     _N.RENEWAL_FAILED: _warning(
         "A connection that nears its end could not be replaced yet.", "renewals_failed"
     ),
@@ -130,9 +129,7 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
         "The exchange's stream told a time too far from the one before to be believed.",
         "clock_jumps_refused",
     ),
-    _N.CLOCK_SKEW: _warning(
-        "The exchange's REST API and its stream tell different times.", "clock_skews"
-    ),
+    _N.CLOCK_SKEW: _warning("The exchange's REST API and its stream tell different times.", "clock_skews"),
     _N.FLAGS_LOST: _warning(
         "Candles ended without the exchange's word that they are closed; REST was asked.", "unproven"
     ),
@@ -146,12 +143,8 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
         "The candles that closed at a boundary could not be fetched; they are due again at the next one.",
         "fallback_failures",
     ),
-    _N.AUDIT: _warning(
-        "Stored candles differed from the exchange's and were repaired.", "audit_differences"
-    ),
-    _N.CAPACITY: _warning(
-        "More symbols are monitored than the exchange's request limit serves in time."
-    ),
+    _N.AUDIT: _warning("Stored candles differed from the exchange's and were repaired.", "audit_differences"),
+    _N.CAPACITY: _warning("More symbols are monitored than the exchange's request limit serves in time."),
     _N.SYMBOL_GONE: _warning(
         "A listed symbol no longer trades at the exchange and is left out.", "symbols_gone"
     ),

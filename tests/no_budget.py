@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livermore_dagster.exchanges.budget import Permit
+from livermore_dagster.exchanges.budget import Permit, Settlement
 from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Priority
 
 
@@ -14,8 +14,8 @@ class NoBudget:
 
     async def feedback(
         self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
-    ) -> None:
-        return None
+    ) -> Settlement:
+        return Settlement()
 
     async def set_rule(self, rule: BudgetRule) -> None:
         return None

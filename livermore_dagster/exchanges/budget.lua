@@ -135,11 +135,13 @@ if command == 'settle' then
   -- Others spend from the same limit: count what the exchange counted and we did not.
   local seen = tonumber(ARGV[5])
   local remaining = tonumber(ARGV[6])
+  local foreign = 0
   if remaining >= 0 then seen = math.max(seen, capacity - remaining) end
   if seen > used then
     local id = redis.call('HINCRBY', state, 'corrections', 1)
     redis.call('ZADD', active, until_ms, 'others-' .. id .. '|' .. (seen - used))
     redis.call('HSET', state, 'used', seen)
+    foreign = seen - used
   end
 
   local retry = tonumber(ARGV[7])
@@ -154,7 +156,7 @@ if command == 'settle' then
     end
     if now + retry > number('closed_until', 0) then redis.call('HSET', state, 'closed_until', now + retry) end
   end
-  return math.max(0, number('closed_until', 0) - now)
+  return {math.max(0, number('closed_until', 0) - now), foreign, capacity}
 end
 
 if command == 'withdraw' then

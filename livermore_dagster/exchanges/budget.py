@@ -21,7 +21,7 @@ from livermore_dagster.errors import RateLimited
 from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Priority
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["Budget", "BudgetLedger", "BudgetState", "Permit", "RateBudget"]
+__all__ = ["Budget", "BudgetLedger", "BudgetState", "Permit", "RateBudget", "Settlement"]
 
 # Place in the queue = arrival + penalty: who is more urgent overtakes, who has waited longest still comes.
 _PENALTY_MS = 60_000
@@ -59,13 +59,22 @@ class BudgetState:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a reply taught: for how many ms the budget is closed, and what others had spent of `capacity`."""
+
+    closed_ms: int = 0
+    foreign: int = 0
+    capacity: int = 0
+
+
 class Budget(Protocol):
     """What ExchangeClient takes from before a request leaves."""
 
     async def take(self, weight: int, priority: Priority) -> Permit: ...
     async def feedback(
         self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
-    ) -> None: ...
+    ) -> Settlement: ...
     async def set_rule(self, rule: BudgetRule) -> None: ...
 
 
@@ -135,17 +144,16 @@ class BudgetLedger:
         *,
         on_its_way_ms: int = 0,
         now_ms: int | None = None,
-    ) -> int:
-        """Start the permit's window; correct the budget. Returns for how many ms the budget is closed."""
-        return int(
-            await self._run(
-                "settle", now_ms, permit.member if permit else "", on_its_way_ms,
-                -1 if feedback.used is None else feedback.used,
-                -1 if feedback.remaining is None else feedback.remaining,
-                -1 if feedback.retry_after_ms is None else feedback.retry_after_ms,
-                self._rule.capacity, self._rule.window_ms,
-            )
+    ) -> Settlement:
+        """Start the permit's window; correct the budget."""
+        reply = await self._run(
+            "settle", now_ms, permit.member if permit else "", on_its_way_ms,
+            -1 if feedback.used is None else feedback.used,
+            -1 if feedback.remaining is None else feedback.remaining,
+            -1 if feedback.retry_after_ms is None else feedback.retry_after_ms,
+            self._rule.capacity, self._rule.window_ms,
         )  # fmt: skip
+        return Settlement(*(int(value) for value in reply))
 
     async def withdraw(self, ticket: str) -> None:
         """Leave the queue."""
@@ -219,7 +227,7 @@ class RateBudget:
 
     async def feedback(
         self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
-    ) -> None:
+    ) -> Settlement:
         """Correct the budget by a reply, and let the permit's window run out.
 
         `on_its_way_ms`: no reply came, and the request may still reach the exchange for so long.
@@ -227,7 +235,7 @@ class RateBudget:
         if permit is not None:
             self._out.discard(permit.ticket)
             self._changed.set()
-        await self.ledger.settle(permit, feedback, on_its_way_ms=on_its_way_ms)
+        return await self.ledger.settle(permit, feedback, on_its_way_ms=on_its_way_ms)
 
     async def set_rule(self, rule: BudgetRule) -> None:
         """What may be spent, for all processes, for a week: the limit the exchange stated less our margin."""
@@ -306,3 +314,38 @@ class RateBudget:
         finally:
             for task in (sleep, change):
                 task.cancel()
+
+
+class JointBudget:
+    """Two limits on the same requests, an hourly one and one a second, say: each request takes from both.
+
+    The longer is taken from first, so that no permit of the shorter ages while the longer makes it wait. What
+    replies say is of the shorter one.
+    """
+
+    def __init__(self, longer: Budget, shorter: Budget) -> None:
+        self._longer, self._shorter = longer, shorter
+        self._held: dict[str, Permit] = {}
+        """Ticket of the shorter one's permit -> the longer one's permit of the same request."""
+
+    async def take(self, weight: int, priority: Priority) -> Permit:
+        held = await self._longer.take(weight, priority)
+        try:
+            permit = await self._shorter.take(weight, priority)
+        except BaseException:
+            await asyncio.shield(self._longer.feedback(_NO_FEEDBACK, held))
+            raise
+        self._held[permit.ticket] = held
+        return permit
+
+    async def feedback(
+        self, feedback: BudgetFeedback, permit: Permit | None = None, *, on_its_way_ms: int = 0
+    ) -> None:
+        if permit is not None:
+            held = self._held.pop(permit.ticket)
+            await self._longer.feedback(_NO_FEEDBACK, held, on_its_way_ms=on_its_way_ms)
+        await self._shorter.feedback(feedback, permit, on_its_way_ms=on_its_way_ms)
+
+    async def set_rule(self, rule: BudgetRule) -> None:
+        """Of the shorter one."""
+        await self._shorter.set_rule(rule)

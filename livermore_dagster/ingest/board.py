@@ -14,6 +14,7 @@ import structlog
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import ClaimLost
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.stores.redis import metrics
 
 __all__ = ["StatusBoard"]
@@ -25,9 +26,8 @@ _KEPT = 500
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    name: str
+    name: IncidentName
     text: str
-    severity: metrics.Severity
     error: bool
     """Also an error of the instance: in its status and network log."""
 
@@ -57,12 +57,10 @@ class StatusBoard:
         self._facts.update(facts)
         self._something.set()
 
-    def trouble(
-        self, name: str, text: str, severity: metrics.Severity = "warning", *, error: bool = False
-    ) -> None:
+    def trouble(self, name: IncidentName, text: str, *, error: bool = False) -> None:
         """An incident; with `error` one that the status and the network log show too."""
-        log.warning("trouble", name=name, text=text)
-        self._troubles.append(_Trouble(name, text, severity, error))
+        log.warning("trouble", name=name.value, text=text)
+        self._troubles.append(_Trouble(name, text, error))
         self._something.set()
 
     async def advance(self, state: InstanceState, message: str = "") -> None:
@@ -96,9 +94,7 @@ class StatusBoard:
     async def _tell(self) -> None:
         while self._troubles:
             trouble = self._troubles[0]
-            await metrics.incident(
-                self._redis, trouble.name, self._exchange_id, trouble.text, trouble.severity
-            )
+            await metrics.incident(self._redis, trouble.name, self._exchange_id, trouble.text)
             if trouble.error:
                 await asyncio.to_thread(self._claim.record_error, trouble.text)
             self._troubles.popleft()

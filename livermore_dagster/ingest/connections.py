@@ -14,7 +14,7 @@ from livermore_dagster.exchanges.connection import Connection, ConnectionLost
 from livermore_dagster.exchanges.contract import Quirks, StreamEvent
 from livermore_dagster.ingest.backoff import Backoff
 
-__all__ = ["RENEWED", "STOPPED", "ConnectionHub", "Line", "StreamSink"]
+__all__ = ["RENEWED", "STOPPED", "ConnectionHub", "Line", "StreamSink", "Wiring"]
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,26 @@ class StreamSink(Protocol):
     def on_open(self, connection: str, symbols: Sequence[str]) -> None: ...
     def on_events(self, connection: str, events: Sequence[StreamEvent]) -> None: ...
     def on_break(self, connection: str, reason: str) -> None: ...
+    def on_failure(self, connection: str, reason: str) -> None:
+        """It never opened."""
+        ...
+
+    def on_unrenewed(self, connection: str) -> None:
+        """No successor could be had for it yet."""
+        ...
+
     async def ready(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What every line of an exchange hangs on. `on_change` is called when a connection comes or goes."""
+
+    quirks: Quirks
+    connect: Connect
+    sink: StreamSink
+    clock: Clock
+    on_change: Callable[[], None]
 
 
 @dataclass(slots=True)
@@ -59,26 +78,17 @@ class _Session:
 class Line:
     """One connection's worth of symbols, over as many sockets in turn as it takes."""
 
-    def __init__(
-        self,
-        name: str,
-        symbols: Sequence[str],
-        quirks: Quirks,
-        connect: Connect,
-        sink: StreamSink,
-        clock: Clock,
-        on_change: Callable[[], None],
-    ) -> None:
+    def __init__(self, name: str, symbols: Sequence[str], wiring: Wiring) -> None:
         self.name = name
         self.symbols = tuple(symbols)
         self.backoff = Backoff()
         self.reconnects = 0
         self.last_reason = ""
-        self._quirks = quirks
-        self._connect = connect
-        self._sink = sink
-        self._clock = clock
-        self._on_change = on_change
+        self._quirks = wiring.quirks
+        self._connect = wiring.connect
+        self._sink = wiring.sink
+        self._clock = wiring.clock
+        self._on_change = wiring.on_change
         self._generation = 0
         self._current: _Session | None = None
         self._renew = asyncio.Event()
@@ -166,6 +176,7 @@ class Line:
         try:
             if not await self._establish(new):
                 log.warning("renewal_failed", connection=old.name)
+                self._sink.on_unrenewed(old.name)
                 await self._end(new)
                 return old
             await self._clock.sleep(_OVERLAP_S)
@@ -194,6 +205,8 @@ class Line:
         if session.opened_at is not None and not session.told:
             session.told = True
             self._sink.on_break(session.name, session.end_reason)
+        elif session.opened_at is None and lost is not None:
+            self._sink.on_failure(session.name, session.end_reason)
         return lost
 
     async def _end(self, session: _Session | None, reason: str = "") -> None:
@@ -227,20 +240,11 @@ class Line:
 class ConnectionHub:
     """All lines of one exchange."""
 
-    def __init__(
-        self,
-        name: str,
-        symbols: Sequence[str],
-        quirks: Quirks,
-        connect: Connect,
-        sink: StreamSink,
-        clock: Clock,
-        on_change: Callable[[], None],
-    ) -> None:
-        """`symbols` in rank order; `on_change` is called when a connection comes or goes."""
-        size = quirks.symbols_per_connection
+    def __init__(self, name: str, symbols: Sequence[str], wiring: Wiring) -> None:
+        """`symbols` in rank order."""
+        size = wiring.quirks.symbols_per_connection
         self.lines = [
-            Line(f"{name}-{at // size + 1}", symbols[at : at + size], quirks, connect, sink, clock, on_change)
+            Line(f"{name}-{at // size + 1}", symbols[at : at + size], wiring)
             for at in range(0, len(symbols), size)
         ]
 
@@ -260,3 +264,7 @@ class ConnectionHub:
         """The line a connection's name belongs to."""
         name = connection.rpartition("#")[0]
         return next((line for line in self.lines if line.name == name), None)
+
+    def line_with(self, symbol: str) -> Line | None:
+        """The line that carries a symbol."""
+        return next((line for line in self.lines if symbol in line.symbols), None)

@@ -26,6 +26,7 @@ from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
 
 __all__ = [
     "PROBED",
+    "REST_MARGIN_MS",
     "ExchangeContext",
     "Servers",
     "Stopwatch",
@@ -38,6 +39,14 @@ __all__ = [
 
 PROBED = "probed_timeframes"
 """Where a row's api_limits name the timeframes that must be asked for once."""
+
+
+REST_MARGIN_MS = 5_000
+"""How far the clock of an exchange's REST servers may be ahead of its market's (EXCHANGES §3.12: 3 s).
+
+What REST says is taken for that much less: a lower bound only makes a candle's proof come later, while a
+clock that is ahead would take an open candle for closed.
+"""
 
 
 class Servers(Protocol):
@@ -107,7 +116,7 @@ class ExchangeContext:
         """A lower bound of the exchange's clock; asks the exchange for its time when nothing is known."""
         known = self.known_now()
         if known is None:
-            known = await self.client.server_time(priority)
+            known = await self.client.server_time(priority) - REST_MARGIN_MS
             self.stopwatch.anchor(known)
         return known
 

@@ -16,9 +16,11 @@ from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.public_ip import public_ip
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import ClaimLost, UsageError
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
 from livermore_dagster.ingest.machinery import Machinery
+from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
 from livermore_dagster.ingest.supervise import TRANSIENT
 from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
@@ -53,6 +55,7 @@ class Instance:
         provenance: str,
         run_id: str | None,
         clock: Clock,
+        patience: Patience,
         on_claimed: Callable[[], None],
         on_state: Callable[[InstanceState], None],
     ) -> None:
@@ -61,6 +64,7 @@ class Instance:
         self._provenance = provenance
         self._run_id = run_id
         self._clock = clock
+        self._patience = patience
         self._on_claimed = on_claimed
         self._on_state = on_state
         self._stop = asyncio.Event()
@@ -155,7 +159,7 @@ class Instance:
         if symbols:
             await self._unless_ended(probe_timeframes(ctx, symbols[0]))
         board.facts(symbol_count=len(symbols))
-        machinery = self._machinery = Machinery(ctx, board, symbols)
+        machinery = self._machinery = Machinery(ctx, board, symbols, self._patience)
         machinery.start()
         machinery.supervisor.start("desired", lambda: self._follow(ctx, choice))
         machinery.supervisor.start("selection", lambda: keep_selection(ctx, symbols))
@@ -232,7 +236,7 @@ class Instance:
         log.error(
             "instance_failed", exchange=self._exchange, error=words, expected=isinstance(error, TRANSIENT)
         )
-        board.trouble("start_failed" if failing else "ingest_failed", words, "error")
+        board.trouble(IncidentName.START_FAILED if failing else IncidentName.INGEST_FAILED, words)
         try:
             await board.error(words)
             if failing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -11,22 +12,27 @@ import structlog
 from livermore_dagster.exchanges.connection import Connection
 from livermore_dagster.exchanges.contract import TickerFrame
 from livermore_dagster.exchanges.factory import connection_for
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.ingest.candle_sink import CandleSink
 from livermore_dagster.ingest.capacity import IN_TIME_S, symbols_in_time
-from livermore_dagster.ingest.connections import ConnectionHub, Line
+from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.fetch import fetch_due
 from livermore_dagster.ingest.housekeeping import Housekeeping
+from livermore_dagster.ingest.marks import Marks
 from livermore_dagster.ingest.meter import Meter
 from livermore_dagster.ingest.outbox import Outbox
+from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.pipeline import Pipeline
 from livermore_dagster.ingest.repair import RepairQueue
 from livermore_dagster.ingest.signals import SignalsConsumer
 from livermore_dagster.ingest.store_writer import StoreWriter
+from livermore_dagster.ingest.subscribing import Subscriptions
 from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.ingest.tickers import TickerSink
+from livermore_dagster.ingest.timekeeper import TimeKeeper
 from livermore_dagster.ingest.watchdog import Watchdog, traded_since
 from livermore_dagster.market.closing import Closer
 from livermore_dagster.market.exchange_clock import ExchangeClock
@@ -37,6 +43,10 @@ __all__ = ["Machinery"]
 
 log = structlog.get_logger(__name__)
 
+_IN_STATUS: Final = (IncidentName.CONNECTION_LOST, IncidentName.STALLED, IncidentName.SUBSCRIPTION_REFUSED)
+"""Troubles of a connection that are the instance's last error too."""
+_READING: Final = ("watchdog", "clock", "refusals", "deaf", "rest_clock", "skew")
+"""Parts that have nothing to do once the sockets are closed."""
 _DRAIN_S: Final = 1.2
 _FINISH_S: Final = 0.6
 
@@ -44,11 +54,14 @@ _FINISH_S: Final = 0.6
 class Machinery:
     """`start` sets everything going; `stop` lets what is under way become durable, within 2.5 s."""
 
-    def __init__(self, ctx: ExchangeContext, board: StatusBoard, symbols: Sequence[str]) -> None:
+    def __init__(
+        self, ctx: ExchangeContext, board: StatusBoard, symbols: Sequence[str], patience: Patience
+    ) -> None:
         """`symbols` in rank order. Needs a running loop."""
         self._ctx = ctx
         self._board = board
         self._symbols = tuple(symbols)
+        self._patience = patience
         self._broken = False
         self._stop = asyncio.Event()
         self._warm = asyncio.Event()
@@ -57,11 +70,17 @@ class Machinery:
         row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
         self.exchange_clock = ExchangeClock()
         self.closer = Closer(
-            self._symbols, row.streamed_timeframes, flagged=quirks.closed_flag, grace_ms=quirks.grace_ms
+            self._symbols,
+            row.streamed_timeframes,
+            flagged=quirks.closed_flag,
+            grace_ms=quirks.grace_ms,
+            silent_wait_ms=int(patience.silence_s * 1000),
+            flow_wait_ms=int(patience.flow_s * 1000),
+            flag_wait_ms=int(patience.flag_s * 1000),
         )
-        self.meter = Meter(row.id, self.closer, self.exchange_clock)
+        self.repairs = RepairQueue(ctx, self.closer, retry_after_s=patience.repair_s, on_deaf=self._tell_deaf)
+        self.meter = Meter(row.id, self.closer, self.exchange_clock, self.repairs.total)
         self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
-        self.repairs = RepairQueue(ctx, self.closer)
         self.tickers = TickerSink(self._write_tickers, clock)
         self.raiser = BoundaryRaiser(
             ctx.redis,
@@ -86,11 +105,14 @@ class Machinery:
             on_trouble=self._tell_trouble,
             on_renew=self._renew,
         )
-        self.hub = ConnectionHub(
-            row.name, self._symbols, quirks, self._connect, self.pipeline, clock, self._tell_connections
-        )
+        lived = quirks if patience.lifetime_s is None else replace(quirks, lifetime_s=patience.lifetime_s)
+        wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections)
+        self.hub = ConnectionHub(row.name, self._symbols, wiring)
         self.supervisor = Supervisor(clock, self._tell_failure)
-        self._house = Housekeeping(ctx, self.hub, self.pipeline, self.exchange_clock, self.meter, self._board)
+        self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience)
+        self._time = TimeKeeper(ctx, self.exchange_clock, self.pipeline, self.meter, patience)
+        marks = Marks(self.closer, self.exchange_clock, self.pipeline, row.name)
+        self._house = Housekeeping(ctx, self.pipeline, self.meter, self._board, marks)
 
     def start(self) -> None:
         self._tell_capacity()
@@ -110,14 +132,17 @@ class Machinery:
         start("outbox", lambda: outbox.run(self._stop))
         start("clock", self.pipeline.run)
         start("figures", self._house.figures)
-        start("rest_clock", self._house.rest_clock)
-        start("refusals", self._house.refusals)
+        start("rest_clock", self._time.rest_clock)
+        start("skew", self._time.skew)
+        start("refusals", self._subscriptions.refused)
+        start("deaf", self._subscriptions.deaf)
         watchdog = Watchdog(
             self.hub,
             self.pipeline.heard,
             lambda symbol: traded_since(ctx, symbol),
             ctx.clock,
             self._tell_watchdog,
+            self._patience,
         )
         start("watchdog", watchdog.run)
         for line in self.hub.lines:
@@ -131,7 +156,7 @@ class Machinery:
 
     async def stop(self) -> None:
         """Sockets first, then what they brought is written, then the consumers finish their entry."""
-        await self.supervisor.stop("watchdog", "clock", "refusals", "rest_clock", *self._lines())
+        await self.supervisor.stop(*_READING, *self._lines())
         await self.raiser.close()
         await self.supervisor.stop("boundaries")
         await _within(self.sink.drained(), _DRAIN_S, "sink")
@@ -165,7 +190,10 @@ class Machinery:
     # --- what the parts need of each other ----------------------------------------------------------------
     def _connect(self, symbols: Sequence[str], name: str) -> Connection:
         row = self._ctx.row
-        return connection_for(row, symbols, row.streamed_timeframes, self._ctx.clock, name)
+        patience = self._patience.ack_s
+        return connection_for(
+            row, symbols, row.streamed_timeframes, self._ctx.clock, name, ack_patience_s=patience
+        )
 
     def _renew(self, connection: str) -> None:
         """Only the socket that is open: what an earlier one of its line says is told already."""
@@ -225,24 +253,33 @@ class Machinery:
             f"{self._ctx.row.name}: its request limit serves {in_time} of {wanted} symbols within "
             f"{IN_TIME_S} s of 00:00 UTC; the {wanted - in_time} ranked lowest are best effort."
         )
-        self._board.trouble("capacity", text)
+        self._board.trouble(IncidentName.CAPACITY, text)
 
     async def _tell_fallback(self, text: str) -> None:
         self.meter.count("fallback_fetches")
-        self._board.trouble("boundary_fallback", text)
+        self._board.trouble(IncidentName.BOUNDARY_FALLBACK, text)
 
     async def _tell_fallback_failure(self, text: str) -> None:
-        self._board.trouble("boundary_fallback_failed", text, "error")
+        self.meter.count("fallback_failures")
+        self._board.trouble(IncidentName.BOUNDARY_FALLBACK_FAILED, text)
 
     async def _tell_failure(self, part: str, text: str) -> None:
-        self._board.trouble("part_failed", f"{self._ctx.row.name}: {part} failed and is restarted: {text}")
+        self.meter.count("parts_failed")
+        words = f"{self._ctx.row.name}: {part} failed and is restarted: {text}"
+        self._board.trouble(IncidentName.PART_FAILED, words)
 
-    def _tell_trouble(self, what: str, connection: str, text: str) -> None:
-        self._board.trouble(what, f"{connection}: {text}", error=what != "error_frame")
+    def _tell_trouble(self, name: IncidentName, connection: str, text: str) -> None:
+        self._board.trouble(name, f"{connection}: {text}", error=name in _IN_STATUS)
+
+    def _tell_deaf(self, symbol: str) -> None:
+        self.pipeline.on_notice(
+            IncidentName.SYMBOL_DEAF, self._ctx.row.name, f"{symbol} trades and its stream says nothing"
+        )
+        self._subscriptions.renew(symbol)
 
     def _tell_watchdog(self, line: Line, reason: str) -> None:
         self.meter.count("watchdog_reconnects")
-        self._board.trouble("watchdog", f"{line.name}: {reason}")
+        self._board.trouble(IncidentName.WATCHDOG, f"{line.name}: {reason}")
 
     def _tell_connections(self) -> None:
         board, name, up = self._board, self._ctx.row.name, self.hub.up
@@ -250,7 +287,7 @@ class Machinery:
         if broken and not self._broken:
             reasons = "; ".join(line.last_reason for line in self.hub.lines if line.backoff.breaker_open)
             text = f"{name}: connecting has failed five times in a row, it is tried on slowly: {reasons}"
-            board.trouble("breaker_open", text, "error", error=True)
+            board.trouble(IncidentName.BREAKER_OPEN, text, error=True)
         self._broken = broken
         board.facts(connections=len(self.hub.lines), connections_up=up, breaker_open=broken)
         if up == len(self.hub.lines):

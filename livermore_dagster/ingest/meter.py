@@ -6,6 +6,7 @@ from collections import Counter
 
 import redis.asyncio
 
+from livermore_dagster.ingest.repair import RepairReport
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.closing import Closer
 from livermore_dagster.market.exchange_clock import ExchangeClock
@@ -19,8 +20,11 @@ _CLOSE_LAG = metrics.LatencyHistogram("close_lag")
 class Meter:
     """Counting costs an addition; what could not be written is kept for the next time."""
 
-    def __init__(self, exchange_id: int, closer: Closer, exchange_clock: ExchangeClock) -> None:
+    def __init__(
+        self, exchange_id: int, closer: Closer, exchange_clock: ExchangeClock, repairs: RepairReport
+    ) -> None:
         self._exchange_id = exchange_id
+        self._repairs = repairs
         self._closer = closer
         self._exchange_clock = exchange_clock
         self._counts: Counter[str] = Counter()
@@ -33,12 +37,18 @@ class Meter:
     def closed(self, stamped: StampedCandle) -> None:
         """A live close: its lag is the exchange's clock when it was proven, less the candle's end."""
         self._lags[max(0, stamped.proven_ms - stamped.end_ms)] += 1
+        if stamped.candle.open_ms % stamped.timeframe.ms:
+            self._counts["off_grid"] += 1
 
     async def flush(self, client: redis.asyncio.Redis) -> None:
         """Writes what came since the last time, and how far all series are settled."""
         totals = Counter(
             unproven=self._closer.stats.unproven,
             silent_asks=self._closer.stats.silent,
+            frames_repeated=self._closer.stats.repeated,
+            repair_retries=self._repairs.retried,
+            buckets_absent=self._repairs.absent,
+            repairs_given_up=self._repairs.given_up,
             clock_jumps_refused=self._exchange_clock.refused,
         )
         counts, lags = self._counts + (totals - self._told), self._lags

@@ -18,6 +18,7 @@ from livermore_dagster.exchanges.contract import (
     StreamEvent,
     TickerFrame,
 )
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.ingest.candle_sink import CandleSink
 from livermore_dagster.ingest.connections import RENEWED, STOPPED
@@ -48,7 +49,7 @@ class Pipeline:
         raiser: BoundaryRaiser,
         repairs: RepairQueue,
         meter: Meter,
-        on_trouble: Callable[[str, str, str], None],
+        on_trouble: Callable[[IncidentName, str, str], None],
         on_renew: Callable[[str], None],
     ) -> None:
         """`on_trouble(what, connection, text)` tells people; `on_renew(connection)` has it replaced."""
@@ -65,8 +66,8 @@ class Pipeline:
         self._repairs = repairs
         self._meter = meter
         self._on_trouble = on_trouble
-        self._on_notices = Throttle(on_trouble, clock)
-        """For what an exchange may send by the hundred."""
+        self.on_notice = Throttle(on_trouble, clock)
+        """Tells what an exchange may send by the hundred."""
         self._on_renew = on_renew
         self._gate = asyncio.Event()
         self._gate.set()
@@ -107,7 +108,17 @@ class Pipeline:
         self._apply(self._closer.on_break(connection, reason))
         if reason not in (RENEWED, STOPPED):
             self._meter.count("reconnects")
-            self._on_trouble("connection_lost", connection, reason)
+            self._on_trouble(IncidentName.CONNECTION_LOST, connection, reason)
+        elif reason == RENEWED:
+            self._meter.count("renewals")
+
+    def on_failure(self, connection: str, reason: str) -> None:
+        self._meter.count("connects_failed")
+
+    def on_unrenewed(self, connection: str) -> None:
+        self._meter.count("renewals_failed")
+        text = "no successor brought anything in time; it is kept, and tried again"
+        self.on_notice(IncidentName.RENEWAL_FAILED, connection, text)
 
     async def ready(self) -> None:
         await self._gate.wait()
@@ -130,7 +141,7 @@ class Pipeline:
         while True:
             await self._clock.sleep(_TICK_S)
             self.tick()
-            self._on_notices.look()
+            self.on_notice.look()
 
     # --- back-pressure ------------------------------------------------------------------------------------
     @property
@@ -150,16 +161,20 @@ class Pipeline:
             self._meter.count("sequence_gaps")
             reason = f"sequence gap: expected {event.expected}, got {event.got}"
             self._apply(self._closer.on_break(connection, reason))
-            log.warning("sequence_gap", connection=connection, expected=event.expected, got=event.got)
+            self.on_notice(IncidentName.SEQUENCE_GAP, connection, reason)
         elif isinstance(event, ShutdownNotice):
+            self._meter.count("shutdown_notices")
+            self.on_notice(IncidentName.SHUTDOWN_NOTICE, connection, "the exchange will end it soon")
             self._on_renew(connection)
         elif isinstance(event, Refusal):
+            self._meter.count("subscriptions_refused")
             if event.symbol is not None:
                 self.refused.setdefault(connection, set()).add(event.symbol)
             what = event.symbol or f"message {event.request_id}"
-            self._on_notices("subscription_refused", connection, f"{what} refused: {event.reason}")
+            self.on_notice(IncidentName.SUBSCRIPTION_REFUSED, connection, f"{what} refused: {event.reason}")
         elif isinstance(event, ErrorFrame):
-            self._on_notices("error_frame", connection, event.message)
+            self._meter.count("error_frames")
+            self.on_notice(IncidentName.ERROR_FRAME, connection, event.message)
 
     def _apply(self, effects: Effects) -> None:
         if effects.writes:
@@ -167,6 +182,6 @@ class Pipeline:
         if effects.questions:
             self._repairs.put(effects.questions)
         for connection in effects.stalled:
-            self._meter.count("watchdog_reconnects")
-            self._on_trouble("stalled", connection, "the candle stream stands still")
+            self._meter.count("stalls")
+            self._on_trouble(IncidentName.STALLED, connection, "the candle stream stands still")
             self._on_renew(connection)

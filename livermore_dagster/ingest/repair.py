@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Priority
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.intake import Reply, ask, store_absent, store_candles
 from livermore_dagster.market.candle import Origin
@@ -47,6 +48,8 @@ class RepairReport:
     """Buckets REST could not answer for within the retries."""
     failed: int = 0
     """Requests that failed."""
+    retried: int = 0
+    """Ranges asked for again: the request failed, or the reply lacked a bucket that had trades."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,8 +70,18 @@ class RepairQueue:
     Adjacent buckets of a series that wait together share a request. Lower ranks wait for higher ones.
     """
 
-    def __init__(self, ctx: ExchangeContext, closer: Closer | None) -> None:
+    def __init__(
+        self,
+        ctx: ExchangeContext,
+        closer: Closer | None,
+        *,
+        retry_after_s: Sequence[float] = RETRY_AFTER_S,
+        on_deaf: Callable[[str], None] | None = None,
+    ) -> None:
+        """`on_deaf(symbol)` hears of a symbol that trades while its stream says nothing."""
         self.total = RepairReport()
+        self._retry_after_s = retry_after_s
+        self._on_deaf = on_deaf
         self._ctx = ctx
         self._closer = closer
         self._jobs: dict[tuple[str, Timeframe], list[_Job]] = {}
@@ -185,8 +198,9 @@ class RepairQueue:
             left += await self._ask_page(job, page)
         for from_ms, to_ms in left:
             again = _Job(job.symbol, job.timeframe, job.rank, from_ms, to_ms, job.attempt + 1)
-            if job.attempt < len(RETRY_AFTER_S):
-                self._add(again, RETRY_AFTER_S[job.attempt])
+            if job.attempt < len(self._retry_after_s):
+                self.total.retried += 1
+                self._add(again, self._retry_after_s[job.attempt])
             else:
                 await self._give_up(again)
 
@@ -212,6 +226,9 @@ class RepairQueue:
             effects = self._closer.on_rest(
                 job.symbol, job.timeframe, page[0], page[1], reply.rows, reply.asked_ms
             )
+            if self._on_deaf is not None:
+                for symbol in effects.deaf:
+                    self._on_deaf(symbol)
         # The ledger first: who folds the candles then knows which bars before them are absent.
         await store_absent(self._ctx, effects.absent, reply.asked_ms)
         filled = await store_candles(self._ctx, effects.writes)
@@ -231,7 +248,7 @@ class RepairQueue:
         log.error("repair given up", exchange=ctx.row.name, text=text, from_ms=job.from_ms, to_ms=job.to_ms)
         try:
             await metrics.incident(
-                ctx.redis, "repair_given_up", ctx.row.id, text, "warning",
+                ctx.redis, IncidentName.REPAIR_GIVEN_UP, ctx.row.id, text,
                 symbol=job.symbol, timeframe=job.timeframe.value, from_ms=job.from_ms, to_ms=job.to_ms,
             )  # fmt: skip
         except RedisError as error:

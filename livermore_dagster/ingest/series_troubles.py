@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.stores.redis import metrics
 from livermore_dagster.stores.redis.indicator_cache import SeriesKey
 
@@ -49,7 +50,7 @@ class SeriesTroubles:
         self._exchange_id = exchange_id
         self._clock = clock
         self._troubles: dict[SeriesKey, _Trouble] = {}
-        self._untold: list[tuple[str, str, metrics.Severity]] = []
+        self._untold: list[tuple[IncidentName, str]] = []
         self.again: set[SeriesKey] = set()
         """Series whose closes were put back and wait for the next round."""
 
@@ -72,25 +73,25 @@ class SeriesTroubles:
             trouble.aside_until = self._clock.monotonic() + ASIDE_S
         if trouble.failures == TRIES:
             text = f"{name}: the close {entry_id} cannot be folded; the series is seeded anew. {words}"
-            self._untold.append(("fold_failed", text, "error"))
+            self._untold.append((IncidentName.FOLD_FAILED, text))
         elif trouble.failures == TRIES + 1:
             text = f"{name} cannot be computed: it is set aside, without alerts, until it can. {words}"
-            self._untold.append(("series_aside", text, "error"))
+            self._untold.append((IncidentName.SERIES_ASIDE, text))
 
     def folded(self, key: SeriesKey) -> None:
         """What came of the series' closes is durable."""
         trouble = self._troubles.pop(key, None) if self._troubles else None
         if trouble is not None and trouble.failures > TRIES:
             text = f"{key[0]} {key[1].value} is computed again."
-            self._untold.append(("series_resumed", text, "warning"))
+            self._untold.append((IncidentName.SERIES_RESUMED, text))
 
     async def tell(self) -> None:
         """Incidents of what happened meanwhile. Redis may be away: they are told later then."""
         while self._untold:
-            name, text, severity = self._untold[0]
+            name, text = self._untold[0]
             try:
-                await metrics.incident(self._redis, name, self._exchange_id, text, severity)
+                await metrics.incident(self._redis, name, self._exchange_id, text)
             except RedisError as error:
-                _log.warning("incident_untold", name=name, error=str(error))
+                _log.warning("incident_untold", name=name.value, error=str(error))
                 return
             del self._untold[0]

@@ -13,6 +13,7 @@ from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import PlatformError
 from livermore_dagster.ingest.context import Servers
 from livermore_dagster.ingest.instance import PATIENCE_S, Instance
+from livermore_dagster.ingest.patience import Patience
 
 __all__ = ["IngestService"]
 
@@ -36,6 +37,7 @@ class IngestService:
         provenance: str,
         run_id: str | None = None,
         clock: Clock | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """`servers`: where Redis and PostgreSQL are (Settings is one). `run_id`: the Dagster run, if any."""
         self.exchange = exchange
@@ -45,6 +47,7 @@ class IngestService:
         self._provenance = provenance
         self._run_id = run_id
         self._clock = clock or SystemClock()
+        self._patience = patience or Patience()
         self._claimed = threading.Event()
         self._ended = threading.Event()
         self._changed = threading.Condition()
@@ -103,6 +106,7 @@ class IngestService:
             provenance=self._provenance,
             run_id=self._run_id,
             clock=self._clock,
+            patience=self._patience,
             on_claimed=self._claimed.set,
             on_state=self._note_state,
         )

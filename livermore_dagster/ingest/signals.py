@@ -27,7 +27,7 @@ from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
 from livermore_dagster.ingest.signals_round import Round
-from livermore_dagster.ingest.waiting import Waiting
+from livermore_dagster.ingest.waiting import SIGNALS, Waiting
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
@@ -86,7 +86,7 @@ class SignalsConsumer:
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
         self._indicators = IndicatorCache(client, row.id, token)
         self._troubles = SeriesTroubles(client, row.id, self._clock)
-        self._waiting = Waiting(client, row.id, "signals")
+        self._waiting = Waiting(client, row.id, SIGNALS)
         self._forget()
 
     def _forget(self) -> None:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg
 import redis.asyncio
-import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.ingest.waiting import STORE, Waiting
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.stores.postgres.candles import CandleTable, UpsertCounts
 from livermore_dagster.stores.postgres.connect import Pool
-from livermore_dagster.stores.redis import keys, metrics
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.closes import Close, ClosesReader, trim_closes
 
 __all__ = ["StoreState", "StoreWriter"]
 
-_log = structlog.get_logger(__name__)
-
-FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 5.0
 STOP_GRACE_S = 0.5
 """What a transaction under way gets when a stop comes."""
 TRIM_EVERY = 1_000
@@ -34,15 +28,10 @@ TRIM_EVERY = 1_000
 
 @dataclass(slots=True)
 class StoreState:
-    """What the writer has done and is doing, for status and screens."""
+    """What the writer has done, for status and screens."""
 
     stored: UpsertCounts = field(default_factory=UpsertCounts)
     acknowledged: int = 0
-    waiting_for: str | None = None
-    """'PostgreSQL' or 'Redis' while that does not answer, else None."""
-    attempts: int = 0
-    """Failed attempts in a row."""
-    last_error: str = ""
 
 
 class StoreWriter:
@@ -50,7 +39,7 @@ class StoreWriter:
 
     Whatever line it dies at, the next one starts with the entries this one had not acknowledged; storing them
     twice changes nothing. While a server is away it tries on with growing delays, without end, visibly
-    (`state`, counter `store_retries`, incidents `store_waiting` and `store_resumed`), and drops nothing.
+    (`waiting`), and drops nothing.
     """
 
     def __init__(
@@ -65,6 +54,7 @@ class StoreWriter:
     ) -> None:
         """`batch`: closes per transaction. `block_ms`: how long one read waits, so how late a stop may be."""
         self.state = StoreState()
+        self.waiting = Waiting(client, exchange_id, STORE)
         self._redis = client
         self._table = CandleTable(pool)
         self._exchange_id = exchange_id
@@ -73,8 +63,6 @@ class StoreWriter:
         self._block_ms = block_ms
         self._reader = ClosesReader(client, exchange_id, keys.CLOSES_GROUP_STORE)
         self._untrimmed = 0
-        self._delays = _delays()
-        self._log = _log.bind(exchange_id=exchange_id)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set."""
@@ -83,7 +71,7 @@ class StoreWriter:
                 await self._reader.ensure_group()
                 await self._work(stop)
             except (RedisError, OSError) as error:
-                await self._wait("Redis", error, stop)
+                await self.waiting.after(error, stop)
 
     async def _work(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
@@ -93,8 +81,8 @@ class StoreWriter:
             await self._store(closes, stop)
         while not stop.is_set():
             closes = await self._reader.fresh(self._batch, self._block_ms)
-            if self.state.waiting_for == "Redis":
-                await self._resumed()
+            if self.waiting.server == "Redis":
+                await self.waiting.over()
             if closes:
                 await self._store(closes, stop)
             if self._untrimmed >= TRIM_EVERY or (self._untrimmed and not closes):
@@ -109,7 +97,7 @@ class StoreWriter:
                 counts = await self._upsert(batch, stop)
                 break
             except (psycopg.Error, OSError) as error:
-                await self._wait("PostgreSQL", error, stop)
+                await self.waiting.after(error, stop)
                 if stop.is_set():
                     return
         if counts is None:
@@ -118,7 +106,7 @@ class StoreWriter:
         self.state.stored += counts
         self.state.acknowledged += len(closes)
         self._untrimmed += len(closes)
-        await self._resumed()
+        await self.waiting.over()
 
     async def _upsert(self, batch: Sequence[StampedCandle], stop: asyncio.Event) -> UpsertCounts | None:
         """None when a stop came first: whether it was committed or not, the next writer stores it again."""
@@ -135,48 +123,3 @@ class StoreWriter:
                 work.cancel()
                 # A server that hangs does not answer the cancellation either.
                 await asyncio.wait({work}, timeout=STOP_GRACE_S)
-
-    async def _wait(self, server: str, error: Exception, stop: asyncio.Event) -> None:
-        state = self.state
-        first = state.waiting_for != server
-        state.waiting_for, state.attempts = server, state.attempts + 1
-        state.last_error = _reason(error)
-        self._log.warning("store_waiting", server=server, attempts=state.attempts, error=state.last_error)
-        if server != "Redis":
-            await self._tell(first=first)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), next(self._delays))
-
-    async def _tell(self, *, first: bool) -> None:
-        """Counter at each attempt, incident at the first. Redis may be away too: the loop then notices."""
-        with contextlib.suppress(RedisError, OSError):
-            await metrics.count(self._redis, self._exchange_id, "store_retries")
-            if first:
-                text = f"Closes wait for {self.state.waiting_for}: {self.state.last_error}"
-                await metrics.incident(self._redis, "store_waiting", self._exchange_id, text)
-
-    async def _resumed(self) -> None:
-        state = self.state
-        if state.waiting_for is None:
-            return
-        server, attempts = state.waiting_for, state.attempts
-        state.waiting_for, state.attempts, state.last_error = None, 0, ""
-        self._delays = _delays()
-        self._log.info("store_resumed", server=server, attempts=attempts)
-        text = f"Closes are stored again after {attempts} attempts."
-        await metrics.incident(
-            self._redis, "store_resumed", self._exchange_id, text, server=server, attempts=attempts
-        )
-
-
-def _delays() -> Iterator[float]:
-    """Seconds: doubling from FIRST_DELAY_S to LONGEST_DELAY_S, give or take a quarter."""
-    delay = FIRST_DELAY_S
-    while True:
-        yield delay * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
-        delay = min(delay * 2, LONGEST_DELAY_S)
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.incidents import IncidentName
 
 __all__ = ["Throttle"]
 
 _WINDOW_S: Final = 10.0
 
-Tell = Callable[[str, str, str], None]
+Tell = Callable[[IncidentName, str, str], None]
 
 
 @dataclass(slots=True)
@@ -30,9 +31,9 @@ class Throttle:
     def __init__(self, tell: Tell, clock: Clock) -> None:
         self._tell = tell
         self._clock = clock
-        self._kinds: dict[str, _Kind] = {}
+        self._kinds: dict[IncidentName, _Kind] = {}
 
-    def __call__(self, kind: str, connection: str, text: str) -> None:
+    def __call__(self, kind: IncidentName, connection: str, text: str) -> None:
         self.look()
         known = self._kinds.get(kind)
         if known is None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from dataclasses import dataclass
 from typing import Final
 
-import psycopg
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.stores.redis import metrics
 
-__all__ = ["Waiting"]
+__all__ = ["SIGNALS", "STORE", "Waiting", "Work"]
 
 _log = structlog.get_logger(__name__)
 
@@ -22,29 +23,47 @@ _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 5.0
 
 
-class Waiting:
-    """Counter `<work>_retries`, incidents `<work>_waiting` at the first failure and `<work>_resumed`."""
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What waits: `subject` in words, the counter of its failed attempts, and how both ends are told."""
 
-    def __init__(self, client: redis.asyncio.Redis, exchange_id: int, work: str) -> None:
+    subject: str
+    counter: str
+    waits: IncidentName
+    resumes: IncidentName
+
+
+SIGNALS: Final = Work(
+    "Signals", "signals_retries", IncidentName.SIGNALS_WAITING, IncidentName.SIGNALS_RESUMED
+)
+STORE: Final = Work("Closes", "store_retries", IncidentName.STORE_WAITING, IncidentName.STORE_RESUMED)
+
+
+class Waiting:
+    """Each failed attempt is counted; the first at a server is told, and so is the end of it all."""
+
+    def __init__(self, client: redis.asyncio.Redis, exchange_id: int, work: Work) -> None:
         self._redis = client
         self._exchange_id = exchange_id
         self._work = work
+        self.server: str | None = None
+        """'PostgreSQL' or 'Redis' while that does not answer."""
         self.attempts = 0
         """Failed attempts in a row."""
 
     async def after(self, error: Exception, stop: asyncio.Event) -> None:
         """Returns when it is time for another attempt, or `stop` is set."""
-        self.attempts += 1
-        server = "PostgreSQL" if isinstance(error, psycopg.Error) else "Redis"
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0] if lines else type(error).__name__
-        _log.warning(f"{self._work}_waiting", server=server, attempts=self.attempts, error=reason)
+        away = "Redis" if isinstance(error, RedisError) else "PostgreSQL"
+        first = self.server != away
+        self.server, self.attempts = away, self.attempts + 1
+        reason = _reason(error)
+        _log.warning(self._work.waits.value, server=away, attempts=self.attempts, error=reason)
         # Redis may be what is away.
         with contextlib.suppress(RedisError, OSError):
-            await metrics.count(self._redis, self._exchange_id, f"{self._work}_retries")
-            if self.attempts == 1:
-                text = f"{self._work.capitalize()} wait for {server}: {reason}"
-                await metrics.incident(self._redis, f"{self._work}_waiting", self._exchange_id, text)
+            await metrics.count(self._redis, self._exchange_id, self._work.counter)
+            if first:
+                text = f"{self._work.subject} wait for {away}: {reason}"
+                await metrics.incident(self._redis, self._work.waits, self._exchange_id, text)
         delay = min(_LONGEST_S, _FIRST_S * 2 ** min(self.attempts - 1, 10))
         with contextlib.suppress(TimeoutError):
             jitter = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
@@ -52,7 +71,14 @@ class Waiting:
 
     async def over(self) -> None:
         """An attempt came through."""
-        if self.attempts:
-            text = f"{self._work.capitalize()} go on after {self.attempts} failed attempts."
-            await metrics.incident(self._redis, f"{self._work}_resumed", self._exchange_id, text)
-            self.attempts = 0
+        if self.server is None:
+            return
+        text = f"{self._work.subject} go on after {self.attempts} failed attempts."
+        _log.info(self._work.resumes.value, server=self.server, attempts=self.attempts)
+        await metrics.incident(self._redis, self._work.resumes, self._exchange_id, text)
+        self.server, self.attempts = None, 0
+
+
+def _reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -19,6 +19,7 @@ from livermore_dagster.ingest.intake import (
     store_candles,
     tell_listing,
 )
+from livermore_dagster.ingest.together import together
 from livermore_dagster.market.candle import Origin
 from livermore_dagster.market.gaps import plan_pages
 from livermore_dagster.market.timeframe import Timeframe
@@ -183,9 +184,7 @@ class _Run:
             async with gate:
                 await self._fill(known)
 
-        async with asyncio.TaskGroup() as tasks:
-            for known in self._schedule:
-                tasks.create_task(one(known))
+        await together(one(known) for known in self._schedule)
         self.stats.phase, self.stats.current = "done", ""
         await self._tell(always=True)
 

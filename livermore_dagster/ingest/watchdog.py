@@ -13,14 +13,13 @@ from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.connections import ConnectionHub, Line
 from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.ingest.patience import Patience
 
 __all__ = ["Watchdog", "traded_since"]
 
 log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 1.0
-_DEAD_S: Final = 30.0
-_SILENT_S: Final = 60.0
 _LIQUID: Final = 5
 _LOOK_PATIENCE_S: Final = 20.0
 """A look that must wait longer for the budget is none: other connections are to be watched meanwhile."""
@@ -39,6 +38,7 @@ class Watchdog:
         traded: Trades,
         clock: Clock,
         on_reconnect: Callable[[Line, str], None],
+        patience: Patience,
     ) -> None:
         """`heard`: monotonic seconds of each symbol's last candle or ticker frame."""
         self._hub = hub
@@ -46,6 +46,7 @@ class Watchdog:
         self._traded = traded
         self._clock = clock
         self._on_reconnect = on_reconnect
+        self._patience = patience
         self._looked: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -65,16 +66,17 @@ class Watchdog:
         if connection is None:
             return ""
         now = self._clock.monotonic()
-        if now - connection.last_frame_at >= _DEAD_S:
-            return f"no message for {_DEAD_S:.0f} s"
+        dead_s, silent_s = self._patience.dead_s, self._patience.silent_s
+        if now - connection.last_frame_at >= dead_s:
+            return f"no message for {dead_s:.0f} s"
         liquid = line.symbols[:_LIQUID]
         since = max(self._last_heard(liquid), connection.opened_at, self._looked.get(line.name, 0.0))
-        if not liquid or now - since < _SILENT_S:
+        if not liquid or now - since < silent_s:
             return ""
         self._looked[line.name] = now
         try:
             if await asyncio.wait_for(self._traded(liquid[0]), _LOOK_PATIENCE_S):
-                return f"{', '.join(liquid)} silent for {_SILENT_S:.0f} s while they trade"
+                return f"{', '.join(liquid)} silent for {silent_s:.0f} s while they trade"
         except (ExchangeError, TimeoutError) as error:
             log.warning("watchdog_look_failed", connection=line.name, error=str(error) or "no answer in time")
         return ""

@@ -17,6 +17,9 @@ from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, 
 from livermore_dagster.market.closing_writes import final_write, late_write, open_write
 from livermore_dagster.market.timeframe import Timeframe
 
+DEAF_BUCKETS = 2
+"""One bucket without a frame happens to the best of streams (recorded Coinbase ones lack some of BTC's)."""
+
 __all__ = ["Closer", "CloserStats", "Effects", "Frame", "Question", "Reason", "Row"]
 
 
@@ -98,6 +101,7 @@ class Closer:
         if event_ms > link.newest_event_ms:
             link.newest_event_ms = event_ms
         series.connection = connection
+        series.unheard = 0
         if slot != series.active_slot:
             series.mark_active(slot)
         if series.frontier is None:
@@ -118,6 +122,8 @@ class Closer:
                 held.snapshot and event_ms == held.event_ms
             ):
                 self._hold(series, frame, connection, link, effects)
+            else:
+                self.stats.repeated += 1
         elif open_ms > series.newest_open:
             if held is not None and not self.flagged:
                 self._succeed(series, held, frame, connection, link, effects)
@@ -163,6 +169,7 @@ class Closer:
     def _maybe_revise(self, series: Series, final: Final, frame: Frame, effects: Effects) -> None:
         """A frame of a final bucket: a revision when it is newer and says something else."""
         if frame.event_ms <= final.stamp_ms or final.settled or (self.flagged and not frame.closed):
+            self.stats.repeated += 1
             return
         final.stamp_ms = frame.event_ms
         if frame.candle == final.candle:
@@ -344,8 +351,17 @@ class Closer:
         `rows` may hold open rows and rows outside the range; they count as evidence only.
         """
         series = self._series.get((symbol, timeframe)) or Series(symbol, timeframe, 0)
+        unheard = sum(
+            row.candle.observed and series.reason_of(series.slot(row.candle.open_ms)) is Reason.SILENT
+            for row in rows
+            if from_ms <= row.candle.open_ms < to_ms
+        )
         effects = settle_by_rest(series, (from_ms, to_ms), rows, asked_ms, self._settle_ms)
         self.stats.by_rest += len(effects.writes)
+        series.unheard += unheard
+        if series.unheard >= DEAF_BUCKETS:
+            series.unheard = 0
+            effects.deaf.add(symbol)
         self._next_due_ms = 0
         return effects
 

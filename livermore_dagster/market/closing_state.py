@@ -102,6 +102,8 @@ class Series:
     """Newest snapshot row: (connection, epoch, candle)."""
     connection: str = ""
     active_slot: int = -1
+    unheard: int = 0
+    """Buckets in a row that traded, as REST showed, without any frame."""
     activity: int = 0
     """Bit i: an update came for the slot i before `active_slot`."""
 

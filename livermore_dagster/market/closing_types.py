@@ -67,13 +67,15 @@ class Question:
 class Effects:
     """What follows from one input. `absent`: ranges REST proved to hold no candle, for the ledger.
 
-    `stalled`: connections whose candle stream stands still and should be renewed.
+    `stalled`: connections whose candle stream stands still and should be renewed. `deaf`: symbols that trade,
+    as REST shows, while their stream says nothing: they should be subscribed anew.
     """
 
     writes: list[StampedCandle] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     absent: list[tuple[str, Timeframe, int, int]] = field(default_factory=list)
     stalled: set[str] = field(default_factory=set)
+    deaf: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -90,3 +92,5 @@ class CloserStats:
     unproven: int = 0
     stalls: int = 0
     given_up: int = 0
+    repeated: int = 0
+    """Frames that told nothing newer: sent twice, out of order, or an older value after a newer one."""

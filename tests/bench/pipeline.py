@@ -29,9 +29,10 @@ from livermore_dagster.exchanges.factory import dialect_for
 from livermore_dagster.exchanges.rows import BINANCE
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.ingest.candle_sink import CandleSink
-from livermore_dagster.ingest.connections import ConnectionHub
+from livermore_dagster.ingest.connections import ConnectionHub, Wiring
 from livermore_dagster.ingest.meter import Meter
 from livermore_dagster.ingest.pipeline import Pipeline
+from livermore_dagster.ingest.repair import RepairReport
 from livermore_dagster.ingest.tickers import TickerSink
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.closing import Closer
@@ -132,7 +133,7 @@ class Line:
         self.client = connect_async(url)
         self.cache = CountingCache(self.client, row.id, exchange_name=row.name)
         closer = Closer(self.symbols, (Timeframe.M1,), flagged=True, grace_ms=dialect.quirks.grace_ms)
-        self.meter = Meter(row.id, closer, exchange_clock)
+        self.meter = Meter(row.id, closer, exchange_clock, RepairReport())
         self.sink = CandleSink(self.cache, _Nowhere(), row.id, clock, self.meter.closed)
         raiser = BoundaryRaiser(
             self.client, row, clock, grace_ms=1_500, by="bench", settled=lambda _: ([], []),
@@ -143,11 +144,12 @@ class Line:
             self.meter, on_trouble=lambda *_: None, on_renew=lambda _: None,
         )  # type: ignore[arg-type]  # fmt: skip
         self.next_round = next_round
-        self.hub = ConnectionHub(
-            "binance", self.symbols, dialect.quirks,
+        wiring = Wiring(
+            dialect.quirks,
             lambda symbols, name: Connection(row, dialect, symbols, (Timeframe.M1,), clock, name),
             self.pipeline, clock, lambda: None,
         )  # fmt: skip
+        self.hub = ConnectionHub("binance", self.symbols, wiring)
 
     async def run(self) -> dict[str, float]:
         tasks = [

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import redis
 import redis.asyncio
 
+from livermore_dagster.incidents import IncidentName, Severity, kind_of
 from livermore_dagster.stores.redis import keys
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "incident_sync",
     "read_counters",
     "read_counters_sync",
+    "read_incident_counts_sync",
     "read_incidents",
     "read_incidents_sync",
 ]
@@ -31,7 +33,6 @@ LOWEST_MS = 0.01
 GROWTH = 1.02
 _LOG_GROWTH = math.log(GROWTH)
 
-Severity = Literal["warning", "error"]
 AnyRedis = Any
 """A sync or async client or a pipeline: the commands used here are the same, only awaiting differs."""
 
@@ -153,39 +154,50 @@ class Incident:
         return int(self.entry_id.split("-")[0])
 
 
-def _incident_fields(
-    name: str, exchange_id: int | None, text: str, severity: Severity, facts: Mapping[str, object]
-) -> dict[Any, Any]:
-    fields = {f"fact:{fact}": str(value) for fact, value in facts.items()}
+def _append(
+    pipe: AnyRedis, name: IncidentName, exchange_id: int | None, text: str, facts: Mapping[str, object]
+) -> None:
+    """Queues the entry, and one more of its name in the counts."""
     known = "" if exchange_id is None else str(exchange_id)
-    return {"name": name, "exchange_id": known, "text": text, "severity": severity, **fields}
+    fields = {f"fact:{fact}": str(value) for fact, value in facts.items()}
+    entry = {
+        "name": name.value,
+        "exchange_id": known,
+        "text": text,
+        "severity": kind_of(name).severity.value,
+        **fields,
+    }
+    pipe.xadd(keys.INCIDENTS, entry, maxlen=INCIDENTS_KEPT, approximate=True)
+    pipe.hincrby(keys.INCIDENT_COUNTS, f"{known}:{name.value}", 1)
 
 
 async def incident(
     client: redis.asyncio.Redis,
-    name: str,
+    name: IncidentName,
     exchange_id: int | None,
     text: str,
-    severity: Severity = "warning",
     **facts: object,
 ) -> str:
-    """Appends an incident and returns its id. Never put a secret into `text` or `facts`."""
-    fields = _incident_fields(name, exchange_id, text, severity, facts)
-    reply = await client.xadd(keys.INCIDENTS, fields, maxlen=INCIDENTS_KEPT, approximate=True)
-    return cast("str", reply)
+    """Appends an incident, as grave as the catalogue says, and returns its id.
+
+    Never put a secret into `text` or `facts`.
+    """
+    pipe = client.pipeline(transaction=True)
+    _append(pipe, name, exchange_id, text, facts)
+    return cast("str", (await pipe.execute())[0])
 
 
 def incident_sync(
     client: redis.Redis,
-    name: str,
+    name: IncidentName,
     exchange_id: int | None,
     text: str,
-    severity: Severity = "warning",
     **facts: object,
 ) -> str:
     """`incident` for sensors, threads and the supervisor."""
-    fields = _incident_fields(name, exchange_id, text, severity, facts)
-    return cast("str", client.xadd(keys.INCIDENTS, fields, maxlen=INCIDENTS_KEPT, approximate=True))
+    pipe = client.pipeline(transaction=True)
+    _append(pipe, name, exchange_id, text, facts)
+    return cast("str", pipe.execute()[0])
 
 
 async def read_incidents(
@@ -208,6 +220,16 @@ def _incident(entry_id: str, fields: Mapping[str, str]) -> Incident:
         name=fields["name"],
         exchange_id=int(fields["exchange_id"]) if fields["exchange_id"] else None,
         text=fields["text"],
-        severity="error" if fields["severity"] == "error" else "warning",
+        severity=Severity(fields["severity"]),
         facts={key[5:]: value for key, value in fields.items() if key.startswith("fact:")},
     )
+
+
+def read_incident_counts_sync(client: redis.Redis) -> dict[tuple[int | None, str], int]:
+    """How often each was told since the Redis began, by exchange id (None: of no exchange) and name."""
+    found = cast("dict[str, str]", client.hgetall(keys.INCIDENT_COUNTS))
+    counts: dict[tuple[int | None, str], int] = {}
+    for place, times in found.items():
+        exchange_id, _, name = place.partition(":")
+        counts[int(exchange_id) if exchange_id else None, name] = int(times)
+    return counts

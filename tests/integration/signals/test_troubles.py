@@ -12,7 +12,7 @@ import pytest
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.errors import ClaimLost
 from livermore_dagster.ingest import series_fold, series_troubles
-from livermore_dagster.ingest.waiting import Waiting
+from livermore_dagster.ingest.waiting import SIGNALS, Waiting
 from livermore_dagster.market.candle import Candle, Origin
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
@@ -164,7 +164,7 @@ async def pending(signals: Signals) -> bool:
 
 
 async def test_waiting_for_a_server_is_counted_and_told(signals: Signals) -> None:
-    waiting, stop = Waiting(signals.redis, signals.row.id, "signals"), asyncio.Event()
+    waiting, stop = Waiting(signals.redis, signals.row.id, SIGNALS), asyncio.Event()
     await waiting.over()
     for _ in range(2):
         await waiting.after(psycopg.OperationalError("the server is gone\nand more"), stop)

@@ -14,6 +14,7 @@ import pytest
 import redis.asyncio
 
 from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError, ProvenanceMismatch
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.stores.redis import keys, metrics
 from livermore_dagster.stores.redis.client import connect, connect_async, refuse_cluster
 from livermore_dagster.stores.redis.desired import (
@@ -63,14 +64,18 @@ async def test_latencies_are_right_to_a_percent_and_can_be_subtracted(
 
 
 async def test_incidents_are_kept_in_order(redis_url: str, client: redis.asyncio.Redis) -> None:
-    first = await metrics.incident(client, "http_429", 2, "the budget was wrong", "error", endpoint="candles")
+    first = await metrics.incident(client, IncidentName.HTTP_429, 2, "a wrong budget", endpoint="candles")
     with connect(redis_url) as sync:
-        metrics.incident_sync(sync, "slow", None, "a slow start")
+        metrics.incident_sync(sync, IncidentName.START_FAILED, None, "no start")
+        metrics.incident_sync(sync, IncidentName.STORE_RESUMED, 2, "stored again")
         found = metrics.read_incidents_sync(sync)
+        counts = metrics.read_incident_counts_sync(sync)
     assert [(one.name, one.exchange_id, one.severity) for one in found] == [
         ("http_429", 2, "error"),
-        ("slow", None, "warning"),
+        ("start_failed", None, "error"),
+        ("store_resumed", 2, "info"),
     ]
+    assert counts == {(2, "http_429"): 1, (None, "start_failed"): 1, (2, "store_resumed"): 1}
     assert found[0].facts == {"endpoint": "candles"}
     assert found[0].at_ms > 0
     assert await metrics.read_incidents(client, after_id=first) == found[1:]

@@ -170,7 +170,7 @@ async def test_while_postgresql_is_away_closes_wait_visibly(
     await cache.write([minute(bar) for bar in range(20, 40)], 5)
 
     async def waits() -> bool:
-        return writer.state.waiting_for == "PostgreSQL"
+        return writer.waiting.server == "PostgreSQL"
 
     await eventually(waits)
     assert (await read_counters(client, 2))["store_retries"] >= 1
@@ -184,7 +184,7 @@ async def test_while_postgresql_is_away_closes_wait_visibly(
         return [one.name for one in await read_incidents(client)] == ["store_waiting", "store_resumed"]
 
     await eventually(told)
-    assert writer.state.waiting_for is None
+    assert writer.waiting.server is None
     stop.set()
     await task
     await pool.close()

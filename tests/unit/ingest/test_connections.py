@@ -13,7 +13,7 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.exchanges.connection import ConnectionLost
 from livermore_dagster.exchanges.contract import BudgetRule, Heartbeat, Quirks, StreamEvent
 from livermore_dagster.ingest.backoff import Backoff
-from livermore_dagster.ingest.connections import ConnectionHub, Line
+from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 
 
 def quirks(lifetime_s: float | None = None, per_connection: int = 2) -> Quirks:
@@ -76,6 +76,12 @@ class Recorder:
     def on_break(self, connection: str, reason: str) -> None:
         self._note(f"break {reason}", connection)
 
+    def on_failure(self, connection: str, reason: str) -> None:
+        self._note(f"failure {reason}", connection)
+
+    def on_unrenewed(self, connection: str) -> None:
+        self._note("unrenewed", connection)
+
     async def ready(self) -> None:
         return None
 
@@ -90,9 +96,8 @@ class Rig:
     def __init__(self, lifetime_s: float | None = None) -> None:
         self.sink = Recorder()
         self.made: dict[str, FakeConnection] = {}
-        self.line = Line(
-            "x-1", ["A"], quirks(lifetime_s), self.connect, self.sink, SystemClock(), lambda: None
-        )
+        wiring = Wiring(quirks(lifetime_s), self.connect, self.sink, SystemClock(), lambda: None)
+        self.line = Line("x-1", ["A"], wiring)
 
     def connect(self, _symbols: Sequence[str], name: str) -> FakeConnection:
         self.made[name] = FakeConnection(name)
@@ -147,7 +152,7 @@ async def test_a_renewal_that_fails_keeps_the_old_socket(rig: Rig) -> None:
     rig.line.renew()
     await rig.sink.until(("open", "x-1#2"))
     rig.made["x-1#2"].queue.put_nowait(ConnectionLost("refused"))
-    await rig.sink.until(("break refused", "x-1#2"))
+    await rig.sink.until(("break refused", "x-1#2"), ("unrenewed", "x-1#1"))
     rig.made["x-1#1"].queue.put_nowait([Heartbeat()])
     await rig.sink.until(("events", "x-1#1"))
     assert rig.line.up
@@ -164,12 +169,16 @@ async def test_a_line_renews_before_its_lifetime_ends() -> None:
 
 
 def test_symbols_are_spread_in_rank_order() -> None:
-    hub = ConnectionHub(
-        "x", list("ABCDE"), quirks(), lambda s, n: FakeConnection(n), Recorder(), SystemClock(), lambda: None
-    )
+    def connect(_symbols: Sequence[str], name: str) -> FakeConnection:
+        return FakeConnection(name)
+
+    wiring = Wiring(quirks(), connect, Recorder(), SystemClock(), lambda: None)
+    hub = ConnectionHub("x", list("ABCDE"), wiring)
     assert [line.symbols for line in hub.lines] == [("A", "B"), ("C", "D"), ("E",)]
     assert hub.line_of("x-2#7") is hub.lines[1]
     assert hub.line_of("y-1#1") is None
+    assert hub.line_with("D") is hub.lines[1]
+    assert hub.line_with("F") is None
 
 
 def test_backoff_grows_is_capped_and_forgets_only_after_a_stable_connection() -> None:

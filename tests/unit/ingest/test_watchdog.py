@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from livermore_dagster.errors import ExchangeUnavailable
+from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.watchdog import Watchdog
 
 
@@ -60,7 +61,7 @@ class Rig:
 
     async def run(self) -> None:
         hub = SimpleNamespace(lines=[self.line])
-        watchdog = Watchdog(hub, self.heard, self.look, self.clock, lambda line, reason: None)
+        watchdog = Watchdog(hub, self.heard, self.look, self.clock, lambda line, reason: None, Patience())
         task = asyncio.create_task(watchdog.run())
         await asyncio.wait_for(self.clock.over.wait(), 10)
         task.cancel()

@@ -1,0 +1,33 @@
+"""How long a live service waits before it doubts, asks or tries again. Tests have less of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Patience"]
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Real seconds: what an exchange's network and cadence take does not hang on a market's speed."""
+
+    dead_s: float = 30.0
+    """A connection without any message for so long is dead (P12)."""
+    silent_s: float = 60.0
+    """So long may the most liquid symbols be silent before REST is asked whether they trade (P12)."""
+    ack_s: float = 10.0
+    """A subscription not confirmed within this is asked for again."""
+    refused_again_s: float = 60.0
+    """After this a symbol given up by the connection is asked for once more."""
+    silence_s: float = 5.0
+    """After a bucket's end a silent symbol is asked for by REST."""
+    flow_s: float = 5.0
+    """So long after a candle's end its connection may take to show that it flows on."""
+    flag_s: float = 10.0
+    """So long after a candle's end the exchange's closed flag may take."""
+    skew_look_s: float = 300.0
+    """Every so often the exchange's REST time is compared with its stream's."""
+    repair_s: tuple[float, ...] = (3.0, 10.0, 30.0, 60.0)
+    """Before a bucket REST could not answer for is asked again; after the last it is given up."""
+    lifetime_s: float | None = None
+    """A connection's age to renew before, where it is not the exchange's own (quirks)."""
