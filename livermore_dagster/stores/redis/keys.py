@@ -117,6 +117,16 @@ def budget(exchange_id: int, credential: str = "public") -> str:
     return f"budget:{exchange_id}:{credential}"
 
 
+def account_events(exchange_id: int) -> str:
+    """Stream: what happened to accounts of this exchange: registered, or a fill or order changed."""
+    return f"account-events:{exchange_id}"
+
+
+def account_channels(exchange_id: int) -> str:
+    """Hash, account key -> JSON {state, reason, since_ms}: the user channels the instance holds open."""
+    return f"exchange:{exchange_id}:account-channels"
+
+
 def run_process(task_id: str) -> str:
     """String (JSON): the process that works on the Dagster run of this Celery task."""
     return f"livermore:run-process:{task_id}"
