@@ -26,6 +26,8 @@ LivermoreError
 ├── ExchangeError               an exchange answered, or did not, as it should
 │   ├── RateLimited             429 or 418; carries when the budget reopens
 │   ├── RequestRefused          a 4xx that repeating will not mend
+│   │   ├── CredentialsRefused  the key, its signature or its permissions are not accepted
+│   │   └── ClockSkewed         signed at a time the exchange does not accept, also after measuring its clock
 │   └── ExchangeUnavailable     network, 5xx, malformed body: worth another try
 └── ClaimError
     ├── ClaimConflict           another instance holds the exchange (R7, N3)
@@ -44,7 +46,9 @@ __all__ = [
     "ClaimConflict",
     "ClaimError",
     "ClaimLost",
+    "ClockSkewed",
     "ClusterRefused",
+    "CredentialsRefused",
     "ExchangeError",
     "ExchangeUnavailable",
     "HomeNotUsable",
@@ -241,10 +245,35 @@ class RateLimited(ExchangeError):
 class RequestRefused(ExchangeError):
     """`status` is the HTTP status, `code` the exchange's own error text or number."""
 
-    def __init__(self, message: str, status: int, code: str = "") -> None:
-        super().__init__(message)
+    def __init__(self, message: str, status: int, code: str = "", advice: str = "") -> None:
+        super().__init__(message, advice)
         self.status = status
         self.code = code
+
+
+class CredentialsRefused(RequestRefused):
+    def __init__(self, exchange: str, status: int, code: str = "") -> None:
+        super().__init__(
+            f"{exchange} does not accept this account's key: {code or f'HTTP {status}'}.",
+            status,
+            code,
+            "Check that both variables belong to the same key, that the key is active and may read (view) "
+            "the account, and that its IP list, if it has one, names this machine.",
+        )
+
+
+class ClockSkewed(RequestRefused):
+    """`offset_ms` is how far the exchange's clock was found ahead of this machine's."""
+
+    def __init__(self, exchange: str, status: int, code: str, offset_ms: int) -> None:
+        super().__init__(
+            f"{exchange} refuses the time of signed requests: {code or f'HTTP {status}'}. Its clock was "
+            f"found {offset_ms:+d} ms from this machine's.",
+            status,
+            code,
+            "Let the machine set its clock (timedatectl set-ntp true).",
+        )
+        self.offset_ms = offset_ms
 
 
 class ExchangeUnavailable(ExchangeError):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
-from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule
+from livermore_dagster.exchanges.contract import BudgetFeedback, Request
 from livermore_dagster.market.exchange import Product
 from livermore_dagster.market.trades import Balance, FeeTier, Fill, Order
 
@@ -21,6 +22,8 @@ __all__ = [
     "Credentials",
     "PageCursor",
     "SignedRequest",
+    "UnknownProduct",
+    "Verdict",
 ]
 
 
@@ -37,12 +40,21 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """One authenticated GET. `path` ends in the exact query that was signed; headers may hold secrets."""
+    """A `Request` made ready to leave: the exact query that was signed, and headers that hold secrets."""
 
-    endpoint: str
     path: str
-    weight: int
+    query: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
+
+
+class Verdict(StrEnum):
+    """What the refusal of a signed request means."""
+
+    CREDENTIALS = "credentials"
+    """Key, signature or permissions; also what an exchange says where it does not tell a wrong time apart."""
+    CLOCK = "clock"
+    """The time it was signed at."""
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,35 +79,55 @@ class AccountPage:
     next: PageCursor | None = None
 
 
-class AccountDialect(Protocol):
-    """One exchange's account language. `now_ms` is wall time corrected by the exchange's stated time."""
+class UnknownProduct(Exception):
+    """A row is of a product that the given list lacks: one that is traded no more, say.
 
-    budget: BudgetRule
-    """Of one credential, apart from the public one."""
+    A signal between dialect and client, which looks the product up; callers never see it.
+    """
+
+    def __init__(self, symbol: str) -> None:
+        super().__init__(symbol)
+        self.symbol = symbol
+
+
+class AccountDialect(Protocol):
+    """One exchange's account language. Requests are intentions; `sign` makes one ready at the last moment."""
+
     by_market: bool
     """Orders and fills are asked market by market (Binance); otherwise for the whole account at once."""
     page_rows: int
+    skewable: bool
+    """A wrong time and wrong credentials get the same refusal, so that only a look at the clock tells."""
 
     def check_credentials(self, credentials: Credentials) -> None:
         """Raises BadSetting, without showing any of it, where the form cannot be this exchange's."""
         ...
 
-    def orders_request(self, credentials: Credentials, cursor: PageCursor, now_ms: int) -> SignedRequest: ...
-    def parse_orders(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
-        """Raises ExchangeUnavailable for a body that is not whole and valid: the page is asked again."""
+    def sign(self, request: Request, credentials: Credentials, now_ms: int) -> SignedRequest:
+        """`now_ms` is wall time corrected by what is known of the exchange's."""
         ...
 
-    def fills_request(self, credentials: Credentials, cursor: PageCursor, now_ms: int) -> SignedRequest: ...
-    def parse_fills(
-        self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]
-    ) -> AccountPage: ...
-    def tier_requests(
-        self, credentials: Credentials, market: str | None, now_ms: int
-    ) -> Sequence[SignedRequest]: ...
-    def parse_tier(self, bodies: Sequence[bytes]) -> FeeTier: ...
-    def balances_request(
-        self, credentials: Credentials, cursor: PageCursor, now_ms: int
-    ) -> SignedRequest: ...
+    def check_request(self) -> Request:
+        """The cheapest signed call that shows whether the account may be read."""
+        ...
+
+    def orders_request(self, cursor: PageCursor) -> Request: ...
+    def parse_orders(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
+        """Raises ExchangeUnavailable for a body that is not whole and valid: the page is asked again.
+
+        Raises UnknownProduct for a row of a product that is not in `products`.
+        """
+        ...
+
+    def fills_request(self, cursor: PageCursor) -> Request: ...
+    def parse_fills(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
+        """As `parse_orders`."""
+        ...
+
+    def tier_request(self, market: str | None) -> Request: ...
+    def parse_tier(self, body: bytes, market: str | None) -> FeeTier: ...
+    def balances_request(self, cursor: PageCursor) -> Request: ...
     def parse_balances(self, body: bytes) -> tuple[list[Balance], PageCursor | None]: ...
+    def verdict(self, status: int, code: str) -> Verdict: ...
     def feedback(self, status: int, headers: Mapping[str, str], body: bytes) -> BudgetFeedback: ...
     def error_code(self, status: int, body: bytes) -> str: ...

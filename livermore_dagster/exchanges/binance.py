@@ -141,6 +141,15 @@ class BinanceDialect:
     def parse_time(self, body: bytes) -> int:
         return decode_body(_time, body, "time").server_time
 
+    def product_request(self, symbol: str) -> Request:
+        return self._request("products", "/api/v3/exchangeInfo", {"symbol": symbol})
+
+    def parse_product(self, body: bytes) -> Product:
+        found = decode_body(_info, body, "exchangeInfo").symbols
+        if len(found) != 1:
+            raise ExchangeUnavailable(f"Not an exchangeInfo reply of one symbol: it names {len(found)}.")
+        return _product(found[0], None)
+
     def products_requests(self) -> Sequence[Request]:
         return (
             self._request("products", "/api/v3/exchangeInfo"),

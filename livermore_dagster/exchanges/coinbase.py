@@ -97,6 +97,7 @@ class _Error(msgspec.Struct, gc=False):
 
 
 _time = msgspec.json.Decoder(_Time)
+_one_product = msgspec.json.Decoder(_Product)
 _products = msgspec.json.Decoder(_Products)
 _candles = msgspec.json.Decoder(_Candles)
 _error = msgspec.json.Decoder(_Error)
@@ -124,6 +125,16 @@ class CoinbaseDialect:
             return int(decode_body(_time, body, "time").millis)
         except ValueError as error:
             raise ExchangeUnavailable(f"Not a time reply: {error}.") from error
+
+    def product_request(self, symbol: str) -> Request:
+        return Request("product", f"{_MARKET}/{symbol}", int(self._weights["products"]))
+
+    def parse_product(self, body: bytes) -> Product:
+        item = decode_body(_one_product, body, "product")
+        try:
+            return _product(item, {})
+        except (ArithmeticError, ValueError) as error:
+            raise ExchangeUnavailable(f"Not a product reply: {error!r}.") from error
 
     def products_requests(self) -> Sequence[Request]:
         return (self._request("products", _MARKET, {"product_type": "SPOT"}),)

@@ -8,23 +8,48 @@ import redis.asyncio
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.errors import InactiveExchange, UnknownExchange
+from livermore_dagster.exchanges.account_client import AccountClient
+from livermore_dagster.exchanges.account_contract import AccountDialect, Credentials
 from livermore_dagster.exchanges.binance import BinanceDialect
+from livermore_dagster.exchanges.binance_account import BinanceAccountDialect
 from livermore_dagster.exchanges.budget import Budget, RateBudget
+from livermore_dagster.exchanges.caller import RestCaller
 from livermore_dagster.exchanges.client import ExchangeClient
 from livermore_dagster.exchanges.coinbase import CoinbaseDialect
+from livermore_dagster.exchanges.coinbase_account import (
+    HOURLY_BUDGET,
+    SECOND_BUDGET,
+    CoinbaseAccountDialect,
+)
 from livermore_dagster.exchanges.connection import Connection
 from livermore_dagster.exchanges.contract import BudgetRule, Dialect
+from livermore_dagster.exchanges.credentials import fingerprint
 from livermore_dagster.exchanges.http import HttpxPort
+from livermore_dagster.exchanges.joint_budget import JointBudget
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["client_for", "connection_for", "dialect_for", "require_active", "row_named"]
+__all__ = [
+    "account_client_for",
+    "account_dialect_for",
+    "client_for",
+    "connection_for",
+    "dialect_for",
+    "require_active",
+    "row_named",
+]
 
 _DIALECTS: Mapping[str, Callable[[ExchangeRow], Dialect]] = {
     "coinbase": CoinbaseDialect,
     "binance": BinanceDialect,
     "binance_us": BinanceDialect,
+}
+
+_ACCOUNT_DIALECTS: Mapping[str, Callable[[ExchangeRow], AccountDialect]] = {
+    "coinbase": CoinbaseAccountDialect,
+    "binance": BinanceAccountDialect,
+    "binance_us": BinanceAccountDialect,
 }
 
 
@@ -70,7 +95,55 @@ def client_for(
 
 
 def connection_for(
-    row: ExchangeRow, symbols: Sequence[str], timeframes: Sequence[Timeframe], clock: Clock, name: str
+    row: ExchangeRow,
+    symbols: Sequence[str],
+    timeframes: Sequence[Timeframe],
+    clock: Clock,
+    name: str,
+    *,
+    ack_patience_s: float = 10.0,
 ) -> Connection:
     """One connection for at most `quirks.symbols_per_connection` symbols."""
-    return Connection(row, dialect_for(row), symbols, timeframes, clock, name)
+    return Connection(row, dialect_for(row), symbols, timeframes, clock, name, ack_patience_s=ack_patience_s)
+
+
+def account_dialect_for(row: ExchangeRow) -> AccountDialect:
+    """Raises UnknownExchange or InactiveExchange."""
+    row_named(row.name)
+    return _ACCOUNT_DIALECTS[require_active(row).name](row)
+
+
+def account_client_for(
+    row: ExchangeRow,
+    credentials: Credentials,
+    redis: redis.asyncio.Redis,
+    clock: Clock,
+    *,
+    budget: Budget | None = None,
+) -> AccountClient:
+    """The reader of one account. Nothing is sent until it is asked.
+
+    Raises UnknownExchange or InactiveExchange; BadSetting where the credentials cannot be this exchange's.
+    """
+    dialect = account_dialect_for(row)
+    public = client_for(row, redis, clock)
+    spent = budget or account_budget(row, credentials, public, redis, clock)
+    caller = RestCaller(row, dialect, HttpxPort(row.rest_url), spent, redis, clock)
+    return AccountClient(row, dialect, credentials, caller, public, clock)
+
+
+def account_budget(
+    row: ExchangeRow,
+    credentials: Credentials,
+    public: ExchangeClient,
+    redis: redis.asyncio.Redis,
+    clock: Clock,
+) -> Budget:
+    """Coinbase limits its private calls by key; Binance limits all calls of an address together."""
+    if row.name != "coinbase":
+        return public.budget
+    name = f"account-{fingerprint(credentials)}"
+    return JointBudget(
+        RateBudget(redis, row.id, HOURLY_BUDGET, clock, f"{name}-hour"),
+        RateBudget(redis, row.id, SECOND_BUDGET, clock, name),
+    )

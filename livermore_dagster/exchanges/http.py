@@ -1,4 +1,4 @@
-"""A thin port over the HTTP library: one GET, with its status, headers and body, or ExchangeUnavailable."""
+"""A thin port over the HTTP library: one call, with its status, headers and body, or ExchangeUnavailable."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ class HttpReply:
 
 
 class HttpPort(Protocol):
-    async def get(self, path: str, params: Mapping[str, str]) -> HttpReply:
-        """Raises NoReply when no whole reply came."""
+    async def call(
+        self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> HttpReply:
+        """`query` leaves exactly as given, for it may be signed. Raises NoReply when no whole reply came."""
         ...
 
     async def close(self) -> None: ...
@@ -60,18 +62,21 @@ class HttpxPort:
             follow_redirects=False,
         )
 
-    async def get(self, path: str, params: Mapping[str, str]) -> HttpReply:
+    async def call(
+        self, method: str, path: str, query: str = "", headers: Mapping[str, str] | None = None
+    ) -> HttpReply:
+        url = f"{self._base_url}{path}"
         try:
-            reply = await self._client.get(self._base_url + path, params=dict(params))
+            reply = await self._client.request(method, f"{url}?{query}" if query else url, headers=headers)
         except httpx.InvalidURL as error:
-            raise NoReply(f"{self._base_url} is not an address: {error}.", 0) from error
+            raise NoReply(f"{self._base_url} is not an address: {error}.", 0) from None
         except httpx.HTTPError as error:
+            # Without its cause: the library's frames hold the headers, and some of those are secrets.
             raise NoReply(
-                f"No reply from {self._base_url}{path}: {type(error).__name__} {error}".rstrip() + ".",
-                _on_its_way_ms(error),
-            ) from error
-        headers = {name.lower(): value for name, value in reply.headers.items()}
-        return HttpReply(reply.status_code, headers, reply.content)
+                f"No reply from {url}: {type(error).__name__} {error}".rstrip() + ".", _on_its_way_ms(error)
+            ) from None
+        names = {name.lower(): value for name, value in reply.headers.items()}
+        return HttpReply(reply.status_code, names, reply.content)
 
     async def close(self) -> None:
         await self._client.aclose()

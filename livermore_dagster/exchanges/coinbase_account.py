@@ -1,0 +1,364 @@
+"""The account language of Coinbase Advanced: a CDP token per request, orders, fills, fee tier, balances.
+
+A token is a JWT (docs.cdp.coinbase.com, coinbase-advanced-py 1.8.4): signed by ES256 or EdDSA, for 120 s, for
+one method, host and path; the query string is no part of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from urllib.parse import urlencode, urlsplit
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from livermore_dagster.errors import BadSetting, ExchangeUnavailable
+from livermore_dagster.exchanges.account_contract import (
+    AccountPage,
+    Credentials,
+    PageCursor,
+    SignedRequest,
+    Verdict,
+)
+from livermore_dagster.exchanges.amounts import amount, finite, product_of, quotient, times
+from livermore_dagster.exchanges.coinbase import CoinbaseDialect
+from livermore_dagster.exchanges.coinbase_stream import utc_ms
+from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Request
+from livermore_dagster.exchanges.wire import decode_body
+from livermore_dagster.market.exchange import ExchangeRow, Product
+from livermore_dagster.market.trades import Balance, FeeTier, Fill, Liquidity, Order, Side
+
+__all__ = ["HOURLY_BUDGET", "SECOND_BUDGET", "CoinbaseAccountDialect", "coinbase_token"]
+
+# Secondary sources only tell of 30 a second and user, one of 10,000 an hour and key: less than both.
+SECOND_BUDGET = BudgetRule(20, 1000)
+HOURLY_BUDGET = BudgetRule(9000, 3_600_000)
+
+_TOKEN_S = 120
+_API = "/api/v3/brokerage"
+_BALANCE_ROWS = 250
+_LIQUIDITY = {"MAKER": Liquidity.MAKER, "TAKER": Liquidity.TAKER}
+
+
+class _Order(msgspec.Struct, gc=False):
+    order_id: str
+    product_id: str
+    side: str
+    status: str
+    created_time: str
+    filled_size: str
+    average_filled_price: str
+    filled_value: str
+    total_fees: str
+    number_of_fills: str
+    settled: bool
+    order_type: str = "UNKNOWN_ORDER_TYPE"
+    last_fill_time: str | None = None
+
+
+class _Orders(msgspec.Struct):
+    orders: list[_Order]
+    has_next: bool
+    cursor: str
+
+
+class _Fill(msgspec.Struct, gc=False):
+    entry_id: str
+    order_id: str
+    product_id: str
+    trade_time: str
+    trade_type: str
+    price: str
+    size: str
+    commission: str
+    size_in_quote: bool
+    side: str
+    liquidity_indicator: str
+
+
+class _Fills(msgspec.Struct):
+    fills: list[_Fill]
+    cursor: str
+
+
+class _Tier(msgspec.Struct, gc=False):
+    pricing_tier: str
+    taker_fee_rate: str
+    maker_fee_rate: str
+    usd_from: str = ""
+    usd_to: str = ""
+
+
+class _Summary(msgspec.Struct, gc=False):
+    """The two totals are JSON numbers with more digits than a float keeps."""
+
+    fee_tier: _Tier
+    total_volume: Decimal
+    total_fees: Decimal
+
+
+class _Money(msgspec.Struct, gc=False):
+    value: str
+    currency: str
+
+
+class _Account(msgspec.Struct, gc=False):
+    currency: str
+    available_balance: _Money
+    hold: _Money
+
+
+class _Accounts(msgspec.Struct):
+    accounts: list[_Account]
+    has_next: bool
+    cursor: str
+
+
+_orders = msgspec.json.Decoder(_Orders)
+_fills = msgspec.json.Decoder(_Fills)
+_summary = msgspec.json.Decoder(_Summary)
+_accounts = msgspec.json.Decoder(_Accounts)
+
+
+class CoinbaseAccountDialect:
+    """Orders and fills come newest first, for the whole account. Fees are in the product's quote currency."""
+
+    by_market = False
+    page_rows = 100
+    skewable = True
+
+    def __init__(self, row: ExchangeRow) -> None:
+        self._public = CoinbaseDialect(row)
+        self._host = urlsplit(row.rest_url).netloc
+
+    # --- signing ----------------------------------------------------------------------------------------
+    def check_credentials(self, credentials: Credentials) -> None:
+        _signing_key(credentials)
+
+    def sign(self, request: Request, credentials: Credentials, now_ms: int) -> SignedRequest:
+        uri = f"{request.method} {self._host}{request.path}"
+        token = coinbase_token(credentials, now_ms, uri)
+        return SignedRequest(request.path, urlencode(request.params), {"authorization": f"Bearer {token}"})
+
+    def verdict(self, status: int, code: str) -> Verdict:
+        """401 also for a token whose time is wrong; 403 for a key that may not look at this."""
+        return Verdict.CREDENTIALS if status in (401, 403) else Verdict.OTHER
+
+    def feedback(self, status: int, headers: Mapping[str, str], body: bytes) -> BudgetFeedback:
+        return self._public.feedback(status, headers, body)
+
+    def error_code(self, status: int, body: bytes) -> str:
+        return self._public.error_code(status, body)
+
+    # --- reads ------------------------------------------------------------------------------------------
+    def check_request(self) -> Request:
+        return Request("account_check", f"{_API}/accounts", 1, {"limit": "1"})
+
+    def orders_request(self, cursor: PageCursor) -> Request:
+        """Every order, whatever became of it; `since_ms` limits by creation, `market` to one product."""
+        params = {"limit": str(self.page_rows)}
+        if cursor.market is not None:
+            params["product_ids"] = cursor.market
+        if cursor.since_ms is not None:
+            params["start_date"] = _rfc3339(cursor.since_ms)
+        if cursor.token:
+            params["cursor"] = cursor.token
+        return Request("orders", f"{_API}/orders/historical/batch", 1, params)
+
+    def parse_orders(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
+        page = decode_body(_orders, body, "orders")
+        following = _next_page(cursor, page.cursor, page.has_next, len(page.orders), "orders")
+        try:
+            orders = [_order(item, product_of(item.product_id, products)) for item in page.orders]
+        except ValueError as error:
+            raise ExchangeUnavailable(f"Not an orders reply: {error}.") from error
+        return AccountPage(orders=orders, next=following)
+
+    def fills_request(self, cursor: PageCursor) -> Request:
+        """`since_ms` limits by the time of the fill's sequence."""
+        params = {"limit": str(self.page_rows)}
+        if cursor.market is not None:
+            params["product_ids"] = cursor.market
+        if cursor.since_ms is not None:
+            params["start_sequence_timestamp"] = _rfc3339(cursor.since_ms)
+        if cursor.token:
+            params["cursor"] = cursor.token
+        return Request("fills", f"{_API}/orders/historical/fills", 1, params)
+
+    def parse_fills(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
+        """The end is an empty cursor: this list has no `has_next`. An entry id told twice counts once."""
+        page = decode_body(_fills, body, "fills")
+        following = _next_page(cursor, page.cursor, bool(page.cursor), len(page.fills), "fills")
+        try:
+            fills = {f.entry_id: _fill(f, product_of(f.product_id, products)) for f in page.fills}
+        except (ValueError, ArithmeticError) as error:
+            raise ExchangeUnavailable(f"Not a fills reply: {error}.") from error
+        return AccountPage(fills=list(fills.values()), next=following)
+
+    def tier_request(self, market: str | None) -> Request:
+        """One tier for all markets."""
+        return Request("fee_tier", f"{_API}/transaction_summary", 1, {"product_type": "SPOT"})
+
+    def parse_tier(self, body: bytes, market: str | None) -> FeeTier:
+        summary = decode_body(_summary, body, "transaction summary")
+        tier = summary.fee_tier
+        try:
+            return FeeTier(
+                name=tier.pricing_tier or _band(tier),
+                maker_rate=amount(tier.maker_fee_rate, "maker_fee_rate"),
+                taker_rate=amount(tier.taker_fee_rate, "taker_fee_rate"),
+                volume_30d=finite(summary.total_volume, "total_volume"),
+                fees_30d=finite(summary.total_fees, "total_fees"),
+                currency="USD",
+            )
+        except ValueError as error:
+            raise ExchangeUnavailable(f"Not a transaction summary: {error}.") from error
+
+    def balances_request(self, cursor: PageCursor) -> Request:
+        params = {"limit": str(_BALANCE_ROWS)} | ({"cursor": cursor.token} if cursor.token else {})
+        return Request("balances", f"{_API}/accounts", 1, params)
+
+    def parse_balances(self, body: bytes) -> tuple[list[Balance], PageCursor | None]:
+        page = decode_body(_accounts, body, "accounts")
+        following = _next_page(PageCursor(), page.cursor, page.has_next, len(page.accounts), "accounts")
+        try:
+            return [_balance(account) for account in page.accounts], following
+        except ValueError as error:
+            raise ExchangeUnavailable(f"Not an accounts reply: {error}.") from error
+
+
+def coinbase_token(credentials: Credentials, now_ms: int, uri: str | None = None) -> str:
+    """A new token; `uri` is "GET host/path" for a request, None for a message on a WebSocket.
+
+    Raises BadSetting where the secret is no key.
+    """
+    algorithm, key = _signing_key(credentials)
+    now = now_ms // 1000
+    claims: dict[str, str | int] = {
+        "sub": credentials.key,
+        "iss": "cdp",
+        "nbf": now,
+        "exp": now + _TOKEN_S,
+    }
+    if uri is not None:
+        claims["uri"] = uri
+    headers = {"kid": credentials.key, "nonce": secrets.token_hex(16)}
+    return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
+
+
+def _signing_key(credentials: Credentials) -> tuple[str, EllipticCurvePrivateKey | Ed25519PrivateKey]:
+    """Its algorithm and key: an EC P-256 key as PEM, or an Ed25519 key as base64 of 32 or 64 bytes."""
+    try:
+        if "BEGIN" in credentials.secret:
+            # A PEM of one line, as shells and .env files carry it, has a backslash and an n for a line's end.
+            pem = credentials.secret.replace("\\n", "\n").encode()
+            key = load_pem_private_key(pem, password=None)
+            if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
+                return "ES256", key
+            if isinstance(key, Ed25519PrivateKey):
+                return "EdDSA", key
+        else:
+            raw = base64.b64decode(credentials.secret, validate=True)
+            if len(raw) in (32, 64):
+                return "EdDSA", Ed25519PrivateKey.from_private_bytes(raw[:32])
+    except (ValueError, TypeError, binascii.Error):
+        pass
+    # Outside of the handler, so that no cause with a part of the secret comes along.
+    raise BadSetting(
+        "The secret is not a Coinbase key: neither an EC P-256 private key as PEM nor a base64 Ed25519 key.",
+        "Take privateKey of the key file that Coinbase gave, whole, with BEGIN and END lines if it has them.",
+    )
+
+
+def _next_page(cursor: PageCursor, token: str, more: bool, rows: int, what: str) -> PageCursor | None:
+    """Where the list goes on. Raises ExchangeUnavailable where it would go on for ever or be cut short."""
+    if not more:
+        return None
+    if not token:
+        raise ExchangeUnavailable(f"Not a whole {what} reply: has_next without a cursor.")
+    if rows == 0:
+        raise ExchangeUnavailable(f"Not a whole {what} reply: no rows, but a cursor to more.")
+    if token == cursor.token:
+        raise ExchangeUnavailable(f"Not a whole {what} reply: its cursor is the one that was asked with.")
+    return PageCursor(cursor.market, token, cursor.since_ms)
+
+
+def _order(item: _Order, product: Product) -> Order:
+    created_ms = utc_ms(item.created_time)
+    filled = amount(item.filled_size, "filled_size")
+    return Order(
+        order_id=item.order_id,
+        symbol=item.product_id,
+        base=product.base,
+        quote=product.quote,
+        side=Side(item.side),
+        order_type=item.order_type,
+        status=item.status,
+        created_ms=created_ms,
+        updated_ms=utc_ms(item.last_fill_time) if item.last_fill_time else created_ms,
+        filled_size=filled,
+        filled_value=amount(item.filled_value, "filled_value"),
+        average_price=amount(item.average_filled_price, "average_filled_price") if filled else None,
+        # `fee` is an empty string in every body seen; `total_fees` is what was charged.
+        fee=amount(item.total_fees, "total_fees"),
+        fee_currency=product.quote,
+        fill_count=int(item.number_of_fills),
+        settled=item.settled,
+    )
+
+
+def _fill(item: _Fill, product: Product) -> Fill:
+    if item.trade_type != "FILL":
+        # The documentation names REVERSAL, CORRECTION and SYNTHETIC, not what they do to a total.
+        raise ValueError(f"trade_type {item.trade_type!r} of entry {item.entry_id} is not FILL")
+    price = amount(item.price, "price")
+    told = amount(item.size, "size")
+    size, value = (quotient(told, price), told) if item.size_in_quote else (told, times(told, price))
+    return Fill(
+        fill_id=item.entry_id,
+        order_id=item.order_id,
+        symbol=item.product_id,
+        base=product.base,
+        quote=product.quote,
+        side=Side(item.side),
+        filled_ms=utc_ms(item.trade_time),
+        price=price,
+        size=size,
+        value=value,
+        fee=amount(item.commission, "commission"),
+        fee_currency=product.quote,
+        liquidity=_LIQUIDITY.get(item.liquidity_indicator, Liquidity.UNKNOWN),
+    )
+
+
+def _balance(account: _Account) -> Balance:
+    for money in (account.available_balance, account.hold):
+        if money.currency != account.currency:
+            raise ValueError(f"a {account.currency} account holds {money.currency!r}")
+    return Balance(
+        account.currency,
+        amount(account.available_balance.value, "available_balance.value"),
+        amount(account.hold.value, "hold.value"),
+    )
+
+
+def _band(tier: _Tier) -> str:
+    """What a tier without a name is called: its band of 30-day volume."""
+    return (
+        f"USD {tier.usd_from or '0'} to {tier.usd_to}"
+        if tier.usd_to
+        else f"USD {tier.usd_from or '0'} and more"
+    )
+
+
+def _rfc3339(at_ms: int) -> str:
+    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
