@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -117,6 +118,20 @@ class CandleTable:
             rows = await (await connection.execute(statement, given)).fetchall()
         found = [_stamped(symbol, timeframe, row) for row in rows]
         return found[::-1] if newest else found
+
+    async def closes(
+        self, exchange_id: int, symbol: str, timeframe: Timeframe, opens: Iterable[int]
+    ) -> dict[int, Decimal]:
+        """Closing price, in quote currency, of those candles that are stored, by open (ms)."""
+        given = {
+            "exchange_id": exchange_id,
+            "symbol": symbol,
+            "timeframe": timeframe.value,
+            "opens": list(opens),
+        }
+        async with self._pool.connection() as connection:
+            rows = await (await connection.execute(sql("read_closes"), given)).fetchall()
+        return {row[0]: row[1] for row in rows}
 
     async def newest(self, exchange_id: int, symbols: Iterable[str], timeframe: Timeframe) -> dict[str, int]:
         """Open (ms) of each symbol's newest candle; symbols without one are absent."""

@@ -1,0 +1,4 @@
+SELECT open_ms, close
+FROM candles
+WHERE exchange_id = %(exchange_id)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s
+  AND open_ms = ANY(%(opens)s)

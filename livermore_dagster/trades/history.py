@@ -1,0 +1,207 @@
+"""Reads an account's orders and fills to the end of its history, then what is new, page by page.
+
+A page and how far it brings us are stored in one transaction: a run that dies goes on with the page after the
+last one stored. After the first complete read only what may have changed is asked for: fills from a little
+before the newest one known, orders from the oldest one that was not settled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from livermore_dagster.errors import BadSetting, ExchangeUnavailable
+from livermore_dagster.exchanges.account_contract import AccountPage, PageCursor
+from livermore_dagster.incidents import IncidentName
+from livermore_dagster.market.trades import Fill, Order
+from livermore_dagster.stores.postgres.account_reads import AccountRead, Kind, read_progress, write_progress
+from livermore_dagster.stores.postgres.fills import insert_fills
+from livermore_dagster.stores.postgres.orders import oldest_unsettled, upsert_orders
+from livermore_dagster.stores.redis.metrics import incident
+from livermore_dagster.trades.session import AccountSession
+
+__all__ = ["OVERLAP_MS", "ReadProgress", "ReadReport", "read_history"]
+
+log = structlog.get_logger(__name__)
+
+OVERLAP_MS = 3_600_000
+"""An exchange may list a fill later than its time says: so much of the newest history is asked for again."""
+
+OnProgress = Callable[["ReadProgress"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadProgress:
+    """Told after every page. `reached_ms`: time of the page's last row, None for an empty page."""
+
+    kind: Kind
+    market: str
+    pages: int
+    rows: int
+    new: int
+    reached_ms: int | None
+
+
+@dataclass(slots=True)
+class ReadReport:
+    """What one run brought."""
+
+    kind: Kind
+    pages: int = 0
+    rows: int = 0
+    new: int = 0
+    changed: int = 0
+    resumed: bool = False
+    """An earlier run had ended in the middle of a read, and this one went on from there."""
+
+
+async def read_history(
+    session: AccountSession, kind: Kind, on_progress: OnProgress | None = None
+) -> ReadReport:
+    """Everything of `kind` that the store does not know yet.
+
+    Raises what the account's client raises; whatever was stored before stays, and the next run goes on there.
+    """
+    reader = _Reader(session, kind, on_progress)
+    for market in _markets(session):
+        await reader.read(market)
+    return reader.report
+
+
+def _markets(session: AccountSession) -> Sequence[str]:
+    if not session.client.by_market:
+        return [""]
+    if not session.account.markets:
+        name = session.row.name
+        raise BadSetting(
+            f"{name} tells an account's trades market by market, and {session.account.key} names none.",
+            f"Name them: livermore account add {name} … --markets BTCUSDT,ETHUSDT.",
+        )
+    return session.account.markets
+
+
+class _Reader:
+    def __init__(self, session: AccountSession, kind: Kind, on_progress: OnProgress | None) -> None:
+        self._session = session
+        self._kind: Kind = kind
+        self._on_progress = on_progress
+        self.report = ReadReport(kind)
+
+    async def read(self, market: str) -> None:
+        """One market to its end. A read taken up from before is followed by one of what came since."""
+        async with self._session.pool.connection() as connection:
+            known = await read_progress(connection, self._session.account.id)
+        read = known.get((self._kind, market), AccountRead(self._kind, market))
+        if read.under_way:
+            self.report.resumed = True
+            read = await self._pages(read)
+        await self._pages(await self._begin(read))
+
+    async def _begin(self, read: AccountRead) -> AccountRead:
+        """Where a new read starts: at the beginning, or before what may have changed since the last."""
+        token, since_ms = "", None
+        if read.complete:
+            token, since_ms = read.token, None
+            if read.newest_ms is not None:
+                since_ms = read.newest_ms - OVERLAP_MS
+            if self._kind == "orders":
+                async with self._session.pool.connection() as connection:
+                    oldest = await oldest_unsettled(connection, self._session.account.id, read.market)
+                if oldest is not None:
+                    since_ms = min(oldest[0], oldest[0] if since_ms is None else since_ms)
+                    token = oldest[1]
+        if self._session.client.by_market:
+            since_ms = None
+        else:
+            token = ""
+        return replace(read, under_way=True, token=token, since_ms=since_ms)
+
+    async def _pages(self, read: AccountRead) -> AccountRead:
+        seen = {read.token}
+        while True:
+            cursor = PageCursor(read.market or None, read.token, read.since_ms)
+            page = await self._fetch(cursor)
+            if page.next is not None and page.next.token in seen:
+                raise ExchangeUnavailable(
+                    f"{self._session.row.name}'s pages of {self._kind} go in a circle: a cursor came twice.",
+                    "What was read is stored; the next run goes on from there.",
+                )
+            read = await self._store(read, page)
+            if page.next is None:
+                return read
+            seen.add(page.next.token)
+
+    async def _fetch(self, cursor: PageCursor) -> AccountPage:
+        products = await self._session.products()
+        if self._kind == "orders":
+            return await self._session.client.orders(cursor, products)
+        return await self._session.client.fills(cursor, products)
+
+    async def _store(self, read: AccountRead, page: AccountPage) -> AccountRead:
+        """The page and its progress, in one transaction."""
+        rows: Sequence[Order | Fill] = page.orders or page.fills
+        times = [_time(row) for row in rows]
+        session, changed_fills = self._session, tuple[str, ...]()
+        async with session.pool.connection() as connection, connection.transaction():
+            if self._kind == "orders":
+                written = await upsert_orders(connection, session.account.id, page.orders)
+                new, changed = written.new, written.changed
+            else:
+                inserted = await insert_fills(connection, session.account.id, page.fills)
+                new, changed, changed_fills = inserted.new, 0, inserted.changed
+            newest = max([*times, *([] if read.newest_ms is None else [read.newest_ms])], default=None)
+            read = replace(
+                read,
+                under_way=page.next is not None,
+                token=page.next.token if page.next is not None else self._last_token(read, rows),
+                complete=read.complete or page.next is None,
+                newest_ms=newest,
+                pages=read.pages + 1,
+                rows_received=read.rows_received + len(rows),
+                rows_new=read.rows_new + new,
+                updated_ms=session.clock.now_ms(),
+            )
+            await write_progress(connection, session.account.id, read)
+        await self._tell(read, len(rows), new, changed, times[-1] if times else None)
+        if changed_fills:
+            await self._tell_changed(changed_fills)
+        return read
+
+    def _last_token(self, read: AccountRead, rows: Sequence[Order | Fill]) -> str:
+        """Where the next read begins by id: behind the last one, as exchanges count that list by market."""
+        if not self._session.client.by_market or not rows:
+            return read.token if self._session.client.by_market else ""
+        return str(max(int(_id(row)) for row in rows) + 1)
+
+    async def _tell(
+        self, read: AccountRead, rows: int, new: int, changed: int, reached_ms: int | None
+    ) -> None:
+        report = self.report
+        report.pages += 1
+        report.rows += rows
+        report.new += new
+        report.changed += changed
+        if self._on_progress is not None:
+            told = ReadProgress(self._kind, read.market, report.pages, report.rows, report.new, reached_ms)
+            self._on_progress(told)
+
+    async def _tell_changed(self, fills: Sequence[str]) -> None:
+        """A fill is a fact: one that is told otherwise is not written over, and somebody should look."""
+        session = self._session
+        shown = ", ".join(fills[:5]) + (" …" if len(fills) > 5 else "")
+        text = (
+            f"{session.row.name} tells {len(fills)} fills of account {session.account.key} otherwise than "
+            f"before: {shown}. What was stored first stands."
+        )
+        log.error("fills_changed", account=session.account.key, fills=list(fills[:50]))
+        await incident(session.redis, IncidentName.FILL_CHANGED, session.row.id, text)
+
+
+def _time(row: Order | Fill) -> int:
+    return row.created_ms if isinstance(row, Order) else row.filled_ms
+
+
+def _id(row: Order | Fill) -> str:
+    return row.order_id if isinstance(row, Order) else row.fill_id
