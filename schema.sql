@@ -134,6 +134,16 @@ CREATE TABLE candles (
     CONSTRAINT candles_exchange_fk FOREIGN KEY (exchange_id) REFERENCES exchanges (id)
 );
 
+-- How long candles and indicators of a timeframe are kept, where that was set; NULL: for good (P16).
+CREATE TABLE retention (
+    timeframe text NOT NULL,
+    keep_days integer NULL,
+    changed_by text NOT NULL,
+    changed_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (timeframe),
+    CONSTRAINT retention_days_positive CHECK (keep_days > 0)
+);
+
 -- What is known of a series' beginning: bars before first_open_ms are outside its history, not absent.
 CREATE TABLE series (
     exchange_id smallint NOT NULL,

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.boundary_lease import boundary_lease
-from assets.cells import OWNERS, exchange_of, open_cell, table
+from assets.cells import OWNERS, cell_of, exchange_of, table
 from assets.series_picture import picture_of
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import WINDOW_BARS, SyncReport, find_gaps, sync_from_cache
@@ -96,7 +96,7 @@ def _candles(timeframe: Timeframe) -> dg.AssetsDefinition:
         created_ms = int(record.create_timestamp.timestamp() * 1000) if record else 0
 
         async def work(ctx: ExchangeContext) -> Mapping[str, Any]:
-            cell = await open_cell(ctx, timeframe, context.run.tags)
+            cell = await cell_of(ctx, timeframe, context.run.tags)
             async with boundary_lease(cell, context.run, created_ms):
                 brought = await bring_up(cell)
             _fail_on_failures(brought)

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets.candles import BOUNDARY_BARS
-from assets.cells import OWNERS, exchange_of, open_cell, table
+from assets.cells import OWNERS, cell_of, exchange_of, table
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import WINDOW_BARS
 from livermore_dagster.audit.verdict import Row, utc
@@ -93,7 +93,7 @@ def _indicators(timeframe: Timeframe) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, exchange: ExchangeResource
     ) -> dg.MaterializeResult[Any]:
         async def work(ctx: ExchangeContext) -> Mapping[str, Any]:
-            return await _recompute(await open_cell(ctx, timeframe, context.run.tags))
+            return await _recompute(await cell_of(ctx, timeframe, context.run.tags))
 
         return dg.MaterializeResult(metadata=exchange.use(exchange_of(context), work))
 

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from assets.candles import BOUNDARY_BARS
-from assets.cells import OWNERS, exchange_of, open_cell, table
+from assets.cells import OWNERS, cell_of, exchange_of, table
 from assets.series_picture import picture_of
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import WINDOW_BARS
@@ -55,7 +55,7 @@ def _macdv(timeframe: Timeframe) -> dg.AssetsDefinition:
     )
     def macdv(context: dg.AssetExecutionContext, exchange: ExchangeResource) -> dg.MaterializeResult[Any]:
         async def work(ctx: ExchangeContext) -> Mapping[str, Any]:
-            return await _fill(await open_cell(ctx, timeframe, context.run.tags))
+            return await _fill(await cell_of(ctx, timeframe, context.run.tags))
 
         return dg.MaterializeResult(metadata=exchange.use(exchange_of(context), work))
 

@@ -10,12 +10,13 @@ from assets.indicators import indicator_assets
 from assets.ingest_job import ingest_job
 from assets.macdv import macdv_assets
 from assets.macdv_checks import macdv_checks
+from assets.retention import retention_asset
 from livermore_dagster.resources import ExchangeResource, IngestResource, PlatformResource
 from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
 
 defs = dg.Definitions(
-    assets=[*candle_assets(), *macdv_assets(), *indicator_assets()],
+    assets=[*candle_assets(), *macdv_assets(), *indicator_assets(), retention_asset],
     asset_checks=[*candle_checks(), *macdv_checks()],
     jobs=[ingest_job],
     sensors=[boundary_sensor, keeper_sensor],

@@ -11,6 +11,7 @@ LivermoreError
 │   ├── BadSetting
 │   ├── UnknownUser
 │   ├── InactiveUser
+│   ├── NotAllowed              the user's role does not permit it
 │   ├── SettingsRefused         a settings document, or a change of it, that does not hold together
 │   └── StaleSettings           made from a revision that is not the newest
 ├── PlatformError               this machine or its servers are not as needed (exit code 1)
@@ -55,6 +56,7 @@ __all__ = [
     "InactiveExchange",
     "InactiveUser",
     "LivermoreError",
+    "NotAllowed",
     "NotRunning",
     "PlatformError",
     "PortInUse",
@@ -160,6 +162,10 @@ class UnknownUser(UsageError):
 class InactiveUser(UsageError):
     def __init__(self, sub: str) -> None:
         super().__init__(f"User {sub!r} is disabled.", "An admin may enable it again: livermore user enable.")
+
+
+class NotAllowed(UsageError):
+    pass
 
 
 class SettingsRefused(UsageError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -17,12 +16,9 @@ from pydantic import PrivateAttr
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, open_context
-from livermore_dagster.ingest.symbols import resolve_choice
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
-from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect
-from livermore_dagster.stores.redis.desired import SymbolChoice, read_desired
 
 if TYPE_CHECKING:
     from livermore_dagster.ingest.service import IngestService
@@ -36,7 +32,6 @@ __all__ = [
     "IngestResource",
     "PlatformResource",
     "check_key",
-    "monitored_symbols",
     "sensor_status",
 ]
 
@@ -141,12 +136,3 @@ class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield service
         finally:
             service.stop(STOP_S)
-
-
-async def monitored_symbols(ctx: ExchangeContext) -> list[str]:
-    """Symbols the running instance monitors, in rank order; without one, those it would."""
-    text = await ctx.redis.get(keys.monitored(ctx.row.id))
-    if text:
-        return [str(symbol) for symbol in json.loads(text)]
-    desired = await read_desired(ctx.redis, ctx.row.id)
-    return await resolve_choice(ctx, desired.symbols if desired is not None else SymbolChoice())

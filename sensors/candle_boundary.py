@@ -41,6 +41,8 @@ KEPT_DAYS = 14
 """Boundary runs older than this are forgotten, in ticks that have nothing else to do."""
 FORGOTTEN_A_TICK = 20
 LAYERS = ("candles", "macdv", "indicators")
+RETENTION = "retention"
+"""Asset and group: what is too old leaves when a day ends."""
 AUDITED_MS = Timeframe.H1.ms
 _ROWS: Mapping[int, ExchangeRow] = {row.id: row for row in ROWS}
 
@@ -69,10 +71,13 @@ def run_request(event: BoundaryEvent) -> dg.RunRequest | None:
     due = [tf for tf in event.timeframes if tf in row.timeframes]
     if not due:
         return None
+    assets = [dg.AssetKey([layer, tf.value]) for tf in due for layer in LAYERS]
+    if Timeframe.D1 in due:
+        assets.append(dg.AssetKey([RETENTION]))
     return dg.RunRequest(
         run_key=f"{row.name}:{event.boundary_ms}",
         partition_key=row.name,
-        asset_selection=[dg.AssetKey([layer, tf.value]) for tf in due for layer in LAYERS],
+        asset_selection=assets,
         asset_check_keys=_checks(row, event.boundary_ms, due),
         tags={
             "dagster-celery/queue": BOUNDARY_QUEUE,
@@ -109,7 +114,7 @@ def _cursor(text: str | None) -> dict[int, str]:
         "no clock of "
         "its own) and starts one run that brings every timeframe due up to it."
     ),
-    asset_selection=dg.AssetSelection.groups(*LAYERS),
+    asset_selection=dg.AssetSelection.groups(*LAYERS, RETENTION),
     minimum_interval_seconds=1,  # 0 would mean the default of 30
     default_status=sensor_status(),
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from psycopg import AsyncConnection
 
-from livermore_dagster.errors import BadSetting, InactiveUser, UnknownUser
+from livermore_dagster.errors import BadSetting, InactiveUser, NotAllowed, UnknownUser
 from livermore_dagster.stores.postgres.users import (
     ROLES,
     Role,
@@ -18,7 +18,15 @@ from livermore_dagster.stores.postgres.users import (
     update_user,
 )
 
-__all__ = ["LOCAL", "add_user", "change_user", "checked_role", "ensure_local_admin", "require_user"]
+__all__ = [
+    "LOCAL",
+    "add_user",
+    "change_user",
+    "checked_role",
+    "ensure_local_admin",
+    "require_admin",
+    "require_user",
+]
 
 LOCAL: Final = "local"
 """Identity provider of users who are not signed in by any: this machine vouches for them."""
@@ -36,6 +44,14 @@ async def require_user(connection: AsyncConnection[Any], sub: str, *, active: bo
     if active and not found[0].active:
         raise InactiveUser(sub)
     return found[0]
+
+
+async def require_admin(connection: AsyncConnection[Any], sub: str) -> User:
+    """The active admin with this sub. Raises UnknownUser, InactiveUser, and NotAllowed for another role."""
+    user = await require_user(connection, sub)
+    if user.role != "admin":
+        raise NotAllowed(f"{sub!r} has the role {user.role}; this is for admins.")
+    return user
 
 
 def checked_role(text: str) -> Role:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livermore_dagster.cli.arguments import moment, timeframes_of
+
 if TYPE_CHECKING:
     from livermore_dagster.ingest.backfill import BackfillReport
     from livermore_dagster.ingest.context import ExchangeContext
@@ -41,14 +43,15 @@ def backfill(
     import asyncio
 
     from livermore_dagster.exchanges.factory import require_active, row_named
-    from livermore_dagster.platform.config import Settings
+    from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.options import parse_symbols
+    from livermore_dagster.platform.watch import MarketTime
 
     row = require_active(row_named(exchange))
-    wanted = _timeframes(timeframes, row.name, row.timeframes)
-    since_ms = _since(since)
+    wanted = timeframes_of(timeframes, row.name, row.timeframes)
     choice = parse_symbols(symbols)
-    settings = Settings.discover(home)
+    settings = attach(home)
+    since_ms = moment(since, "--since", MarketTime.of(settings).now_ms())
     try:
         report = asyncio.run(_run(exchange, settings, choice, wanted, since_ms, quiet=as_json))
     except KeyboardInterrupt:
@@ -57,39 +60,6 @@ def backfill(
     _show(report, as_json)
     if report.failed:
         raise typer.Exit(1)
-
-
-def _timeframes(text: str | None, exchange: str, had: tuple[Timeframe, ...]) -> list[Timeframe]:
-    """Raises UnknownTimeframe or UnsupportedTimeframe."""
-    from livermore_dagster.errors import BadSetting, UnsupportedTimeframe
-    from livermore_dagster.market.timeframe import Timeframe
-
-    if text is None:
-        return list(had)
-    chosen = [Timeframe.parse(word.strip()) for word in text.split(",") if word.strip()]
-    if not chosen:
-        raise BadSetting(f"--timeframes {text!r} names none.", "Write them like 1h,4h.")
-    for timeframe in chosen:
-        if timeframe not in had:
-            raise UnsupportedTimeframe(timeframe.value, exchange, [tf.value for tf in had])
-    return list(dict.fromkeys(chosen))
-
-
-def _since(text: str | None) -> int | None:
-    from datetime import UTC, datetime
-
-    from livermore_dagster.errors import BadSetting
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadSetting(f"--since {text!r} is not a time.", "Write it like 2026-01-05T00:00:00Z.") from None
-    # A date or time without an offset is UTC here, as everywhere in Livermore.
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
 
 
 async def _run(
@@ -111,7 +81,7 @@ async def _run(
     async with open_context(exchange, settings) as ctx:
         symbols = await _symbols(ctx, choice)
         # A timeframe the exchange refused when probed has left the row since.
-        _timeframes(",".join(timeframes), exchange, ctx.row.timeframes)
+        timeframes_of(",".join(timeframes), exchange, ctx.row.timeframes)
         bar = Progress(
             TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("requests"),
             TimeRemainingColumn(), TextColumn("{task.fields[candles]} candles"),

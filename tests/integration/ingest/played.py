@@ -33,7 +33,7 @@ _PLAY = """
 import sys
 from livermore_dagster.simulator.run import run
 run(sys.argv[1].split(","), seed=7, speed=float(sys.argv[2]), start_ms=int(sys.argv[3]), anchor=None,
-    base_port=0, tls=None, symbols=40, coinbase_4h=True, as_json=True)
+    base_port=0, tls=None, symbols=int(sys.argv[4]), coinbase_4h=True, as_json=True)
 """
 
 
@@ -101,6 +101,10 @@ class Platform:
         with psycopg.connect(self.database_url) as connection:
             return connection.execute(statement, given).fetchall()  # type: ignore[arg-type]
 
+    def execute(self, statement: str, *given: Any) -> None:
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(statement, given)
+
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.redis_url, decode_responses=True)
 
@@ -157,28 +161,36 @@ class Subscriber:
         self._client.close()
 
 
-def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
-    """Waits for an event that only the stores tell of."""
+def until(holds: Callable[[], bool], seconds: float, what: str | Callable[[], str]) -> None:
+    """Waits for an event that only the stores tell of; `what` is said when it does not come."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
+            raise AssertionError(f"not within {seconds:.0f} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.1)
 
 
 @contextmanager
 def played(
-    redis_url: str, database_url: str, exchanges: list[str], speed: float, start_ms: int
+    redis_url: str,
+    database_url: str,
+    exchanges: list[str],
+    speed: float,
+    start_ms: int,
+    *,
+    symbols: int = 40,
+    timeframes: tuple[Timeframe, ...] = tuple(Timeframe),
 ) -> Iterator[Platform]:
+    """`symbols`: bases each exchange lists; `timeframes`: those of them that its row in the database has."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _PLAY, ",".join(exchanges), str(speed), str(start_ms)],
+        [sys.executable, "-c", _PLAY, ",".join(exchanges), str(speed), str(start_ms), str(symbols)],
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stdout is not None
         addresses = json.loads(process.stdout.readline())["exchanges"]
-        asyncio.run(_point(database_url, addresses))
+        asyncio.run(_point(database_url, addresses, timeframes))
         with redis.Redis.from_url(redis_url) as client:
             client.set(keys.PROVENANCE, "sim:7")
         yield Platform(redis_url, database_url, addresses)
@@ -187,9 +199,17 @@ def played(
         process.wait(10)
 
 
-async def _point(database_url: str, addresses: dict[str, dict[str, str]]) -> None:
+async def _point(
+    database_url: str, addresses: dict[str, dict[str, str]], timeframes: tuple[Timeframe, ...]
+) -> None:
     rows = [
-        replace(row, rest_url=addresses[row.name]["rest_url"], ws_url=addresses[row.name]["ws_url"])
+        replace(
+            row,
+            rest_url=addresses[row.name]["rest_url"],
+            ws_url=addresses[row.name]["ws_url"],
+            timeframes=tuple(tf for tf in row.timeframes if tf in timeframes),
+            streamed_timeframes=tuple(tf for tf in row.streamed_timeframes if tf in timeframes),
+        )
         if row.name in addresses
         else row
         for row in ROWS

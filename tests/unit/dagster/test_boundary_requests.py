@@ -54,6 +54,15 @@ def test_at_the_hour_the_streamed_timeframes_are_audited() -> None:
     assert audited == ["candles/5m"]
 
 
+def test_what_is_too_old_leaves_when_a_day_ends() -> None:
+    hour = run_request(event(1, B + HOUR, Timeframe.M15, Timeframe.H1))
+    day = run_request(event(1, B, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1))
+    assert hour is not None
+    assert day is not None
+    names = [{key.to_user_string() for key in one.asset_selection or []} for one in (hour, day)]
+    assert ["retention" in found for found in names] == [False, True]
+
+
 def test_nothing_due_is_no_run() -> None:
     assert run_request(event(1, B)) is None
 

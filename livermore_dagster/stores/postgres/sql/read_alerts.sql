@@ -7,6 +7,8 @@ SELECT * FROM (
     WHERE (%(exchange)s::text IS NULL OR exchanges.name = %(exchange)s)
       AND (%(symbol)s::text IS NULL OR symbol = %(symbol)s)
       AND (%(timeframe)s::text IS NULL OR timeframe = %(timeframe)s)
+      AND (%(label)s::text IS NULL OR label = %(label)s OR kind = %(label)s)
+      AND candle_end_ms >= %(since_ms)s
       AND alert_history.id > %(after_id)s
     ORDER BY alert_history.candle_end_ms DESC, alert_history.id DESC
     LIMIT %(limit)s

@@ -1,0 +1,84 @@
+"""One exchange's data at rest, audited whole: what Dagster's checks judge, over any stretch of history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.cells import newest_boundary, open_cell
+from livermore_dagster.audit.exchange_candles import matches_exchange, pages_of
+from livermore_dagster.audit.live_values import live_equals_batch
+from livermore_dagster.audit.stored_candles import fresh, no_gaps, sane
+from livermore_dagster.audit.verdict import Verdict
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.timeframe import Timeframe
+
+__all__ = ["AuditPlan", "Audited", "audit", "plan_audit"]
+
+LEAST_BARS = 300
+"""Judged where nobody says since when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One check of one timeframe."""
+
+    timeframe: Timeframe
+    check: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPlan:
+    """`cells` with the open (ms) each is judged from; `requests` that asking the exchange will take."""
+
+    cells: tuple[tuple[Cell, int], ...]
+    requests: int
+
+
+async def plan_audit(
+    ctx: ExchangeContext,
+    timeframes: Sequence[Timeframe],
+    symbols: Sequence[str] | None,
+    since_ms: int | None,
+) -> AuditPlan:
+    """What an audit of `timeframes` takes; `symbols` None: the monitored ones.
+
+    Raises UnsupportedTimeframe for one the exchange does not have.
+    """
+    cells = []
+    for timeframe in timeframes:
+        cell = await open_cell(ctx, timeframe, await newest_boundary(ctx, timeframe))
+        if symbols is not None:
+            cell = replace(cell, symbols=tuple(symbols))
+        from_ms = cell.bars_before(LEAST_BARS) if since_ms is None else timeframe.open_of(since_ms)
+        cells.append((cell, min(from_ms, cell.newest_open_ms)))
+    return AuditPlan(tuple(cells), sum(pages_of(cell, from_ms) for cell, from_ms in cells))
+
+
+async def audit(
+    plan: AuditPlan, *, ask: bool = True, on_page: Callable[[Timeframe, str], None] | None = None
+) -> list[Audited]:
+    """Judges each cell; with `ask` the exchange is asked first, so that what it mends is judged mended.
+
+    Raises ExchangeError when the exchange cannot be asked; what was repaired by then stays so.
+    """
+    found: list[Audited] = []
+    for cell, from_ms in plan.cells:
+        timeframe = cell.timeframe
+
+        def tell(symbol: str, timeframe: Timeframe = timeframe) -> None:
+            if on_page is not None:
+                on_page(timeframe, symbol)
+
+        if ask:
+            matched = await matches_exchange(cell, from_ms, tell)
+            found.append(Audited(timeframe, "matches_exchange", matched))
+        found += [
+            Audited(timeframe, "no_gaps", await no_gaps(cell, from_ms)),
+            Audited(timeframe, "sane", await sane(cell, from_ms)),
+            Audited(timeframe, "fresh", await fresh(cell)),
+            Audited(timeframe, "live_equals_batch", await live_equals_batch(cell, from_ms)),
+        ]
+    return found

@@ -1,0 +1,1 @@
+SELECT timeframe, keep_days FROM retention

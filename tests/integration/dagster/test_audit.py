@@ -1,0 +1,135 @@
+"""Audits find what was tampered with, repair it, and count it; what is too old leaves, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+
+from livermore_dagster.cli.app import main
+from livermore_dagster.market.retention import DEFAULT_DAYS
+from livermore_dagster.market.timeframe import Timeframe
+from tests.integration.dagster.test_assets import SYMBOLS, market, materialize, metadata
+from tests.integration.ingest.played import IDS, Platform
+
+__all__ = ["market"]
+
+H1 = Timeframe.H1
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+def audit(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict]]:
+    """`livermore audit binance --timeframes 1h --json …`: exit code and the checks by name."""
+
+    def run(*arguments: str) -> tuple[int, dict]:
+        code = 0
+        capsys.readouterr()
+        try:
+            main(["audit", "binance", "--timeframes", "1h", "--json", *arguments])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = json.loads(capsys.readouterr().out)
+        return code, {one["check"]: one for one in told["checks"]}
+
+    return run
+
+
+def test_tampered_candles_are_found_repaired_and_counted(
+    stored_instance: dg.DagsterInstance, market: Platform, audit: Callable[..., tuple[int, dict]]
+) -> None:
+    assert materialize(stored_instance, ["candles", "1h"], "binance").success
+    code, checks = audit()
+    assert {name: one["passed"] for name, one in checks.items()} == {
+        "matches_exchange": True, "no_gaps": True, "sane": True, "fresh": True, "live_equals_batch": True,
+    }  # fmt: skip
+    assert code == 0
+    assert checks["matches_exchange"]["numbers"]["requests used"] == SYMBOLS
+    symbol = market.query("SELECT min(symbol) FROM candles")[0][0]
+    opens = [
+        row[0] for row in market.query("SELECT open_ms FROM candles WHERE symbol = %s ORDER BY 1", symbol)
+    ]
+    wrong, lost = opens[100], opens[120]
+    # The cache would mend PostgreSQL by itself: both are tampered with, so that only the exchange can tell.
+    with market.redis() as client:
+        client.zremrangebyscore(f"candles:{IDS['binance']}:{symbol}:1h", wrong, lost)
+    market.execute("UPDATE candles SET close = high WHERE symbol = %s AND open_ms = %s", symbol, wrong)
+    market.execute("DELETE FROM candles WHERE symbol = %s AND open_ms = %s", symbol, lost)
+    code, checks = audit("--no-ask")
+    assert (code, checks["no_gaps"]["numbers"]["bars missing"]) == (1, 1)
+    code, checks = audit()
+    assert code == 1
+    numbers = checks["matches_exchange"]["numbers"]
+    assert numbers["differences, now repaired"] == 2
+    assert {row["field"] for row in checks["matches_exchange"]["rows"]} == {"close", "candle"}
+    assert checks["no_gaps"]["passed"]
+    with market.redis() as client:
+        assert client.hget(f"exchange:{IDS['binance']}:counters", "audit_differences") == "2"
+    assert market.differences("binance", [H1], opens[0], opens[-1]) == []
+    assert audit()[0] == 0
+
+
+def test_what_is_older_than_kept_leaves_and_nothing_else(
+    stored_instance: dg.DagsterInstance, market: Platform
+) -> None:
+    assert materialize(stored_instance, ["candles", "1h"], "binance").success
+    now_ms = market.market_now("binance")
+    cutoff = now_ms // DAY_MS * DAY_MS - 42 * DAY_MS
+    symbol = market.query("SELECT min(symbol) FROM candles")[0][0]
+    # A candle per day for 60 days back, more than the least that may be kept of 1h (42 days).
+    for day in range(60):
+        open_ms = now_ms // DAY_MS * DAY_MS - day * DAY_MS
+        market.execute(
+            "INSERT INTO candles SELECT exchange_id, symbol, timeframe, %s, open, high, low, close, volume, "
+            "trades, rank, stamp_ms FROM candles WHERE symbol = %s AND timeframe = '1h' LIMIT 1 "
+            "ON CONFLICT DO NOTHING",
+            open_ms,
+            symbol,
+        )
+    market.execute("INSERT INTO retention (timeframe, keep_days, changed_by) VALUES ('1h', 42, 'test')")
+    before = market.query("SELECT count(*) FROM candles WHERE open_ms >= %s", cutoff)[0][0]
+    older = market.query("SELECT count(*) FROM candles WHERE open_ms < %s", cutoff)[0][0]
+    assert older >= 17
+    done = materialize(stored_instance, ["retention"], "binance")
+    assert done.success
+    facts = metadata(done, ["retention"])
+    assert facts["candles deleted"].value == older
+    assert market.query("SELECT count(*), min(open_ms) >= %s FROM candles", cutoff) == [(before, True)]
+    assert (
+        metadata(materialize(stored_instance, ["retention"], "binance"), ["retention"])[
+            "candles deleted"
+        ].value
+        == 0
+    )
+
+
+def test_retention_is_shown_and_set_by_an_admin_only(
+    market: Platform, stored_instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        code = 0
+        capsys.readouterr()
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        told = capsys.readouterr()
+        return code, told.err.replace("\n", " ") if code else told.out
+
+    assert run("user", "add", "root", "--role", "admin")[0] == 0
+    assert run("user", "add", "ana", "--role", "user")[0] == 0
+    for arguments, words in (
+        (("1h", "30", "--user", "root"), "Keep at least 42"),
+        (("1h", "soon", "--user", "root"), "'soon' is no number of days"),
+        (("2h", "50", "--user", "root"), "Unknown timeframe '2h'"),
+        (("1h", "50", "--user", "ana"), "this is for admins"),
+    ):
+        code, told = run("retention", "set", *arguments)
+        assert (code, words in told) == (2, True), told
+    assert run("retention", "set", "1m", "30", "--user", "root")[0] == 0
+    assert run("retention", "set", "1h", "400", "--user", "root")[0] == 0
+    assert run("retention", "set", "1h", "forever", "--user", "root")[0] == 0
+    kept = json.loads(run("retention", "show", "--json")[1])
+    assert kept == {**{timeframe.value: days for timeframe, days in DEFAULT_DAYS.items()}, "1m": 30}
