@@ -22,6 +22,7 @@ __all__ = [
     "child_environment",
     "code_server",
     "daemon",
+    "notifier",
     "simulator",
     "web_server",
     "worker",
@@ -113,6 +114,18 @@ def daemon(home: Home, workspace: Path, dagster_conninfo: str, environment: Mapp
         "sensors, run monitor",
         home.logs / "daemon.log",
         ready=_Heartbeat(dagster_conninfo),
+        environment=environment,
+    )
+
+
+def notifier(home: Home, environment: Mapping[str, str]) -> ChildSpec:
+    """Never waited for, and it says itself when it cannot work: notifications hold nothing else back."""
+    return ChildSpec(
+        "notifier",
+        (sys.executable, "-m", "livermore_dagster.notify"),
+        "alerts to Discord and others",
+        home.logs / "notifier.log",
+        ready=lambda: True,
         environment=environment,
     )
 

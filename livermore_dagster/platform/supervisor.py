@@ -183,7 +183,8 @@ class Supervisor:
         environment = self._dagster_environment()
         address = conninfo(self._dagster_url(), self.settings.database_ca)
         # One process makes Dagster's tables; the others would race it.
-        self._bring_up([children.code_server(self.home, environment)], look, wait=False)
+        first = [children.code_server(self.home, environment), children.notifier(self.home, environment)]
+        self._bring_up(first, look, wait=False)
         workers = [children.worker(self.home, queue, slots, environment) for queue, slots in children.WORKERS]
         self._bring_up(workers, look, wait=False)
         self._wait_ready(look, only=("code server",))
@@ -261,7 +262,7 @@ class Supervisor:
         begun = time.monotonic()
         # The daemon's keeper would start runs anew. A worker that was told to stop no longer hears of a
         # cancelled run, so workers come after the runs.
-        self._signal(signal.SIGTERM, "daemon", "web server")
+        self._signal(signal.SIGTERM, "daemon", "web server", "notifier")
         # Without runs there is nothing that Celery's slow farewell could save.
         idle = not self._hurry and self._alive("worker ingest") and self._cancel_runs()
         if self._canceller is not None:

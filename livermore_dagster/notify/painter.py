@@ -1,0 +1,129 @@
+"""The process that paints charts, kept warm: matplotlib's weight stays out of the notifier and of ingest.
+
+`python -m livermore_dagster.notify.painter` reads requests from standard input and writes pictures to
+standard output, each after its length (4 bytes); it ends when its input does, so it never outlives who
+started it, not even one that was killed. A reply begins with one byte: 1 and a PNG, or 0 and what went wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from typing import IO, Final
+
+import msgspec
+
+from livermore_dagster.notify.chart_request import ChartRequest
+
+__all__ = ["ChartFailed", "Painter"]
+
+_HEAD: Final = 4
+_PAINTED, _FAILED = b"\x01", b"\x00"
+_START_S: Final = 30.0
+"""For matplotlib's first import on a busy machine, its font list included."""
+
+
+class ChartFailed(Exception):
+    """There is no chart; the text says why, for people."""
+
+
+class Painter:
+    """One painting process, started when first needed, started anew when it died or hung."""
+
+    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", __name__)) -> None:
+        self._command = command
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+
+    async def warm(self) -> None:
+        """Has the process started and its imports done. Raises ChartFailed."""
+        async with self._turn:
+            await self._ready(_START_S)
+
+    async def paint(self, request: ChartRequest, within_s: float) -> bytes:
+        """PNG. Raises ChartFailed, at the latest after `within_s`; a painter that hangs is ended."""
+        begun = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise ChartFailed("the painter was busy") from None
+        try:
+            await self._ready(within_s - (asyncio.get_running_loop().time() - begun))
+            left_s = within_s - (asyncio.get_running_loop().time() - begun)
+            return await self._ask(msgspec.msgpack.encode(request), left_s)
+        finally:
+            self._turn.release()
+
+    async def close(self) -> None:
+        await self._end()
+
+    async def _ready(self, within_s: float) -> None:
+        if self._process is not None and self._process.returncode is None:
+            return
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=environment,
+            limit=8 << 20,
+        )
+        try:
+            # An empty request: its answer says that the imports are done.
+            await self._ask(b"", within_s)
+        except ChartFailed as error:
+            raise ChartFailed(f"the painter is not ready: {error}") from None
+
+    async def _ask(self, request: bytes, within_s: float) -> bytes:
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise ChartFailed("the painter is gone")
+        try:
+            async with asyncio.timeout(max(0.0, within_s)):
+                process.stdin.write(len(request).to_bytes(_HEAD, "big") + request)
+                await process.stdin.drain()
+                length = int.from_bytes(await process.stdout.readexactly(_HEAD), "big")
+                reply = await process.stdout.readexactly(length)
+        except TimeoutError:
+            await self._end()
+            raise ChartFailed(f"not painted within {within_s:.1f} s") from None
+        except (asyncio.IncompleteReadError, ConnectionError):
+            await self._end()
+            raise ChartFailed("the painter died") from None
+        except asyncio.CancelledError:
+            # Its late answer would be taken for the next one's.
+            await self._end()
+            raise
+        if reply[:1] == _FAILED:
+            raise ChartFailed(reply[1:].decode())
+        return reply[1:]
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
+    from livermore_dagster.notify.chart import paint
+
+    decode = msgspec.msgpack.Decoder(ChartRequest).decode
+    while len(head := requests.read(_HEAD)) == _HEAD:
+        request = requests.read(int.from_bytes(head, "big"))
+        try:
+            reply = _PAINTED + (paint(decode(request)) if request else b"")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the alert goes without its chart
+            reply = _FAILED + f"{type(error).__name__}: {error}".encode()
+        replies.write(len(reply).to_bytes(_HEAD, "big") + reply)
+        replies.flush()
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        _serve(sys.stdin.buffer, sys.stdout.buffer)

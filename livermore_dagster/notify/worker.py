@@ -1,0 +1,311 @@
+"""One channel's worker: sends what PostgreSQL says is due to it, notes how that went, waits.
+
+Its queue is the table, so nothing is lost with the process, and one that is slow or down delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from livermore_dagster.accounts.settings_document import AlertSettings, ChannelSettings
+from livermore_dagster.clock import Clock
+from livermore_dagster.notify import rules
+from livermore_dagster.notify.channel import Channel, Refused, Reply, Sent, TryAgain
+from livermore_dagster.notify.illustrator import Illustrator
+from livermore_dagster.notify.painter import ChartFailed
+from livermore_dagster.notify.text import Notice, alert_notice, digest_notice
+from livermore_dagster.stores.postgres.connect import Pool
+from livermore_dagster.stores.postgres.deliveries import (
+    Delivery,
+    HeardAlert,
+    Place,
+    begin_deliveries,
+    fold_into_digest,
+    read_due,
+    read_next_due_ms,
+    settle_deliveries,
+)
+
+__all__ = ["ChannelState", "ChannelWorker", "delay_s"]
+
+_log = structlog.get_logger(__name__)
+_AT_ONCE: Final = 500
+_SINGLES: Final = 20
+_FIRST_DELAY_S: Final = 1.0
+_LONGEST_DELAY_S: Final = 60.0
+_NOTE_AGAIN_S: Final = 0.5
+_WORDS_KEPT: Final = 20
+_WORD_TRIES: Final = 3
+
+State = Literal["ready", "sending", "waiting", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """How a channel fares, for `status`. `failures`: in a row. Times are wall clock."""
+
+    state: State = "ready"
+    failures: int = 0
+    last_error: str | None = None
+    last_error_ms: int | None = None
+    last_sent_ms: int | None = None
+    retry_ms: int | None = None
+
+
+def delay_s(failures: int, draw: random.Random) -> float:
+    """Seconds before the next attempt after so many failures in a row: jittered, growing, capped."""
+    ceiling = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(max(0, failures - 1), 10))
+    return float(ceiling * draw.uniform(0.5, 1.0))
+
+
+class ChannelWorker:
+    """Works for one place until cancelled."""
+
+    def __init__(
+        self,
+        place: Place,
+        settings: ChannelSettings,
+        alerts: Callable[[], AlertSettings],
+        channel: Channel,
+        pool: Pool,
+        illustrator: Illustrator,
+        page_url: Callable[[str, str], str],
+        exchange_now: Callable[[int], int],
+        clock: Clock,
+        *,
+        simulated: bool,
+        told: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`alerts`: the user's settings as they are now. `page_url(exchange, symbol)`. `exchange_now`: that
+        exchange's clock, as far as it is known. `told` is called when `state` has changed."""
+        self.place = place
+        self.settings = settings
+        self.state = ChannelState()
+        self._alerts = alerts
+        self._channel = channel
+        self._pool = pool
+        self._illustrator = illustrator
+        self._page_url = page_url
+        self._exchange_now = exchange_now
+        self._clock = clock
+        self._simulated = simulated
+        self._told = told
+        self._wake = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._resume_at = 0.0
+        self._draw = random.Random()  # noqa: S311 - jitter
+        self._words: deque[tuple[Notice, int]] = deque(maxlen=_WORDS_KEPT)
+
+    def wake(self) -> None:
+        """Something new may be due."""
+        self._wake.set()
+
+    def say(self, notice: Notice) -> None:
+        """A word of the platform's own: the newest few are kept, told once where that can be."""
+        self._words.append((notice, 0))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until `leave` is called."""
+        while not self._leaving.is_set():
+            self._wake.clear()
+            wait_s = await self._round()
+            if wait_s != 0:
+                await self._rest(wait_s)
+
+    def leave(self) -> None:
+        """Asks it to end, with what it is sending noted."""
+        self._leaving.set()
+        self._wake.set()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def _rest(self, wait_s: float | None) -> None:
+        """Until it is woken, or for `wait_s`. While the channel must be left alone new alerts wake nobody."""
+        pause_s = self._pause_s()
+        event = self._leaving if pause_s > 0 else self._wake
+        tasks = [asyncio.create_task(event.wait())]
+        if pause_s > 0 or wait_s is not None:
+            tasks.append(asyncio.create_task(self._slept(max(pause_s, wait_s or 0.0))))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _slept(self, seconds: float) -> Literal[True]:
+        await self._clock.sleep(seconds)
+        return True
+
+    def _pause_s(self) -> float:
+        return max(self._channel.wait_s(), self._resume_at - self._clock.monotonic())
+
+    async def _round(self) -> float | None:
+        """Sends some of what is due; seconds until the next look, 0 at once, None when woken."""
+        if self._pause_s() > 0:
+            return self._pause_s()
+        if self._words:
+            await self._say_next()
+            return 0
+        async with self._pool.connection() as connection:
+            due = await read_due(connection, self.place, self._clock.now_ms(), _AT_ONCE)
+            if not due:
+                next_ms = await read_next_due_ms(connection, self.place)
+                # Rounded up: a look just before the time would find nothing and look again.
+                return None if next_ms is None else max(0.05, (next_ms - self._clock.now_ms()) / 1000)
+        singles = [one for one in due if one.form == "single"][:_SINGLES]
+        if singles:
+            for one in await self._sift(singles):
+                if self._leaving.is_set() or self._pause_s() > 0 or not await self._send_single(one.heard):
+                    break
+            return 0
+        await self._send_digests(due)
+        return 0
+
+    async def _sift(self, due: Sequence[Delivery]) -> list[Delivery]:
+        """What is still to be told singly: settings may have changed, time has passed."""
+        alerts, kept = self._alerts(), []
+        for one in due:
+            now_ms = max(self._exchange_now(one.heard.exchange_id), one.heard.alert.triggered_ms)
+            reason = rules.silenced(alerts, one.heard, now_ms, simulated=self._simulated)
+            if reason is None and not rules.too_old(one.heard.alert, now_ms):
+                kept.append(one)
+                continue
+            async with self._pool.connection() as connection:
+                if reason is None:
+                    await fold_into_digest(connection, self.place, [one.alert_id])
+                else:
+                    await settle_deliveries(connection, self.place, [one.alert_id], "muted", reason=reason)
+        return kept
+
+    async def _send_single(self, heard: HeardAlert) -> bool:
+        """Whether the next may follow."""
+        begun = await self._begin([heard])
+        if not begun:
+            return True
+        chart, note = await self._chart(begun[0])
+        notice = alert_notice(
+            begun[0],
+            self._page_url(heard.exchange, heard.alert.symbol),
+            simulated=self._simulated,
+            chart=chart,
+            chart_note=note,
+        )
+        return await self._settle(begun, await self._deliver(notice))
+
+    async def _chart(self, heard: HeardAlert) -> tuple[bytes | None, str | None]:
+        if not self.settings.chart:
+            return None, None
+        try:
+            return await self._illustrator.chart(heard), None
+        except ChartFailed as error:
+            _log.warning("chart_failed", alert=heard.alert.id, error=str(error))
+            return None, f"without its chart: {error}"
+
+    async def _send_digests(self, due: Sequence[Delivery]) -> None:
+        """One message per exchange."""
+        alerts = self._alerts()
+        for exchange_id in dict.fromkeys(one.heard.exchange_id for one in due):
+            mine = [one.heard for one in due if one.heard.exchange_id == exchange_id]
+            now_ms = self._exchange_now(exchange_id)
+            silent = {
+                heard.alert.id: reason
+                for heard in mine
+                if (reason := rules.silenced(alerts, heard, now_ms, simulated=self._simulated))
+            }
+            async with self._pool.connection() as connection:
+                for alert_id, reason in silent.items():
+                    await settle_deliveries(connection, self.place, [alert_id], "muted", reason=reason)
+            begun = await self._begin([heard for heard in mine if heard.alert.id not in silent])
+            if not begun:
+                continue
+            notice = digest_notice(begun[0].exchange_title, begun, simulated=self._simulated)
+            if not await self._settle(begun, await self._deliver(notice)):
+                return
+
+    async def _begin(self, heard: Sequence[HeardAlert]) -> list[HeardAlert]:
+        """Those that may leave, each with the number of this attempt, which is durable by now."""
+        if not heard:
+            return []
+        ids = [one.alert.id for one in heard]
+        async with self._pool.connection() as connection:
+            attempts = await begin_deliveries(connection, self.place, ids)
+        return [
+            replace(one, alert=replace(one.alert, attempt=attempts[one.alert.id]))
+            for one in heard
+            if one.alert.id in attempts
+        ]
+
+    async def _deliver(self, notice: Notice) -> Reply:
+        self._show(state="sending")
+        return await self._channel.send(notice)
+
+    async def _settle(self, heard: Sequence[HeardAlert], reply: Reply) -> bool:
+        """Notes how it went, and again until that is durable; whether the next may follow."""
+        ids, now_ms = [one.alert.id for one in heard], self._clock.now_ms()
+        self._note(reply)
+        facts: dict[str, Any]
+        match reply:
+            case Sent(receipt):
+                facts = {"state": "sent", "receipt": receipt, "sent_ms": now_ms}
+            case Refused(reason):
+                facts = {"state": "failed", "error": reason}
+            case TryAgain(reason):
+                next_ms = self.state.retry_ms or now_ms
+                facts = {"state": "pending", "error": reason, "next_ms": next_ms}
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    await settle_deliveries(connection, self.place, ids, **facts)
+                return not isinstance(reply, TryAgain)
+            except (psycopg.OperationalError, PoolTimeout) as error:
+                # Forgotten, it would be sent once more.
+                _log.warning("delivery_unnoted", alerts=ids, error=type(error).__name__)
+                await self._clock.sleep(_NOTE_AGAIN_S)
+
+    def _note(self, reply: Reply) -> None:
+        now_ms = self._clock.now_ms()
+        if isinstance(reply, Sent):
+            self._show(state="ready", failures=0, last_sent_ms=now_ms, retry_ms=None)
+            return
+        _log.warning(
+            "not_delivered",
+            user=self.place.user_id,
+            channel=self.place.channel,
+            final=isinstance(reply, Refused),
+            reason=reply.reason,
+        )
+        if isinstance(reply, Refused):
+            self._show(state="refused", last_error=reply.reason, last_error_ms=now_ms, retry_ms=None)
+            return
+        failures = self.state.failures + 1
+        wait_s = reply.after_s if reply.after_s is not None else delay_s(failures, self._draw)
+        self._resume_at = self._clock.monotonic() + wait_s
+        self._show(
+            state="waiting",
+            failures=failures,
+            last_error=reply.reason,
+            last_error_ms=now_ms,
+            retry_ms=now_ms + int(wait_s * 1000),
+        )
+
+    async def _say_next(self) -> None:
+        notice, tries = self._words.popleft()
+        reply = await self._deliver(notice)
+        self._note(reply)
+        if isinstance(reply, TryAgain) and tries + 1 < _WORD_TRIES:
+            self._words.appendleft((notice, tries + 1))
+
+    def _show(self, **changes: object) -> None:
+        self.state = replace(self.state, **changes)  # type: ignore[arg-type]
+        self._told()
