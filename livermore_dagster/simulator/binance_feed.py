@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from livermore_dagster.simulator.faults import FaultBoard, FaultKind
-from livermore_dagster.simulator.feed import Connection, Feed, FeedSettings, Frame
+from livermore_dagster.simulator.faults import Aim, FaultBoard, FaultKind
+from livermore_dagster.simulator.feed import Feed, FeedSettings
 from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.outgoing import Connection, Frame
 from livermore_dagster.simulator.venue import DAY_MS, INTERVALS, Venue, fixed
 
 __all__ = ["BinanceFeed", "ticker_values"]
@@ -44,7 +47,7 @@ class BinanceFeed(Feed):
             self._subscribe(connection, names)
 
     def received(self, connection: Connection, text: str) -> None:
-        connection.send(Frame(self._answer(connection, text)))
+        connection.send(Frame(self._answer(connection, text), is_answer=True))
 
     def _answer(self, connection: Connection, text: str) -> str:
         try:
@@ -58,6 +61,10 @@ class BinanceFeed(Feed):
             case "SUBSCRIBE" | "UNSUBSCRIBE":
                 if not isinstance(params, list) or not all(isinstance(name, str) for name in params):
                     return _error(2, "Invalid request: params must be a list of strings", request_id)
+                if method == "SUBSCRIBE" and connection.strikes(FaultKind.REJECT_SUBSCRIPTION):
+                    return _error(
+                        -1000, "An unknown error occurred while processing the request.", request_id
+                    )
                 act = self._subscribe if method == "SUBSCRIBE" else self._unsubscribe
                 if not act(connection, params):
                     return _error(2, "Invalid request: too many streams on one connection", request_id)
@@ -80,6 +87,9 @@ class BinanceFeed(Feed):
             symbol, _, interval = self._parse(name)
             if self.faults.strike(FaultKind.REFUSE_SUBSCRIPTION, symbol=symbol, connection=connection.id):
                 continue
+            # The next update is for everyone: only what is sent at once can be stale for one.
+            if symbol and interval and name not in connection.streams:
+                self._send_stale(connection, symbol, interval)
             connection.streams.add(name)
             # An unknown stream is acknowledged and stays silent, as on the exchange.
             self._subscribers.setdefault(name, set()).add(connection)
@@ -90,9 +100,31 @@ class BinanceFeed(Feed):
 
     def _unsubscribe(self, connection: Connection, names: list[str]) -> bool:
         for name in names:
-            connection.streams.discard(name)
-            self._leave(connection, name)
+            self.forget(connection, name)
         return True
+
+    def forget(self, connection: Connection, stream: str) -> None:
+        connection.streams.discard(stream)
+        self._leave(connection, stream)
+
+    def stream_aim(self, stream: str) -> Aim:
+        symbol, kind, interval = self._parse(stream)
+        return Aim(symbol=symbol, channel="candles" if interval else kind, timeframe=interval or None)
+
+    def _send_stale(self, connection: Connection, symbol: str, interval: str) -> None:
+        """A kline as it stood a while ago, as a late node of the exchange would show it."""
+        kind = FaultKind.STALE_SNAPSHOT
+        fault = self.faults.find(kind, symbol=symbol, connection=connection.id, timeframe=interval)
+        if fault is None:
+            return
+        now = self.venue.clock.now_ms()
+        bar = self.venue.bar_at(symbol, INTERVALS[interval], now - int(fault.own["stale_ms"]))
+        if bar is not None and bar.trades:
+            self.faults.note(fault)
+            text = self._kline(symbol, interval, bar, now, closed=False)
+            self._send(
+                connection, f"{symbol.lower()}@kline_{interval}", Frame(text, symbol, "candles", interval)
+            )
 
     def _leave(self, connection: Connection, name: str) -> None:
         members = self._subscribers.get(name, set())
@@ -127,26 +159,32 @@ class BinanceFeed(Feed):
 
     def send_closes(self, symbol: str, boundary_ms: int, stamp_ms: int) -> None:
         for interval, minutes in list(self._klines.get(symbol, {}).items()):
-            step = minutes * MINUTE_MS
-            if boundary_ms % step:
+            bar = self.venue.ended_at(symbol, minutes, boundary_ms)
+            if bar is None:
                 continue
-            rows = self.venue.rows(
-                symbol, minutes, boundary_ms - step, boundary_ms, boundary_ms, with_open=False
-            )
-            if rows:
-                self._send_kline(symbol, interval, rows[0], stamp_ms, closed=True)
+            shown, settle_ms = self.as_streamed(symbol, interval, bar)
+            self._send_kline(symbol, interval, shown, stamp_ms, closed=True)
+            if settle_ms is not None:
+                again = partial(self._send_kline, symbol, interval, bar, closed=True)
+                self.send_later(max(stamp_ms, boundary_ms + settle_ms), again)
 
     def send_updates(self, stamp_ms: int) -> None:
         for symbol, intervals in list(self._klines.items()):
             if not self._is_listed(symbol, stamp_ms) or self.close_pending(symbol):
                 continue
             for interval, minutes in list(intervals.items()):
-                bar = self.venue.market(symbol).bar_at(minutes, stamp_ms)
+                bar = self.venue.traded_at(symbol, minutes, stamp_ms)
                 if bar is not None and self._shown.get((symbol, interval)) != (bar.open_ms, bar.trades):
                     self._shown[symbol, interval] = bar.open_ms, bar.trades
                     self._send_kline(symbol, interval, bar, stamp_ms, closed=False)
 
     def _send_kline(self, symbol: str, interval: str, bar: Bar, stamp_ms: int, *, closed: bool) -> None:
+        stream = f"{symbol.lower()}@kline_{interval}"
+        if stream in self._subscribers:
+            text = self._kline(symbol, interval, bar, stamp_ms, closed=closed)
+            self._publish(stream, Frame(text, symbol, "candles", interval, is_last=closed))
+
+    def _kline(self, symbol: str, interval: str, bar: Bar, stamp_ms: int, *, closed: bool) -> str:
         plan = self.venue.listings[symbol].plan
         ends = bar.open_ms + INTERVALS[interval] * MINUTE_MS - 1
         places = plan.price_decimals
@@ -155,16 +193,13 @@ class BinanceFeed(Feed):
         taken = fixed(bar.lots // 2, plan.lot_decimals, 8)
         taken_quote = fixed(bar.quote // 2, places + plan.lot_decimals, 8)
         first, last = (bar.open_ms, bar.open_ms + bar.trades - 1) if bar.trades else (-1, -1)
-        self._publish(
-            symbol,
-            f"{symbol.lower()}@kline_{interval}",
-            "candles",
-            f'{{"e":"kline","E":{stamp_ms},"s":"{symbol}","k":{{"t":{bar.open_ms},"T":{ends},"s":"{symbol}",'
-            f'"i":"{interval}","f":{first},"L":{last},"o":"{fixed(bar.open, places, 8)}",'
+        return (
+            f'{{"e":"kline","E":{self.stated(stamp_ms)},"s":"{symbol}","k":{{"t":{bar.open_ms},"T":{ends},'
+            f'"s":"{symbol}","i":"{interval}","f":{first},"L":{last},"o":"{fixed(bar.open, places, 8)}",'
             f'"c":"{fixed(bar.close, places, 8)}","h":"{fixed(bar.high, places, 8)}",'
             f'"l":"{fixed(bar.low, places, 8)}","v":"{volume}","n":{bar.trades},'
             f'"x":{"true" if closed else "false"},"q":"{quote}","V":"{taken}",'
-            f'"Q":"{taken_quote}","B":"0"}}}}',
+            f'"Q":"{taken_quote}","B":"0"}}}}'
         )
 
     def send_second(self, stamp_ms: int) -> None:
@@ -178,21 +213,25 @@ class BinanceFeed(Feed):
             values = ticker_values(self.venue, symbol, stamp_ms)
             if values["lastPrice"] is None:
                 continue
-            self._publish(symbol, name, "ticker", _ticker_frame(symbol, stamp_ms, values))
+            self._publish(name, Frame(_ticker_frame(symbol, self.stated(stamp_ms), values), symbol, "ticker"))
 
-    def _publish(self, symbol: str, stream: str, channel: str, data: str) -> None:
+    def _publish(self, stream: str, frame: Frame) -> None:
         for connection in self._subscribers.get(stream, ()):
-            text = f'{{"stream":"{stream}","data":{data}}}' if connection.combined else data
-            connection.send(Frame(text, symbol, channel))
-            self.counters["frames"] += 1
-            self.counters[f"frames_{channel}"] += 1
+            self._send(connection, stream, frame)
+
+    def _send(self, connection: Connection, stream: str, frame: Frame) -> None:
+        if connection.combined:
+            frame = replace(frame, text=f'{{"stream":"{stream}","data":{frame.text}}}')
+        connection.send(frame)
+        self.counters["frames"] += 1
+        self.counters[f"frames_{frame.channel}"] += 1
 
     def _is_listed(self, symbol: str, now_ms: int) -> bool:
         listing = self.venue.listings[symbol]
         return listing.trading and now_ms >= listing.plan.listed_ms
 
     def announce_shutdown(self, connection: Connection, stamp_ms: int) -> None:
-        connection.send(Frame(_SHUTDOWN.format(stamp=stamp_ms)))
+        connection.send(Frame(_SHUTDOWN.format(stamp=self.stated(stamp_ms))))
 
 
 def ticker_values(venue: Venue, symbol: str, now_ms: int) -> dict[str, Any]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from livermore_dagster.market.candle import canonical
-from livermore_dagster.simulator.faults import FaultBoard, FaultKind
-from livermore_dagster.simulator.feed import Connection, Feed, FeedSettings, Frame
+from livermore_dagster.simulator.faults import Aim, FaultBoard, FaultKind
+from livermore_dagster.simulator.feed import Feed, FeedSettings
 from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolPlan
 from livermore_dagster.simulator.noise import key_of
+from livermore_dagster.simulator.outgoing import Connection, Frame
 from livermore_dagster.simulator.venue import Venue, fixed
 
 __all__ = ["CoinbaseFeed", "price_text", "rfc3339", "size_text"]
 
 _MINUTES = 5
+_TIMEFRAME = "5m"
 _STEP_MS = _MINUTES * MINUTE_MS
 _SNAPSHOT_ROWS = 100
 _CHANNELS = ("candles", "ticker", "heartbeats")
@@ -61,7 +64,7 @@ class CoinbaseFeed(Feed):
     def received(self, connection: Connection, text: str) -> None:
         problem = self._act(connection, text)
         if problem:
-            connection.send(Frame(json.dumps({"type": "error", "message": problem})))
+            connection.send(Frame(json.dumps({"type": "error", "message": problem}), is_answer=True))
 
     def _act(self, connection: Connection, text: str) -> str:
         """Does what the message says; the error text when it cannot."""
@@ -71,6 +74,8 @@ class CoinbaseFeed(Feed):
             return "Malformed JSON"
         if not isinstance(message, dict) or message.get("type") not in ("subscribe", "unsubscribe"):
             return "unrecognized message type"
+        if message["type"] == "subscribe" and connection.strikes(FaultKind.REJECT_SUBSCRIPTION):
+            return "Internal Server Error"
         channel, ids = str(message.get("channel", "")), message.get("product_ids") or []
         problem = self._problem(channel, ids)
         if problem:
@@ -122,7 +127,7 @@ class CoinbaseFeed(Feed):
 
     def _is_refused(self, connection: Connection, name: str) -> bool:
         kind = FaultKind.REFUSE_SUBSCRIPTION
-        return self.faults.strike(kind, symbol=name, connection=connection.id)
+        return self.faults.strike(kind, symbol=name, connection=connection.id) is not None
 
     def _unsubscribe(self, connection: Connection, channel: str, ids: list[str]) -> None:
         if channel == "heartbeats":
@@ -144,6 +149,18 @@ class CoinbaseFeed(Feed):
     def subscribed_symbols(self) -> set[str]:
         return {stream[8:] for stream in self._subscribers if stream.startswith("candles:")}
 
+    def forget(self, connection: Connection, stream: str) -> None:
+        channel, _, symbol = stream.partition(":")
+        asked = self._asked[connection.id].get(channel, {})
+        for name in [name for name in asked if self.venue.canonical_symbol(name) == symbol]:
+            del asked[name]
+        connection.streams.discard(stream)
+        self._leave(connection, stream)
+
+    def stream_aim(self, stream: str) -> Aim:
+        channel, _, symbol = stream.partition(":")
+        return Aim(symbol=symbol, channel=channel, timeframe=_TIMEFRAME if channel == "candles" else None)
+
     # --- frames -----------------------------------------------------------------------------------------
     def _send(
         self,
@@ -152,21 +169,25 @@ class CoinbaseFeed(Feed):
         stamp_ms: int,
         events: str,
         symbol: str = "",
-        kind: str = "",
+        *,
+        is_last: bool = False,
     ) -> None:
+        is_data = channel in ("candles", "ticker")
         frame = Frame(
-            f'{{"channel":"{channel}","client_id":"","timestamp":"{rfc3339(stamp_ms)}",'
-            f'"sequence_num":{connection.sequence},"events":[{events}]}}',
+            f'{{"channel":"{channel}","client_id":"","timestamp":"{rfc3339(self.stated(stamp_ms))}",'
+            '"sequence_num":',
             symbol,
-            kind,
+            channel if is_data else "",
+            _TIMEFRAME if channel == "candles" else "",
+            is_last,
+            is_answer=channel == "subscriptions",
+            after_number=f',"events":[{events}]}}',
         )
-        # A stall leaves no hole in the numbers: silence is all there is to see of it.
         if not connection.send(frame):
             return
-        connection.sequence += 1
         self.counters["frames"] += 1
-        if kind:
-            self.counters[f"frames_{kind}"] += 1
+        if is_data:
+            self.counters[f"frames_{channel}"] += 1
 
     def _acknowledge(self, connection: Connection, stamp_ms: int) -> None:
         held: dict[str, Any] = {
@@ -181,39 +202,43 @@ class CoinbaseFeed(Feed):
     def _send_snapshot(self, connection: Connection, symbol: str, stamp_ms: int) -> None:
         """Up to 100 recent buckets, newest first; some are missing, at times the open one too."""
         start = stamp_ms - stamp_ms % _STEP_MS - (_SNAPSHOT_ROWS + 20) * _STEP_MS
+        kind = FaultKind.STALE_SNAPSHOT
+        stale = self.faults.strike(kind, symbol=symbol, connection=connection.id, timeframe=_TIMEFRAME)
+        at = stamp_ms if stale is None else stamp_ms - int(stale.own["stale_ms"])
         rows = [
             bar
-            for bar in self.venue.rows(symbol, _MINUTES, start, stamp_ms + 1, stamp_ms)
+            for bar in self.venue.rows(symbol, _MINUTES, start, at + 1, at)
             if key_of(self.venue.seed, "snapshot", symbol, bar.open_ms) % 10
         ][-_SNAPSHOT_ROWS:]
         plan = self.venue.listings[symbol].plan
         text = ",".join(_candle(bar, symbol, plan) for bar in reversed(rows))
-        self._send(
-            connection, "candles", stamp_ms, f'{{"type":"snapshot","candles":[{text}]}}', symbol, "candles"
-        )
+        self._send(connection, "candles", stamp_ms, f'{{"type":"snapshot","candles":[{text}]}}', symbol)
 
     def close_delay_ms(self, symbol: str, boundary_ms: int) -> int:
         return self.jitter(symbol, boundary_ms, 50, 950)
 
     def send_closes(self, symbol: str, boundary_ms: int, stamp_ms: int) -> None:
-        if boundary_ms % _STEP_MS:
+        bar = self.venue.ended_at(symbol, _MINUTES, boundary_ms)
+        # A silent bucket is left out; one that was silent until now has nothing to be ended.
+        if bar is None or not bar.trades:
             return
-        first = boundary_ms - _STEP_MS
-        rows = self.venue.rows(symbol, _MINUTES, first, boundary_ms, boundary_ms, with_open=False)
-        if not rows:
-            return
-        event = (
-            f'{{"type":"update","candles":[{_candle(rows[0], symbol, self.venue.listings[symbol].plan)}]}}'
-        )
+        shown, settle_ms = self.as_streamed(symbol, _TIMEFRAME, bar)
+        self._send_bar(symbol, shown, stamp_ms, is_last=True)
+        if settle_ms is not None:
+            again = partial(self._send_bar, symbol, bar, is_last=True)
+            self.send_later(max(stamp_ms, boundary_ms + settle_ms), again)
+
+    def _send_bar(self, symbol: str, bar: Bar, stamp_ms: int, *, is_last: bool) -> None:
+        event = f'{{"type":"update","candles":[{_candle(bar, symbol, self.venue.listings[symbol].plan)}]}}'
         for connection in self._subscribers.get(f"candles:{symbol}", ()):
-            self._send(connection, "candles", stamp_ms, event, symbol, "candles")
+            self._send(connection, "candles", stamp_ms, event, symbol, is_last=is_last)
 
     def send_updates(self, stamp_ms: int) -> None:
         changed: dict[Connection, list[tuple[str, str]]] = {}
         for symbol in self.subscribed_symbols():
             if stamp_ms < self.venue.listings[symbol].plan.listed_ms or self._awaits_close(symbol, stamp_ms):
                 continue
-            bar = self.venue.market(symbol).bar_at(_MINUTES, stamp_ms)
+            bar = self.venue.traded_at(symbol, _MINUTES, stamp_ms)
             if bar is None or self._shown.get(symbol) == (bar.open_ms, bar.trades):
                 continue
             self._shown[symbol] = bar.open_ms, bar.trades
@@ -228,13 +253,13 @@ class CoinbaseFeed(Feed):
 
     def _send_candles(self, connection: Connection, candles: list[tuple[str, str]], stamp_ms: int) -> None:
         """One frame for all, as the exchange bundles them; one each while faults choose by symbol."""
-        if self.faults.faults:
+        if not self.faults.is_quiet:
             for symbol, text in candles:
                 event = f'{{"type":"update","candles":[{text}]}}'
-                self._send(connection, "candles", stamp_ms, event, symbol, "candles")
+                self._send(connection, "candles", stamp_ms, event, symbol)
             return
         event = f'{{"type":"update","candles":[{",".join(text for _, text in candles)}]}}'
-        self._send(connection, "candles", stamp_ms, event, "", "candles")
+        self._send(connection, "candles", stamp_ms, event)
 
     def send_second(self, stamp_ms: int) -> None:
         for connection in list(self.connections.values()):
@@ -243,18 +268,20 @@ class CoinbaseFeed(Feed):
                 self._send_tickers(connection, symbols, stamp_ms, "update")
             if connection.heartbeats:
                 connection.beats += 1
-                moment = rfc3339(stamp_ms)
+                moment = rfc3339(self.stated(stamp_ms))
                 text = f"{moment[:10]} {moment[11:-1]} +0000 UTC m=+{connection.beats}.0"
                 event = f'{{"current_time":"{text}","heartbeat_counter":{connection.beats}}}'
                 self._send(connection, "heartbeats", stamp_ms, event)
 
     def _send_tickers(self, connection: Connection, symbols: list[str], stamp_ms: int, kind: str) -> None:
         tickers = [(symbol, text) for symbol in symbols if (text := self._ticker(symbol, stamp_ms))]
-        groups = [[ticker] for ticker in tickers] if self.faults.faults else [tickers] if tickers else []
+        groups = (
+            [[ticker] for ticker in tickers] if not self.faults.is_quiet else [tickers] if tickers else []
+        )
         for group in groups:
             event = f'{{"type":"{kind}","tickers":[{",".join(text for _, text in group)}]}}'
             about = group[0][0] if len(group) == 1 else ""
-            self._send(connection, "ticker", stamp_ms, event, about, "ticker")
+            self._send(connection, "ticker", stamp_ms, event, about)
 
     def _ticker(self, symbol: str, stamp_ms: int) -> str:
         listing = self.venue.listings[symbol]

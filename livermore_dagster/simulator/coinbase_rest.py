@@ -14,7 +14,7 @@ from livermore_dagster.simulator.coinbase_feed import price_text, rfc3339, size_
 from livermore_dagster.simulator.faults import FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import RequestBucket
 from livermore_dagster.simulator.market import MINUTE_MS
-from livermore_dagster.simulator.rest import Answer, Reply, Rest
+from livermore_dagster.simulator.rest import Answer, Reply, Rest, title_of
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import Venue, fixed
 
@@ -26,7 +26,17 @@ _GRANULARITIES = {
 }  # fmt: skip
 _ROWS = 350
 _PREFIX = "/api/v3/brokerage"
-_TOO_MANY = {"errors": [{"id": "rate_limit_exceeded", "message": "Too many requests"}]}
+_BAN_STEP_S = 10.0
+_PATHS = {"time": "time", "products": "products", "candles": "candles"}
+_TOO_MANY: dict[str, Any] = {
+    "errors": {"errors": [{"id": "rate_limit_exceeded", "message": "Too many requests"}]},
+    "grpc": {
+        "error": "RESOURCE_EXHAUSTED",
+        "code": 8,
+        "message": "rpc error: code = ResourceExhausted desc = too many requests",
+        "error_details": "too many requests",
+    },
+}
 
 
 class _Refused(Exception):
@@ -40,10 +50,25 @@ class _Refused(Exception):
 class CoinbaseRest(Rest):
     """Ten requests a second, as a bucket of ten; candles without empty intervals, newest first."""
 
+    error_body = b'{"error":"INTERNAL","error_details":"","message":"internal error"}'
+
     def __init__(self, venue: Venue, faults: FaultBoard, counters: Counter[str], *, four_hour: bool) -> None:
         super().__init__(venue, faults, counters)
         self.four_hour = four_hour
         self.bucket = RequestBucket(rate=10.0, burst=10.0)
+
+    def edge_page(self, status: int) -> str:
+        """Cloudflare's; a banned address is told error 1015."""
+        what = "error code: 1015" if status == 429 else title_of(status)
+        return (
+            "<!DOCTYPE html><html><head><title>Access denied | Cloudflare restricts access"
+            f"</title></head><body><h1>{what}</h1><p>Cloudflare Ray ID</p></body></html>"
+        )
+
+    def endpoint_of(self, path: str) -> str:
+        if not path.startswith((f"{_PREFIX}/market/", f"{_PREFIX}/time")):
+            return "account"
+        return _PATHS.get(path.rpartition("/")[2], "product")
 
     def routes(self) -> list[web.RouteDef]:
         market = f"{_PREFIX}/market/products"
@@ -58,12 +83,17 @@ class CoinbaseRest(Rest):
 
     def _door(self, endpoint: str, answer: Answer) -> Callable[[web.Request], Any]:
         async def door(request: web.Request) -> web.Response:
-            page = self.edge_error()
-            if page is not None:
-                return page
-            refused = self.faults.strike(FaultKind.RATE_LIMIT) or self.faults.strike(FaultKind.BAN)
-            if self.bucket.take().status != 200 or refused:
-                reply = Reply(_TOO_MANY, 429)
+            banned = self._ban_page()
+            if banned is not None:
+                return await self.limited(endpoint, request, banned)
+            refused = self.faults.strike(FaultKind.RATE_LIMIT, endpoint=endpoint)
+            taken = self.bucket.take()
+            foreign = self.faults.find(FaultKind.FOREIGN_WEIGHT)
+            if foreign is not None and foreign.count is not None:
+                self.bucket.eat(foreign.count)
+                self.faults.note(foreign, foreign.count)
+            if taken.status != 200 or refused is not None:
+                reply = Reply(_TOO_MANY["errors" if refused is None else str(refused.own["form"])], 429)
             else:
                 try:
                     reply = Reply(await answer(request))
@@ -77,6 +107,15 @@ class CoinbaseRest(Rest):
             return await self.limited(endpoint, request, Reply(reply.body, reply.status, headers))
 
         return door
+
+    def _ban_page(self) -> Reply | None:
+        """The edge's page for a banned address; each request during the ban makes it ten seconds longer."""
+        ban = self.faults.strike(FaultKind.BAN)
+        if ban is None:
+            return None
+        if ban.count is None:
+            ban.duration_s += _BAN_STEP_S
+        return Reply(self.edge_page(429), 429, is_html=True)
 
     async def _time(self, _: web.Request) -> dict[str, str]:
         now = self.server_now()
@@ -181,7 +220,7 @@ class CoinbaseRest(Rest):
             )
         symbol, plan = self.venue.canonical_symbol(item.symbol), item.plan
         self.note_candle_request(symbol, minutes, first, end * 1000 + 1)
-        rows = await self.candle_rows(symbol, minutes, first, end * 1000 + 1)
+        rows = await self.candle_rows(request, symbol, minutes, first, end * 1000 + 1)
         return {
             "candles": [
                 {

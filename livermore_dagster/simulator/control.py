@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -81,6 +80,7 @@ class _Control:
         names = (
             "requests", "http_429", "http_418", "errors", "error_pages", "ws_connections", "ws_refused",
             "ws_messages", "ws_rate_cuts", "ws_cuts", "frames", "frames_candles", "frames_ticker",
+            "error_bodies", "cut_replies",
         )  # fmt: skip
         return {
             "exchange": self.played.name,
@@ -88,8 +88,9 @@ class _Control:
             "requests_by_endpoint": endpoints,
             "ws_open": len(feed.connections),
             "subscriptions": sum(len(connection.streams) for connection in feed.connections.values()),
-            "faults_ordered": len(self.played.faults.faults),
-            "faults_done": sum(fault.done for fault in self.played.faults.faults),
+            "faults_ordered": self.played.faults.ordered,
+            "faults_done": self.played.faults.done.total(),
+            "faults_done_by_kind": {kind.value: self.played.faults.done[kind.value] for kind in FaultKind},
         }
 
     async def clock(self, _: web.Request) -> dict[str, Any]:
@@ -162,19 +163,13 @@ class _Control:
         ]
 
     async def faults(self, _: web.Request) -> list[dict[str, Any]]:
-        now = time.monotonic()
-        return [fault.as_json(now) for fault in self.played.faults.faults]
+        return [self._shown(fault) for fault in self.played.faults.faults]
 
     async def order_fault(self, request: web.Request) -> dict[str, Any]:
-        fault = self.played.faults.order(await _object(request), self.played.venue.listings)
-        now = time.monotonic()
-        if fault.kind in (FaultKind.DROP, FaultKind.SHUTDOWN):
-            asyncio.get_running_loop().call_later(max(0.0, fault.begins - now), self._cut, fault)
-        return fault.as_json(now)
+        return self._shown(self.played.order(await _object(request)))
 
-    def _cut(self, fault: Fault) -> None:
-        announced = fault.duration_s if fault.kind is FaultKind.SHUTDOWN else None
-        fault.done += self.played.feed.cut(fault.connection, announce_s=announced)
+    def _shown(self, fault: Fault) -> dict[str, Any]:
+        return fault.as_json(time.monotonic(), self.played.venue.clock.now_ms())
 
     async def settings(self, _: web.Request) -> dict[str, Any]:
         return self.played.settings()

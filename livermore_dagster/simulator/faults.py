@@ -1,182 +1,267 @@
-"""Faults a test may order: what they are, whom they concern, and how long they last (real seconds)."""
+"""Faults a test may order: how an order is checked, whom it concerns, and how long it lasts."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
-__all__ = ["BadFault", "Fault", "FaultBoard", "FaultKind"]
+from livermore_dagster.market.timeframe import TIMEFRAMES
+from livermore_dagster.simulator.fault_kinds import ACTS, AIMS, OWN, RULES, FaultKind
 
+__all__ = ["Aim", "BadFault", "Fault", "FaultBoard", "FaultKind"]
 
-class FaultKind(StrEnum):
-    DROP = "drop"
-    """Cut connections without a closing handshake."""
-    STALL = "stall"
-    """The socket stays open, heartbeats and pongs go on, no data comes; numbers show no hole."""
-    SILENCE = "silence"
-    """The socket stays open and nothing at all is sent."""
-    DUPLICATE = "duplicate"
-    """Data frames are sent twice."""
-    REORDER = "reorder"
-    """A data frame is sent after the one that follows it."""
-    LOSE = "lose"
-    """Data frames are lost; sequence numbers show it."""
-    REFUSE_SUBSCRIPTION = "refuse_subscription"
-    """The symbol is left out of what a subscription gives."""
-    SHUTDOWN = "shutdown"
-    """Announce the end of connections where the exchange does so, and cut them `duration_s` later."""
-    REFUSE_CONNECTION = "refuse_connection"
-    """WebSocket upgrades are answered with 503."""
-    RATE_LIMIT = "rate_limit"
-    """REST answers 429."""
-    BAN = "ban"
-    """REST answers as to a banned address."""
-    FOREIGN_WEIGHT = "foreign_weight"
-    """Another process behind the same address uses `count` units of the weight limit, at once."""
-    ERROR_PAGE = "error_page"
-    """REST answers 503 with an HTML page, as an exchange's edge does."""
-    LATE_ROW = "late_row"
-    """REST lacks the newest closed candle."""
-    REVISE = "revise"
-    """REST shows the newest closed candle with less volume than it will have later."""
-    SKEW = "skew"
-    """The exchange's stated time is `skew_ms` off."""
-
-
-_NEEDS_SYMBOL = frozenset({FaultKind.REFUSE_SUBSCRIPTION})
-_FIELDS = frozenset({"kind", "symbol", "connection", "channel", "duration_s", "count", "after_s", "skew_ms"})
+_TIMES = ("after_s", "duration_s", "from_ms", "until_ms", "count")
 _CHANNELS = ("candles", "ticker")
+_ENDPOINTS = ("ping", "time", "products", "product", "candles", "tickers", "account")
 _LONGEST_S = 86_400.0
+_LATEST_MS = 10**14
+_KEPT = 2000
 
 
 class BadFault(ValueError):
     """A fault order that cannot be; its text says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Whom a fault concerns; None: all."""
+
+    symbol: str | None = None
+    connection: int | None = None
+    channel: str | None = None
+    timeframe: str | None = None
+    endpoint: str | None = None
+
+    def meets(self, passing: Aim) -> bool:
+        return (
+            self.symbol in (None, passing.symbol)
+            and self.connection in (None, passing.connection)
+            and self.channel in (None, passing.channel)
+            and self.timeframe in (None, passing.timeframe)
+            and self.endpoint in (None, passing.endpoint)
+        )
+
+
 @dataclass(slots=True)
 class Fault:
-    """`count`: how many times it may strike (None: as often as it can); both limits end it."""
+    """`count`: how many times it may strike (None: as often as it can); every limit given ends it."""
 
     id: int
     kind: FaultKind
-    symbol: str | None
-    connection: int | None
-    channel: str | None
-    duration_s: float
-    count: int | None
-    skew_ms: int
+    aim: Aim
     begins: float
+    """Monotonic seconds."""
+    duration_s: float
+    from_ms: int | None
+    until_ms: int | None
+    """Market time, the end not included."""
+    count: int | None
+    own: Mapping[str, Any]
+    """The kind's own fields, checked; a field not given has its default."""
     done: int = field(default=0)
 
     @property
     def ends(self) -> float:
         return self.begins + self.duration_s
 
-    def as_json(self, now: float) -> dict[str, Any]:
+    def is_over(self, real: float, market_ms: int) -> bool:
+        return (
+            real >= self.ends
+            or (self.count is not None and self.done >= self.count)
+            or (self.until_ms is not None and market_ms >= self.until_ms)
+        )
+
+    def is_active(self, real: float, market_ms: int) -> bool:
+        begun = real >= self.begins and (self.from_ms is None or market_ms >= self.from_ms)
+        return begun and not self.is_over(real, market_ms)
+
+    def as_json(self, real: float, market_ms: int) -> dict[str, Any]:
         return {
             "id": self.id,
             "kind": self.kind.value,
-            "symbol": self.symbol,
-            "connection": self.connection,
-            "channel": self.channel,
+            **{name: getattr(self.aim, name) for name in AIMS},
+            **self.own,
             "count": self.count,
-            "skew_ms": self.skew_ms,
+            "from_ms": self.from_ms,
+            "until_ms": self.until_ms,
             "done": self.done,
-            "active": self.begins <= now < self.ends and (self.count is None or self.done < self.count),
-            "seconds_left": round(max(0.0, self.ends - now), 3),
+            "active": self.is_active(real, market_ms),
+            "seconds_left": round(max(0.0, self.ends - real), 3),
         }
 
 
 class FaultBoard:
-    """The faults ordered of one exchange."""
+    """The faults ordered of one exchange. `market_ms` gives market time."""
 
-    def __init__(self) -> None:
+    def __init__(self, exchange: str, market_ms: Callable[[], int]) -> None:
+        self.exchange = exchange
         self.faults: list[Fault] = []
+        """The newest, oldest first."""
+        self.ordered = 0
+        self.done: Counter[str] = Counter()
+        """How often each kind struck, since the simulator began."""
+        self._market_ms = market_ms
+        self._live: dict[FaultKind, list[Fault]] = {}
         self._ids = itertools.count(1)
+
+    @property
+    def is_quiet(self) -> bool:
+        """No fault is active or to come."""
+        return not self._live
 
     def order(self, wanted: Mapping[str, Any], symbols: Mapping[str, Any]) -> Fault:
         """Checks and takes an order. Raises BadFault."""
-        unknown = sorted(set(wanted) - _FIELDS)
+        kind = _kind_of(wanted)
+        if kind is FaultKind.SEQUENCE_GAP and self.exchange != "coinbase":
+            raise BadFault(f"sequence_gap is Coinbase's: {self.exchange} numbers no frames")
+        rule = RULES[kind]
+        allowed = ("kind", *_times_of(kind), *rule.aims, *rule.own)
+        unknown = sorted(set(wanted) - set(allowed))
         if unknown:
-            raise BadFault(f"unknown fields {unknown}; there are {sorted(_FIELDS)}")
-        try:
-            kind = FaultKind(wanted.get("kind", ""))
-        except ValueError:
-            kinds = ", ".join(kind.value for kind in FaultKind)
-            raise BadFault(f"unknown kind {wanted.get('kind')!r}; there are {kinds}") from None
-        symbol, channel = wanted.get("symbol"), wanted.get("channel")
-        if symbol is not None and symbol not in symbols:
-            raise BadFault(f"unknown symbol {symbol!r}")
-        if symbol is None and kind in _NEEDS_SYMBOL:
-            raise BadFault(f"{kind.value} needs a symbol")
-        if channel is not None and channel not in _CHANNELS:
-            raise BadFault(f"unknown channel {channel!r}; there are {', '.join(_CHANNELS)}")
-        count = wanted.get("count")
-        if count is not None:
-            count = int(_number(wanted, "count", 1, 1, 1_000_000, whole=True))
-        if kind is FaultKind.FOREIGN_WEIGHT and count is None:
-            raise BadFault("foreign_weight needs a count, the weight used")
-        connection = wanted.get("connection")
-        if connection is not None:
-            connection = int(_number(wanted, "connection", 0, 1, 2**31, whole=True))
-        # A fault bounded by a count alone lasts until it has struck that often.
-        lasting = _LONGEST_S if count is not None else 10.0
-        fault = Fault(
-            id=next(self._ids),
-            kind=kind,
-            symbol=symbol,
-            connection=connection,
-            channel=channel,
-            duration_s=_number(wanted, "duration_s", lasting, 0.0, _LONGEST_S),
-            count=count,
-            skew_ms=int(_number(wanted, "skew_ms", 0, -86_400_000, 86_400_000, whole=True)),
-            begins=time.monotonic() + _number(wanted, "after_s", 0.0, 0.0, _LONGEST_S),
-        )
-        self.faults = [*self.faults[-199:], fault]
+            raise BadFault(f"unknown fields {unknown}: {kind.value} takes {', '.join(allowed)}")
+        for name in rule.needs:
+            if wanted.get(name) is None:
+                article = "a symbol" if name == "symbol" else f"a {name}"
+                raise BadFault(f"{kind.value} needs {article}")
+        aim = _aim_of(wanted, symbols)
+        own = {name: _own(wanted, name) for name in rule.own}
+        if kind is FaultKind.STALE_SNAPSHOT and wanted.get("stale_ms") is None:
+            own["stale_ms"] = 60_000
+        fault = self._timed(kind, aim, own, wanted)
+        self.faults = [*self.faults[1 - _KEPT :], fault]
+        self.ordered += 1
+        if kind not in ACTS:
+            self._live.setdefault(kind, []).append(fault)
         return fault
 
-    def find(
-        self,
-        kind: FaultKind,
-        *,
-        symbol: str | None = None,
-        connection: int | None = None,
-        channel: str | None = None,
-    ) -> Fault | None:
-        """The active fault of this kind that concerns these, if any."""
-        if not self.faults:
+    def _timed(self, kind: FaultKind, aim: Aim, own: dict[str, Any], wanted: Mapping[str, Any]) -> Fault:
+        count, from_ms, until_ms = (_optional(wanted, name) for name in ("count", "from_ms", "until_ms"))
+        # A shutdown's duration is how long before it is announced: it goes with any beginning.
+        real = ("after_s",) if kind is FaultKind.SHUTDOWN else ("after_s", "duration_s")
+        if from_ms is not None and any(wanted.get(name) is not None for name in real):
+            raise BadFault("from_ms is market time: give until_ms or count with it, no after_s, duration_s")
+        if from_ms is not None and until_ms is None and count is None and kind not in ACTS:
+            raise BadFault("from_ms needs until_ms or count: when shall it end?")
+        if until_ms is not None and until_ms <= (from_ms if from_ms is not None else self._market_ms()):
+            raise BadFault(f"until_ms {until_ms} is not after its beginning")
+        # A fault bounded by a count or by market time alone lasts until then.
+        lasting = 10.0 if count is None and until_ms is None else _LONGEST_S
+        return Fault(
+            id=next(self._ids),
+            kind=kind,
+            aim=aim,
+            begins=time.monotonic() + _number(wanted, "after_s", 0.0, 0.0, _LONGEST_S),
+            duration_s=_number(wanted, "duration_s", lasting, 0.0, _LONGEST_S),
+            from_ms=from_ms,
+            until_ms=until_ms,
+            count=count,
+            own=own,
+        )
+
+    def find(self, kind: FaultKind, **passing: Any) -> Fault | None:
+        """The active fault of this kind that concerns these (fields of Aim), if any."""
+        live = self._live.get(kind)
+        if live is None:
             return None
-        now = time.monotonic()
-        for fault in self.faults:
-            if (
-                fault.kind is kind
-                and fault.begins <= now < fault.ends
-                and (fault.count is None or fault.done < fault.count)
-                and fault.symbol in (None, symbol)
-                and fault.connection in (None, connection)
-                and fault.channel in (None, channel)
-            ):
+        real, market_ms = time.monotonic(), self._market_ms()
+        if any(fault.is_over(real, market_ms) for fault in live):
+            live = [fault for fault in live if not fault.is_over(real, market_ms)]
+            if not live:
+                del self._live[kind]
+                return None
+            self._live[kind] = live
+        aim = Aim(**passing)
+        for fault in live:
+            if fault.is_active(real, market_ms) and fault.aim.meets(aim):
                 return fault
         return None
 
-    def strike(
-        self,
-        kind: FaultKind,
-        *,
-        symbol: str | None = None,
-        connection: int | None = None,
-        channel: str | None = None,
-    ) -> bool:
-        """Whether such a fault is active; counts it."""
-        fault = self.find(kind, symbol=symbol, connection=connection, channel=channel)
-        if fault is None:
-            return False
-        fault.done += 1
-        return True
+    def note(self, fault: Fault, times: int = 1) -> None:
+        """Counts that a fault struck."""
+        fault.done += times
+        self.done[fault.kind.value] += times
+
+    def strike(self, kind: FaultKind, **passing: Any) -> Fault | None:
+        """The same as `find`, and counts it."""
+        fault = self.find(kind, **passing)
+        if fault is not None:
+            self.note(fault)
+        return fault
+
+    def skew_ms(self, where: str) -> int:
+        """How far the stated time is off now, over 'rest' or in the 'stream'."""
+        if self.find(FaultKind.SKEW) is None:
+            return 0
+        real, market_ms = time.monotonic(), self._market_ms()
+        for fault in self._live[FaultKind.SKEW]:
+            if fault.own["where"] in (None, where) and fault.is_active(real, market_ms):
+                self.note(fault)
+                return int(fault.own["skew_ms"])
+        return 0
+
+    def tidy(self) -> None:
+        """Forgets what is over."""
+        for kind in list(self._live):
+            self.find(kind)
+
+
+def _times_of(kind: FaultKind) -> tuple[str, ...]:
+    if kind not in ACTS:
+        return _TIMES
+    return ("after_s", "from_ms", "duration_s") if kind is FaultKind.SHUTDOWN else ("after_s", "from_ms")
+
+
+def _kind_of(wanted: Mapping[str, Any]) -> FaultKind:
+    try:
+        return FaultKind(wanted.get("kind", ""))
+    except ValueError:
+        kinds = ", ".join(kind.value for kind in FaultKind)
+        raise BadFault(f"unknown kind {wanted.get('kind')!r}; there are {kinds}") from None
+
+
+def _aim_of(wanted: Mapping[str, Any], symbols: Mapping[str, Any]) -> Aim:
+    symbol = wanted.get("symbol")
+    if symbol is not None and symbol not in symbols:
+        raise BadFault(f"unknown symbol {symbol!r}; GET control/symbols lists them")
+    connection = wanted.get("connection")
+    if connection is not None:
+        connection = int(_number(wanted, "connection", 0, 1, 2**31, whole=True))
+    timeframes = tuple(tf.value for tf in TIMEFRAMES)
+    chosen = {
+        name: _choice(wanted, name, choices)
+        for name, choices in (("channel", _CHANNELS), ("timeframe", timeframes), ("endpoint", _ENDPOINTS))
+    }
+    return Aim(symbol=symbol, connection=connection, **chosen)
+
+
+def _own(wanted: Mapping[str, Any], name: str) -> Any:
+    rule = OWN[name]
+    if rule.choices:
+        return _choice(wanted, name, rule.choices) or rule.default
+    if wanted.get(name) is None:
+        return rule.default
+    number = _number(wanted, name, 0.0, rule.low, rule.high, whole=rule.whole)
+    if name == "code" and (number in (1004, 1005, 1006) or 1015 <= number < 3000):
+        raise BadFault(f"code {number:g} never travels in a closing frame; take 1000, 1001, 1008, 1011 …")
+    return int(number) if rule.whole else number
+
+
+def _choice(wanted: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str | None:
+    value = wanted.get(name)
+    if value is not None and value not in choices:
+        raise BadFault(f"unknown {name} {value!r}; there are {', '.join(choices)}")
+    return value
+
+
+def _optional(wanted: Mapping[str, Any], name: str) -> int | None:
+    if wanted.get(name) is None:
+        return None
+    low, high = (1, 1_000_000) if name == "count" else (0, _LATEST_MS)
+    return int(_number(wanted, name, 0.0, low, high, whole=True))
 
 
 def _number(

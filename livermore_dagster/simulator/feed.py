@@ -8,37 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import itertools
 import random
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from aiohttp import WSMsgType, web
 
-from livermore_dagster.simulator.faults import FaultBoard, FaultKind
+from livermore_dagster.simulator.faults import Aim, Fault, FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import MessageRate
-from livermore_dagster.simulator.market import MINUTE_MS
+from livermore_dagster.simulator.market import MINUTE_MS, Bar
 from livermore_dagster.simulator.noise import key_of
-from livermore_dagster.simulator.venue import Venue
+from livermore_dagster.simulator.outgoing import Connection
+from livermore_dagster.simulator.venue import INTERVALS, Venue
 
-if TYPE_CHECKING:
-    from asyncio import Transport
-
-__all__ = ["Connection", "Feed", "FeedSettings", "Frame"]
-
-_QUEUE_LIMIT = 20_000
+__all__ = ["Feed", "FeedSettings"]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One text frame on its way out. `channel` is 'candles', 'ticker' or '' for what is no data."""
-
-    text: str
-    symbol: str = ""
-    channel: str = ""
+_NEVER = 2**62
 
 
 @dataclass(slots=True)
@@ -59,78 +50,6 @@ class FeedSettings:
     """A connection that was sent nothing for so long is cut; 0: never."""
 
 
-@dataclass(eq=False)
-class Connection:
-    """One client's socket."""
-
-    id: int
-    socket: web.WebSocketResponse
-    transport: Transport
-    faults: FaultBoard
-    combined: bool = False
-    """Binance: frames are wrapped with their stream's name."""
-    sequence: int = 0
-    streams: set[str] = field(default_factory=set)
-    since: float = field(default_factory=time.monotonic)
-    last_pong: float = field(default_factory=time.monotonic)
-    last_ping: float = field(default_factory=time.monotonic)
-    last_sent: float = field(default_factory=time.monotonic)
-    heartbeats: bool = False
-    beats: int = 0
-    sent: int = 0
-    _queue: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(_QUEUE_LIMIT))
-    _held: str | None = None
-
-    def send(self, frame: Frame) -> bool:
-        """Queues a frame, as the active faults let it. False: a stall kept it from ever being made."""
-        if not self.faults.faults:
-            self._put(frame.text)
-            return True
-
-        def strikes(kind: FaultKind) -> bool:
-            symbol, channel = frame.symbol or None, frame.channel or None
-            return self.faults.strike(kind, symbol=symbol, connection=self.id, channel=channel)
-
-        if strikes(FaultKind.SILENCE) or (frame.channel and strikes(FaultKind.STALL)):
-            return False
-        if not frame.channel:
-            self._put(frame.text)
-            return True
-        if strikes(FaultKind.LOSE):
-            return True
-        if self._held is None and strikes(FaultKind.REORDER):
-            self._held = frame.text
-            return True
-        self._put(frame.text)
-        if self._held is not None:
-            self._put(self._held)
-            self._held = None
-        if strikes(FaultKind.DUPLICATE):
-            self._put(frame.text)
-        return True
-
-    def _put(self, text: str) -> None:
-        try:
-            self._queue.put_nowait(text)
-        except asyncio.QueueFull:
-            # A client that does not read is cut, as an exchange would.
-            self.abort()
-
-    async def write(self) -> None:
-        """Sends what is queued, until the socket closes."""
-        while True:
-            text = await self._queue.get()
-            try:
-                await self.socket.send_str(text)
-            except (ConnectionError, RuntimeError):
-                return
-            self.sent += 1
-            self.last_sent = time.monotonic()
-
-    def abort(self) -> None:
-        self.transport.abort()
-
-
 class Feed(ABC):
     """One exchange's socket: subclasses speak its protocol."""
 
@@ -140,8 +59,11 @@ class Feed(ABC):
         self.venue, self.faults, self.counters, self.settings = venue, faults, counters, settings
         self.connections: dict[int, Connection] = {}
         self._ids = itertools.count(1)
+        self._order = itertools.count()
         self._arrivals = MessageRate(settings.connections, settings.connections_per_s)
         self._closes: deque[tuple[int, str]] = deque()
+        self._later: list[tuple[int, int, Callable[[int], None]]] = []
+        """Frames to be sent at a market time: (due, order, what sends them, given its stamp); a heap."""
         self._boundary = 0
 
     # --- to be spoken by subclasses ---------------------------------------------------------------------
@@ -181,6 +103,14 @@ class Feed(ABC):
     def announce_shutdown(self, connection: Connection, stamp_ms: int) -> None:
         """Tells a client that its connection will end, where the exchange does so."""
 
+    @abstractmethod
+    def forget(self, connection: Connection, stream: str) -> None:
+        """Drops a subscription without a word."""
+
+    @abstractmethod
+    def stream_aim(self, stream: str) -> Aim:
+        """What a fault must be aimed at to concern this stream."""
+
     # --- the beat ---------------------------------------------------------------------------------------
     async def run(self) -> None:
         """Sends frames as they fall due, until cancelled."""
@@ -195,9 +125,10 @@ class Feed(ABC):
                 self.send_updates(now)
             if real >= second:
                 second = max(second + 1.0, real)
+                self.faults.tidy()
                 self.send_second(now)
                 await self._keep_alive(real)
-            due = min(self._closes[0][0], self._boundary) if self._closes else self._boundary
+            due = min(self._boundary, self._next_due())
             limit = max(0.0, min(second, update) - time.monotonic())
             await self.venue.clock.wait_until(due, limit)
 
@@ -212,10 +143,35 @@ class Feed(ABC):
                 sorted((boundary + self.close_delay_ms(s, boundary), s) for s in self.subscribed_symbols())
             )
             self._boundary += MINUTE_MS
-        while self._closes and self._closes[0][0] <= now:
-            due, symbol = self._closes.popleft()
-            self.send_closes(symbol, due - due % MINUTE_MS, due)
+        while (due := self._next_due()) <= now:
+            if self._later and self._later[0][0] == due:
+                heapq.heappop(self._later)[2](due)
+            else:
+                symbol = self._closes.popleft()[1]
+                self.send_closes(symbol, due - due % MINUTE_MS, due)
         return now
+
+    def _next_due(self) -> int:
+        """Market time of the next frame that is due at a time of its own."""
+        close = self._closes[0][0] if self._closes else _NEVER
+        return min(close, self._later[0][0]) if self._later else close
+
+    def send_later(self, due_ms: int, send: Callable[[int], None]) -> None:
+        """Calls `send` with its stamp when market time reaches `due_ms`."""
+        heapq.heappush(self._later, (due_ms, next(self._order), send))
+
+    def stated(self, stamp_ms: int) -> int:
+        """The stamp as the exchange's clock, which may be off, writes it."""
+        return stamp_ms if self.faults.is_quiet else stamp_ms + self.faults.skew_ms("stream")
+
+    def as_streamed(self, symbol: str, timeframe: str, bar: Bar) -> tuple[Bar, int | None]:
+        """A closed bar as its last frame shows it, and after how many ms it is corrected (None: not)."""
+        fault = self.faults.find(FaultKind.REVISE_STREAM, symbol=symbol, timeframe=timeframe)
+        shown = None if fault is None else self.venue.provisional(symbol, INTERVALS[timeframe], bar)
+        if fault is None or shown is None:
+            return bar, None
+        self.faults.note(fault)
+        return shown, fault.own["settle_ms"]
 
     def close_pending(self, symbol: str) -> bool:
         """Whether the symbol's last candle still awaits its last frame."""
@@ -227,9 +183,10 @@ class Feed(ABC):
     # --- connections ------------------------------------------------------------------------------------
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serves one client until either side ends it."""
-        if not self._arrivals.allow() or self.faults.strike(FaultKind.REFUSE_CONNECTION):
+        refused = await self._refusal()
+        if refused:
             self.counters["ws_refused"] += 1
-            return web.Response(status=503, text="Service Unavailable")
+            return web.Response(status=refused, text="Service Unavailable")
         socket = web.WebSocketResponse(autoping=False, max_msg_size=1 << 20)
         await socket.prepare(request)
         transport = request.transport
@@ -250,16 +207,30 @@ class Feed(ABC):
                 await writer
         return socket
 
+    async def _refusal(self) -> int:
+        """The status an upgrade is refused with; 0: it is not."""
+        if not self._arrivals.allow() or self.venue.is_dark():
+            return 503
+        hanging = self.faults.strike(FaultKind.HANG_CONNECTION)
+        if hanging is not None:
+            await asyncio.sleep(hanging.own["delay_s"])
+            return 503
+        refusing = self.faults.strike(FaultKind.REFUSE_CONNECTION)
+        return 0 if refusing is None else int(refusing.own["status"])
+
     async def _read(self, connection: Connection) -> None:
         rate = MessageRate(self.settings.messages_per_s)
         async for message in connection.socket:
-            if not rate.allow():
+            if not self.faults.is_quiet and connection.strikes(FaultKind.SILENCE):
+                continue
+            if not rate.allow() or connection.strikes(FaultKind.RATE_CUT):
                 self.counters["ws_rate_cuts"] += 1
                 await connection.socket.close(code=1008, message=b"Too many requests")
                 return
             if message.type is WSMsgType.TEXT:
                 self.counters["ws_messages"] += 1
-                self.received(connection, message.data)
+                if not connection.strikes(FaultKind.LOST_REQUEST):
+                    self.received(connection, message.data)
             elif message.type is WSMsgType.PING:
                 await connection.socket.pong(message.data)
             elif message.type is WSMsgType.PONG:
@@ -270,9 +241,14 @@ class Feed(ABC):
     async def _keep_alive(self, now: float) -> None:
         for connection in list(self.connections.values()):
             reason = self._end_of(connection, now)
-            if reason:
+            if self.venue.is_dark():
+                self.counters["ws_cuts"] += 1
+                connection.abort()
+            elif reason:
                 self.counters["ws_cuts"] += 1
                 await self._close(connection, reason)
+            elif not self.faults.is_quiet and self.faults.find(FaultKind.SILENCE, connection=connection.id):
+                continue
             elif now - connection.last_ping >= self.settings.ping_s:
                 connection.last_ping = now
                 with contextlib.suppress(ConnectionError, RuntimeError):
@@ -291,21 +267,43 @@ class Feed(ABC):
             return b"idle"
         return b""
 
-    async def _close(self, connection: Connection, reason: bytes) -> None:
+    async def _close(self, connection: Connection, reason: bytes, code: int = 1000) -> None:
         with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
             async with asyncio.timeout(0.3):
-                await connection.socket.close(code=1000, message=reason)
+                await connection.socket.close(code=code, message=reason)
 
-    def cut(self, connection_id: int | None, *, announce_s: float | None = None) -> int:
-        """Cuts one connection or all, at once or announced `announce_s` before; returns how many."""
-        chosen = [c for c in self.connections.values() if connection_id in (None, c.id)]
-        for connection in chosen:
-            if announce_s is None:
-                connection.abort()
-            else:
-                self.announce_shutdown(connection, self.stamp())
-                asyncio.get_running_loop().call_later(announce_s, connection.abort)
-        return len(chosen)
+    async def act(self, fault: Fault) -> None:
+        """Does what is done once: cuts, closes, announces, forgets; counts each connection or stream."""
+        chosen = [c for c in self.connections.values() if fault.aim.connection in (None, c.id)]
+        match fault.kind:
+            case FaultKind.DROP:
+                for connection in chosen:
+                    connection.abort()
+            case FaultKind.CLOSE:
+                for connection in chosen:
+                    await self._close(connection, b"connection lifetime reached", int(fault.own["code"]))
+            case FaultKind.SHUTDOWN:
+                stamp = self.stamp()
+                for connection in chosen:
+                    self.announce_shutdown(connection, stamp)
+                    asyncio.get_running_loop().call_later(fault.duration_s, connection.abort)
+            case FaultKind.DEAD_SUBSCRIPTION:
+                self.faults.note(fault, sum(self._kill(connection, fault.aim) for connection in chosen))
+                return
+            case _:
+                raise ValueError(f"{fault.kind.value} is nothing done once")
+        self.faults.note(fault, len(chosen))
+
+    def _kill(self, connection: Connection, aim: Aim) -> int:
+        """Forgets the connection's streams that are meant; how many."""
+        meant = [
+            stream
+            for stream in connection.streams
+            if aim.meets(replace(self.stream_aim(stream), connection=connection.id))
+        ]
+        for stream in meant:
+            self.forget(connection, stream)
+        return len(meant)
 
     async def close_all(self) -> None:
         for connection in list(self.connections.values()):

@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["MessageRate", "RequestBucket", "Verdict", "WeightWindow"]
+__all__ = ["RAW_WINDOW_S", "MessageRate", "RequestBucket", "Verdict", "WeightWindow"]
+
+RAW_WINDOW_S = 300
+"""exchangeInfo states RAW_REQUESTS per five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,27 +21,39 @@ class Verdict:
     used: int
     retry_after_s: float = 0.0
     banned_until_ms: int = 0
+    is_raw: bool = False
+    """It is the number of requests that is too large, not their weight."""
 
 
 class WeightWindow:
     """Binance's REQUEST_WEIGHT: so much weight per calendar minute; who goes on after 429 is banned with 418.
 
     The first ban lasts `ban_s`, each next one twice as long, and every request during a ban adds
-    `ban_s` / 12, up to three days in all.
+    `ban_s` / 12, up to three days in all. Beside it, RAW_REQUESTS: at most `raw_limit` requests per five
+    minutes, whatever their weight.
     """
 
     LONGEST_BAN_S = 3 * 86_400.0
 
     def __init__(
-        self, limit: int, *, refusals: int = 10, ban_s: float = 120.0, now: Callable[[], float] = time.time
+        self,
+        limit: int,
+        *,
+        raw_limit: int,
+        refusals: int = 10,
+        ban_s: float = 120.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        self.limit, self.refusals, self.ban_s = limit, refusals, ban_s
+        self.limit, self.raw_limit, self.refusals, self.ban_s = limit, raw_limit, refusals, ban_s
         self._now = now
         self._window = -1
         self._used = 0
         self._refused = 0
         self._bans = 0
         self._banned_until = 0.0
+        self._raw_window = -1
+        self._raw = 0
+        self._shut_until = 0.0
 
     def take(self, weight: int) -> Verdict:
         now = self._now()
@@ -48,15 +63,30 @@ class WeightWindow:
         if now < self._banned_until:
             self._extend(now, self._banned_until - now + self.ban_s / 12)
             return self._ban(now)
+        if int(now // RAW_WINDOW_S) != self._raw_window:
+            self._raw_window, self._raw = int(now // RAW_WINDOW_S), 0
+        self._raw += 1
         self._used += weight
-        if self._used <= self.limit:
-            return Verdict(200, self._used)
+        if self._raw > self.raw_limit:
+            return self._refuse(now, RAW_WINDOW_S - now % RAW_WINDOW_S, is_raw=True)
+        if self._used > self.limit:
+            return self._refuse(now, 60.0 - now % 60)
+        if now < self._shut_until:
+            return self._refuse(now, self._shut_until - now)
+        return Verdict(200, self._used)
+
+    def _refuse(self, now: float, seconds: float, *, is_raw: bool = False) -> Verdict:
         self._refused += 1
         if self._refused > self.refusals:
             self._extend(now, self.ban_s * 2**self._bans)
             self._bans += 1
             return self._ban(now)
-        return Verdict(429, self._used, 60.0 - now % 60)
+        return Verdict(429, self._used, seconds, is_raw=is_raw)
+
+    def shut(self, seconds: float) -> Verdict:
+        """429 to everything for so long; who goes on meanwhile is banned as always."""
+        self._shut_until = self._now() + seconds
+        return self._refuse(self._now(), seconds)
 
     def eat(self, weight: int) -> None:
         """Weight used by someone else behind the same address."""
@@ -64,7 +94,9 @@ class WeightWindow:
             self._used += weight
 
     def ban(self, seconds: float) -> None:
-        self._extend(self._now(), seconds)
+        """Bans for so long, or longer where a ban already lasts longer."""
+        now = self._now()
+        self._extend(now, max(seconds, self._banned_until - now))
 
     def _extend(self, now: float, seconds: float) -> None:
         self._banned_until = now + min(seconds, self.LONGEST_BAN_S)
@@ -86,6 +118,10 @@ class RequestBucket:
     @property
     def remaining(self) -> int:
         return int(self._tokens)
+
+    def eat(self, requests: int) -> None:
+        """Requests of someone else behind the same address; beyond what is left they are refused to him."""
+        self._tokens = max(0.0, self._tokens - requests)
 
     def take(self) -> Verdict:
         now = self._now()

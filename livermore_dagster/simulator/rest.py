@@ -5,33 +5,37 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from livermore_dagster.simulator.faults import FaultBoard, FaultKind
-from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.candle_faults import CandlesUnderFaults
+from livermore_dagster.simulator.faults import FaultBoard
+from livermore_dagster.simulator.market import Bar
 from livermore_dagster.simulator.venue import INTERVALS, Venue
 
-__all__ = ["Answer", "CandleRequest", "Reply", "Rest"]
+__all__ = ["Answer", "CandleRequest", "Reply", "Rest", "title_of"]
 
 Answer = Callable[[web.Request], Awaitable[Any]]
 _CANDLE_REQUESTS_KEPT = 20_000
 
-_EDGE_PAGE = "<html><head><title>503 Service Unavailable</title></head><body><h1>503</h1></body></html>"
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a body to be sent as JSON, its status, its headers."""
+    """An answer: a body to be sent as JSON (or a page), its status, its headers."""
 
     body: Any
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
+    is_html: bool = False
+    """The body is a page's text."""
 
     def response(self) -> web.Response:
+        if self.is_html:
+            return web.Response(text=self.body, status=self.status, content_type="text/html")
         return web.Response(
             body=msgspec.json.encode(self.body),
             status=self.status,
@@ -63,6 +67,17 @@ class Rest(ABC):
         """The newest, oldest first."""
         self._candle_requests = 0
 
+    error_body: bytes
+    """What the exchange sends with HTTP 200 when it failed inside."""
+
+    @abstractmethod
+    def edge_page(self, status: int) -> str:
+        """The HTML page of the exchange's edge."""
+
+    @abstractmethod
+    def endpoint_of(self, path: str) -> str:
+        """The name faults are aimed at, and requests counted by."""
+
     @abstractmethod
     def routes(self) -> list[web.RouteDef]:
         """Paths of the public interface."""
@@ -87,35 +102,26 @@ class Rest(ABC):
             )
         )
 
-    def edge_error(self) -> web.Response | None:
-        """The page of the exchange's edge, while such a fault is active."""
-        if not self.faults.strike(FaultKind.ERROR_PAGE):
-            return None
-        self.counters["requests"] += 1
-        self.counters["error_pages"] += 1
-        return web.Response(text=_EDGE_PAGE, status=503, content_type="text/html")
-
     def server_now(self) -> int:
         """The time the exchange states."""
-        fault = self.faults.find(FaultKind.SKEW)
-        if fault is None:
-            return self.venue.clock.now_ms()
-        fault.done += 1
-        return self.venue.clock.now_ms() + fault.skew_ms
+        return self.venue.clock.now_ms() + self.faults.skew_ms("rest")
 
-    async def candle_rows(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> list[Bar]:
+    async def candle_rows(
+        self, request: web.Request, symbol: str, minutes: int, start_ms: int, end_ms: int
+    ) -> list[Bar]:
         """Rows as REST shows them now, active faults included."""
         await self.venue.prepare(symbol, minutes, start_ms, end_ms)
         now = self.venue.clock.now_ms()
-        rows = self.venue.rows(symbol, minutes, start_ms, end_ms, now)
-        newest = now - now % (minutes * MINUTE_MS) - minutes * MINUTE_MS
-        if not any(row.open_ms == newest for row in rows):
-            return rows
-        if self.faults.strike(FaultKind.LATE_ROW, symbol=symbol):
-            return [row for row in rows if row.open_ms != newest]
-        if self.faults.strike(FaultKind.REVISE, symbol=symbol):
-            return [
-                replace(row, lots=row.lots // 2, quote=row.quote // 2) if row.open_ms == newest else row
-                for row in rows
-            ]
-        return rows
+        if self.faults.is_quiet:
+            return self.venue.rows(symbol, minutes, start_ms, end_ms, now)
+        return CandlesUnderFaults(self.venue, self.faults, symbol, minutes).rows(
+            request, start_ms, end_ms, now
+        )
+
+
+def title_of(status: int) -> str:
+    """'403 Forbidden'; of statuses of the edge's own only the number."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -22,7 +22,9 @@ from livermore_dagster.simulator.clock import MarketClock, RunningClock, load_an
 from livermore_dagster.simulator.coinbase_feed import CoinbaseFeed
 from livermore_dagster.simulator.coinbase_rest import CoinbaseRest
 from livermore_dagster.simulator.control import CONTROL_BODY_LIMIT, control_routes
-from livermore_dagster.simulator.faults import FaultBoard
+from livermore_dagster.simulator.edge import edge_of
+from livermore_dagster.simulator.fault_kinds import ACTS
+from livermore_dagster.simulator.faults import Fault, FaultBoard
 from livermore_dagster.simulator.feed import Feed, FeedSettings
 from livermore_dagster.simulator.rest import Rest
 from livermore_dagster.simulator.universe import EXCHANGES
@@ -36,8 +38,9 @@ class PlayedExchange:
 
     def __init__(self, name: str, seed: int, clock: MarketClock, symbols: int, *, coinbase_4h: bool) -> None:
         self.name = name
-        self.faults = FaultBoard()
+        self.faults = FaultBoard(name, clock.now_ms)
         self.counters: Counter[str] = Counter()
+        self._acts: set[asyncio.Task[None]] = set()
         self.venue = Venue(name, seed, clock, fills=name != "coinbase", symbols=symbols)
         self.feed: Feed
         self.rest: Rest
@@ -84,12 +87,14 @@ class PlayedExchange:
             "ping_s": rules.ping_s,
             "pong_s": rules.pong_s,
             "update_s": rules.update_s,
+            "messages_per_s": rules.messages_per_s,
         }
         if isinstance(self.rest, BinanceRest):
             window = self.rest.window
             return {
                 **shared,
                 "weight_limit": window.limit,
+                "raw_limit": window.raw_limit,
                 "refusals": window.refusals,
                 "ban_s": window.ban_s,
             }
@@ -102,7 +107,12 @@ class PlayedExchange:
         """Sets what `settings` names; the caller has checked names and types."""
         for name, value in wanted.items():
             owner: Any = self.feed.settings
-            if isinstance(self.rest, BinanceRest) and name in ("weight_limit", "refusals", "ban_s"):
+            if isinstance(self.rest, BinanceRest) and name in (
+                "weight_limit",
+                "raw_limit",
+                "refusals",
+                "ban_s",
+            ):
                 owner = self.rest.window
             elif isinstance(self.rest, CoinbaseRest) and name in ("rate", "burst"):
                 owner = self.rest.bucket
@@ -110,8 +120,30 @@ class PlayedExchange:
                 owner = self.rest
             setattr(owner, "limit" if name == "weight_limit" else name, value)
 
+    def order(self, wanted: Mapping[str, Any]) -> Fault:
+        """Takes an order; what is done once is done at its time. Raises BadFault."""
+        fault = self.faults.order(wanted, self.venue.listings)
+        if fault.kind in ACTS:
+            task = asyncio.get_running_loop().create_task(self._act_in_time(fault))
+            self._acts.add(task)
+            task.add_done_callback(self._acts.discard)
+        return fault
+
+    async def _act_in_time(self, fault: Fault) -> None:
+        await asyncio.sleep(max(0.0, fault.begins - time.monotonic()))
+        while fault.from_ms is not None and self.venue.clock.now_ms() < fault.from_ms:
+            await self.venue.clock.wait_until(fault.from_ms, 1.0)
+        await self.feed.act(fault)
+
+    async def forgo(self) -> None:
+        """Drops what is still to be done."""
+        acts = list(self._acts)
+        for task in acts:
+            task.cancel()
+        await asyncio.gather(*acts, return_exceptions=True)
+
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=CONTROL_BODY_LIMIT)
+        application = web.Application(client_max_size=CONTROL_BODY_LIMIT, middlewares=[edge_of(self.rest)])
         application.add_routes(control_routes(self))
         application.add_routes(self.rest.routes())
         paths = ("/",) if self.name == "coinbase" else ("/ws", "/ws/{streams:.*}", "/stream")
@@ -199,6 +231,7 @@ class Simulator:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         self._beats.clear()
+        await asyncio.gather(*(played.forgo() for played in self.exchanges.values()))
         await asyncio.gather(*(played.feed.close_all() for played in self.exchanges.values()))
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
         self._runners.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from livermore_dagster.simulator.universe import Listing, universe
 __all__ = ["DAY_MS", "INTERVALS", "Day", "Venue", "fixed"]
 
 DAY_MS = 1440 * MINUTE_MS
+_SETTLING_MS = 15_001
 INTERVALS = {
     "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360, "8h": 480,
     "12h": 720, "1d": 1440,
@@ -74,9 +76,21 @@ class Venue:
             await asyncio.sleep(0)
 
     def rows(
-        self, symbol: str, minutes: int, start_ms: int, end_ms: int, now_ms: int, *, with_open: bool = True
+        self,
+        symbol: str,
+        minutes: int,
+        start_ms: int,
+        end_ms: int,
+        now_ms: int,
+        *,
+        with_open: bool = True,
+        fills: bool | None = None,
     ) -> list[Bar]:
-        """Bars with open in [start, end) as they stand at `now_ms`, oldest first."""
+        """Bars with open in [start, end) as they stand at `now_ms`, oldest first.
+
+        `fills`: whether empty ones are there, as flat rows; as the exchange does it unless given.
+        """
+        fills = self.fills if fills is None else fills
         if not self.listings[symbol].trading:
             return []
         market = self.market(symbol)
@@ -88,19 +102,21 @@ class Venue:
         first = max(-(-start_ms // step) * step, born - born % step)
         closed = now_ms - now_ms % step
         count = (min(-(-end_ms // step) * step, closed) - first) // step
-        rows = self._closed_rows(market, minutes, first, count) if count > 0 else []
+        rows = self._closed_rows(market, minutes, first, count, fills=fills) if count > 0 else []
         if with_open and first <= closed < end_ms:
             bar = self.bar_at(symbol, minutes, now_ms)
-            if bar is not None and (self.fills or bar.trades):
+            if bar is not None and (fills or bar.trades):
                 rows.append(bar)
         return rows
 
-    def _closed_rows(self, market: SymbolMarket, minutes: int, first_ms: int, count: int) -> list[Bar]:
+    def _closed_rows(
+        self, market: SymbolMarket, minutes: int, first_ms: int, count: int, *, fills: bool
+    ) -> list[Bar]:
         bars = market.bars(minutes, first_ms, count)
         columns = [bars.open, bars.high, bars.low, bars.close, bars.lots, bars.quote, bars.trades]
         opens = first_ms + np.arange(count, dtype=np.int64) * (minutes * MINUTE_MS)
         if not bars.has.all():
-            if not self.fills:
+            if not fills:
                 kept = np.flatnonzero(bars.has)
                 opens, columns = opens[kept], [column[kept] for column in columns]
             else:
@@ -119,6 +135,36 @@ class Venue:
         open_ms = at_ms - at_ms % (minutes * MINUTE_MS)
         price = market.last_price(open_ms)
         return None if price is None else Bar(open_ms, price, price, price, price, 0, 0, 0)
+
+    def traded_at(self, symbol: str, minutes: int, at_ms: int) -> Bar | None:
+        """The bar that holds `at_ms` as it stands then; None while it has no trade."""
+        return self.market(symbol).bar_at(minutes, at_ms)
+
+    def ended_at(self, symbol: str, minutes: int, boundary_ms: int) -> Bar | None:
+        """The final bar that ended just then, if any did."""
+        step = minutes * MINUTE_MS
+        if boundary_ms % step:
+            return None
+        rows = self.rows(symbol, minutes, boundary_ms - step, boundary_ms, boundary_ms, with_open=False)
+        return rows[0] if rows else None
+
+    def provisional(self, symbol: str, minutes: int, bar: Bar) -> Bar | None:
+        """A closed bar as it is stated before it settles: without its last 15 s, or with half its volume.
+
+        None for a bar of which nothing can be held back.
+        """
+        early = self.traded_at(symbol, minutes, bar.open_ms + minutes * MINUTE_MS - _SETTLING_MS)
+        if early is not None and early.trades < bar.trades:
+            return early
+        return replace(bar, lots=bar.lots // 2, quote=bar.quote // 2) if bar.lots > 1 else None
+
+    def end_of(self, minutes: int, open_ms: int) -> int:
+        """When the bar that opens then ends."""
+        return open_ms + minutes * MINUTE_MS
+
+    def is_dark(self) -> bool:
+        """Whether the exchange is down now."""
+        return False
 
     def _draw_day_bars(self, symbol: str, until_ms: int) -> list[Bar]:
         return self.rows(symbol, 30, until_ms - DAY_MS, until_ms, until_ms, with_open=False)

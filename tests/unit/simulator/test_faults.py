@@ -30,22 +30,23 @@ SYMBOLS: dict[str, Any] = {"BTCUSDT": None, "ETHUSDT": None}
 )
 def test_bad_orders_say_why(order: dict[str, Any], why: str) -> None:
     with pytest.raises(BadFault, match=why):
-        FaultBoard().order(order, SYMBOLS)
+        FaultBoard("binance", lambda: 0).order(order, SYMBOLS)
 
 
 def test_a_count_bounds_a_fault() -> None:
-    board = FaultBoard()
+    board = FaultBoard("binance", lambda: 0)
     board.order({"kind": "duplicate", "symbol": "BTCUSDT", "count": 2}, SYMBOLS)
-    hits = [board.strike(FaultKind.DUPLICATE, symbol="BTCUSDT") for _ in range(3)]
+    hits = [board.strike(FaultKind.DUPLICATE, symbol="BTCUSDT") is not None for _ in range(3)]
     assert hits == [True, True, False]
 
 
 def test_a_fault_strikes_only_what_it_is_aimed_at() -> None:
-    board = FaultBoard()
+    board = FaultBoard("binance", lambda: 0)
     board.order({"kind": "stall", "symbol": "BTCUSDT", "connection": 3, "channel": "ticker"}, SYMBOLS)
 
     def strikes(symbol: str, connection: int, channel: str) -> bool:
-        return board.strike(FaultKind.STALL, symbol=symbol, connection=connection, channel=channel)
+        aim = {"symbol": symbol, "connection": connection, "channel": channel}
+        return board.strike(FaultKind.STALL, **aim) is not None
 
     assert strikes("BTCUSDT", 3, "ticker")
     assert not strikes("ETHUSDT", 3, "ticker")
@@ -55,6 +56,6 @@ def test_a_fault_strikes_only_what_it_is_aimed_at() -> None:
 
 
 def test_a_fault_may_begin_later() -> None:
-    board = FaultBoard()
+    board = FaultBoard("binance", lambda: 0)
     board.order({"kind": "stall", "after_s": 60}, SYMBOLS)
     assert not board.strike(FaultKind.STALL)

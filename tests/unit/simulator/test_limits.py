@@ -17,7 +17,7 @@ class Hands:
 
 def test_weight_is_counted_by_the_minute_and_refused_above_the_limit() -> None:
     hands = Hands()
-    window = WeightWindow(100, now=hands)
+    window = WeightWindow(100, raw_limit=61_000, now=hands)
     assert [window.take(50).status for _ in range(3)] == [200, 200, 429]
     hands.now += 20
     refused = window.take(1)
@@ -30,7 +30,7 @@ def test_weight_is_counted_by_the_minute_and_refused_above_the_limit() -> None:
 
 def test_going_on_after_429_is_banned_and_the_ban_grows() -> None:
     hands = Hands()
-    window = WeightWindow(10, refusals=3, ban_s=120, now=hands)
+    window = WeightWindow(10, raw_limit=61_000, refusals=3, ban_s=120, now=hands)
     assert [window.take(11).status for _ in range(4)] == [429, 429, 429, 418]
     first = window.take(1)
     assert first.status == 418
@@ -45,13 +45,13 @@ def test_going_on_after_429_is_banned_and_the_ban_grows() -> None:
 
 def test_a_ban_never_exceeds_three_days() -> None:
     hands = Hands()
-    window = WeightWindow(1, refusals=0, ban_s=50_000, now=hands)
+    window = WeightWindow(1, raw_limit=61_000, refusals=0, ban_s=50_000, now=hands)
     verdicts = [window.take(2) for _ in range(200)]
     assert max(verdict.retry_after_s for verdict in verdicts) <= 3 * 86_400
 
 
 def test_weight_of_others_counts() -> None:
-    window = WeightWindow(100, now=Hands())
+    window = WeightWindow(100, raw_limit=61_000, now=Hands())
     window.eat(95)
     assert window.take(10).status == 429
 
