@@ -24,7 +24,6 @@ __all__ = [
     "find_exchange",
     "find_series",
     "open_stores",
-    "parse_timeframes",
 ]
 
 
@@ -118,16 +117,3 @@ async def canonical_symbol(connection: AsyncConnection[Any], row: ExchangeRow | 
     if symbol not in aliases:
         raise UnknownSymbol(symbol, row.name if row is not None else "any exchange", aliases)
     return str(aliases[symbol])
-
-
-def parse_timeframes(text: str | None, option: str = "--timeframes") -> tuple[Timeframe, ...] | None:
-    """'15m,1h' in the order of their length; None for None. Raises UnknownTimeframe or BadSetting."""
-    from livermore_dagster.errors import BadSetting
-    from livermore_dagster.market.timeframe import Timeframe
-
-    if text is None:
-        return None
-    chosen = {Timeframe.parse(word.strip()) for word in text.split(",") if word.strip()}
-    if not chosen:
-        raise BadSetting(f"{option} {text!r} names none.", "Write them like 15m,1h,4h.")
-    return tuple(timeframe for timeframe in Timeframe if timeframe in chosen)

@@ -11,9 +11,9 @@ from rich.text import Text
 
 from livermore_dagster.cli.console import console, plain_table
 
-__all__ = ["alert_line", "moment", "show_alerts", "show_candles", "show_values"]
+__all__ = ["STAGE_COLOURS", "alert_line", "moment", "show_alerts", "show_candles", "show_values"]
 
-_COLOURS = {
+STAGE_COLOURS = {
     "oversold": "bold green",
     "rebounding": "green",
     "rallying": "bright_green",
@@ -44,7 +44,7 @@ def _aligned(texts: Sequence[str]) -> list[str]:
 
 
 def _stage(stage: str) -> Text:
-    return Text(stage, _COLOURS[stage])
+    return Text(stage, STAGE_COLOURS[stage])
 
 
 def show_values(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -116,16 +116,23 @@ def _marks(row: dict[str, Any]) -> str:
     return ", ".join(name for name, holds in marks.items() if holds)
 
 
-def alert_line(row: dict[str, Any]) -> Text:
-    """One line of `alerts --follow`, its columns where those of the line before stand."""
+def alert_line(row: dict[str, Any], width: int) -> Text:
+    """One line of `alerts --follow`, its columns where those of the line before stand. `width`: columns."""
+    full = width >= ALERTS_IN_FULL
     marks = _marks(row)
-    style = _direction_style(row)
+    style = "strike dim" if row.get("withdrawn_ms") is not None else _direction_style(row)
+    end = moment(row["candle_end_ms"])
     line = Text(overflow="ignore", no_wrap=True)
-    line.append(f"{moment(row['candle_end_ms'])}  {row['source_exchange']:<10} ")
-    line.append(f"{row['symbol']:<12} ", "bold")
+    line.append(f"{end if full else end[5:]}  ", "dim")
+    line.append(f"{row['source_exchange']:<10} ")
+    line.append(f"{row['symbol']:<{12 if full else 10}} ", "bold")
     line.append(f"{row['timeframe']:>3}  ")
-    line.append(f"{row['label']:<19} {_value(row['value']):>8}  ", style)
-    line.append(f"{row['price']:>12}  ")
-    line.append(row["stage"], _COLOURS[row["stage"]])
-    line.append(f", {row['bias']}{f'  ({marks})' if marks else ''}")
+    line.append(f"{row['label']:<19} {_value(row['value']):>8}", style)
+    line.append(f"  {row['price']:>{12 if full else 9}}")
+    if full:
+        line.append("  ")
+        line.append(f"{row['stage']:<10}", STAGE_COLOURS[row["stage"]])
+        line.append(f" {row['bias']:<7}")
+    if marks:
+        line.append(f"  {marks}", "bold yellow" if "withdrawn" in marks else "yellow")
     return line

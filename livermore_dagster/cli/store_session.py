@@ -57,11 +57,11 @@ def in_session(work: Callable[[StoreSession], Awaitable[T]], home: Path | None, 
 async def _open(home: Path | None, user: str | None) -> AsyncIterator[StoreSession]:
     import psycopg
 
-    from livermore_dagster.platform.config import Settings
+    from livermore_dagster.platform.attach import attach
     from livermore_dagster.stores.postgres.connect import conninfo
     from livermore_dagster.stores.redis.client import connect_async
 
-    settings = Settings.discover(home)
+    settings = await asyncio.to_thread(attach, home)
     address = conninfo(settings.database_url, settings.database_ca)
     client = connect_async(settings.redis_url)
     try:

@@ -242,7 +242,7 @@ async def _exchange(settings: Settings, client: redis.asyncio.Redis, row: Exchan
     finally:
         await exchange.close()
     took = time.monotonic() - begun
-    market = MarketTime(settings.home / "market.json" if settings.simulated else None)
+    market = MarketTime.of(settings)
     speed = float(str((platform_record(settings.home) or {}).get("speed", 1.0)))
     ahead = (theirs_ms - market.now_ms()) / 1000
     return [

@@ -67,6 +67,10 @@ class MarketTime:
 
     anchor: Path | None
 
+    @classmethod
+    def of(cls, settings: Settings) -> MarketTime:
+        return cls(settings.home / "market.json" if settings.simulated else None)
+
     def now_ms(self) -> int:
         real_ms = time.time_ns() // 1_000_000
         if self.anchor is None:
@@ -87,7 +91,7 @@ class Watch:
         self._incident: str | None = None
         self.exchanges: list[ExchangeView] = []
         self.alerts: list[AlertLine] = []
-        self.market_time = MarketTime(settings.home / "market.json" if settings.simulated else None)
+        self.market_time = MarketTime.of(settings)
 
     def close(self) -> None:
         if self._client is not None:

@@ -19,6 +19,7 @@ __all__ = [
     "insert_alerts",
     "mark_published",
     "read_alerts",
+    "read_withdrawn",
     "take_unpublished",
     "withdraw_alerts",
 ]
@@ -140,19 +141,32 @@ async def read_alerts(
     exchange: str | None = None,
     symbol: str | None = None,
     timeframe: Timeframe | None = None,
+    label: str | None = None,
+    since_ms: int = 0,
     after_id: int = 0,
     limit: int = 50,
 ) -> list[StoredAlert]:
-    """The newest `limit` alerts that fit, oldest first."""
+    """The newest `limit` alerts that fit, oldest first. `since_ms`: of candles that end then or later.
+
+    `label`: a whole label, or its first part ('level', 'reversal').
+    """
     given = {
         "exchange": exchange,
         "symbol": symbol,
         "timeframe": timeframe.value if timeframe else None,
+        "label": label,
+        "since_ms": since_ms,
         "after_id": after_id,
         "limit": limit,
     }
     rows = await (await connection.execute(sql("read_alerts"), given)).fetchall()
     return [StoredAlert(row[1], _alert(row[0], row[-1], row[2:-3]), row[-3], row[-2]) for row in rows]
+
+
+async def read_withdrawn(connection: AsyncConnection[Any], ids: Collection[int]) -> dict[int, int]:
+    """When (exchange clock, ms) those of `ids` were withdrawn that were."""
+    rows = await (await connection.execute(sql("list_withdrawn_alerts"), {"ids": list(ids)})).fetchall()
+    return {row[0]: row[1] for row in rows}
 
 
 def _alert(alert_id: int, attempt: int, row: Sequence[Any]) -> AlertRow:
