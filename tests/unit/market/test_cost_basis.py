@@ -1,0 +1,140 @@
+"""Cost basis: nothing is lost between lots, first in is first out, and what no fill explains is told."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from livermore_dagster.market.cost_basis import Book, CostMethod, Ledger, positions_of
+from livermore_dagster.market.decimals import exact
+from livermore_dagster.market.trades import Balance, Fill, Liquidity, Side
+from tests.unit.market.trade_draws import fee_in_quote, fill_lists
+
+ZERO = Decimal(0)
+
+
+def trade(
+    side: Side, size: str, price: str, fee: str = "0", currency: str = "USD", quote: str = "USD"
+) -> Fill:
+    with exact():
+        value = Decimal(size) * Decimal(price)
+    return Fill(
+        "f", "o", f"BTC-{quote}", "BTC", quote, side, 0, Decimal(price), Decimal(size), value, Decimal(fee),
+        currency, Liquidity.TAKER,
+    )  # fmt: skip
+
+
+def booked(method: CostMethod, *fills: Fill) -> Book:
+    book = Book("BTC", "USD", method)
+    for one in fills:
+        book.apply(one, fee_in_quote(one))
+    return book
+
+
+@settings(max_examples=40, deadline=None)
+@given(fill_lists(("quote", "base", "BNB")), st.sampled_from(CostMethod))
+def test_money_in_is_cost_held_plus_cost_sold(fills: list[Fill], method: CostMethod) -> None:
+    ledger = Ledger(method)
+    for one in fills:
+        ledger.apply(one, fee_in_quote(one))
+    for (base, quote), book in ledger.books.items():
+        own = [one for one in fills if (one.base, one.quote) == (base, quote)]
+        paid = earned = ZERO
+        with exact():
+            for one in own:
+                fee = one.fee if one.fee_currency == quote else ZERO
+                if one.side is Side.BUY:
+                    paid += one.value + fee
+                else:
+                    earned += one.value - fee
+            # Realised = proceeds with a known cost − that cost: so the books balance to the last digit.
+            assert earned - book.proceeds_without_cost - book.realised == paid - book.cost
+            assert book.size == book.bought - book.sold + book.sold_without_cost
+        assert book.size >= 0
+        assert book.cost >= 0 or book.fees < 0
+        if book.size == 0:
+            assert book.cost == 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(fill_lists(("quote", "base")))
+def test_both_methods_hold_and_explain_the_same(fills: list[Fill]) -> None:
+    ledgers = [Ledger(method) for method in CostMethod]
+    for ledger in ledgers:
+        for one in fills:
+            ledger.apply(one, fee_in_quote(one))
+    first, second = ledgers
+    assert first.explained == second.explained
+    for key, book in first.books.items():
+        other = second.books[key]
+        assert (book.size, book.sold_without_cost) == (other.size, other.sold_without_cost)
+
+
+def test_first_in_first_out() -> None:
+    fills = (
+        trade(Side.BUY, "1", "100", "1"),
+        trade(Side.BUY, "1", "200", "2"),
+        trade(Side.SELL, "1.5", "300", "3"),
+    )
+    book = booked(CostMethod.FIFO, *fills)
+    assert book.realised == Decimal(450) - 3 - (101 + 101)
+    assert (book.size, book.cost) == (Decimal("0.5"), Decimal(101))
+    average = booked(CostMethod.AVERAGE, *fills)
+    assert average.realised == Decimal(447) - Decimal("227.25")
+    assert average.cost == Decimal("75.75")
+
+
+def test_a_fee_in_the_asset_itself_is_coins_that_never_came() -> None:
+    book = booked(CostMethod.FIFO, trade(Side.BUY, "1", "100", "0.001", "BTC"))
+    assert (book.size, book.cost, book.fees) == (Decimal("0.999"), Decimal(100), Decimal("0.1"))
+
+
+def test_a_fee_in_a_third_asset_is_added_at_its_value_or_told_as_missing() -> None:
+    book = Book("BTC", "USD", CostMethod.FIFO)
+    book.apply(trade(Side.BUY, "1", "100", "0.01", "BNB"), Decimal(6))
+    assert (book.cost, book.unconverted_fees) == (Decimal(106), 0)
+    book.apply(trade(Side.BUY, "1", "100", "0.01", "BNB"), None)
+    assert (book.cost, book.unconverted_fees) == (Decimal(206), 1)
+
+
+def test_a_sale_beyond_the_lots_has_no_known_profit() -> None:
+    book = booked(CostMethod.FIFO, trade(Side.BUY, "1", "100"), trade(Side.SELL, "3", "200"))
+    assert book.realised == 100
+    assert (book.sold_without_cost, book.proceeds_without_cost) == (2, 400)
+
+
+@pytest.mark.parametrize(
+    ("balance", "size", "other", "way"),
+    [("2", "2", "0", ""), ("2.5", "2", "0.5", "in"), ("0.5", "0.5", "-1.5", "out")],
+)
+def test_transfers_are_told_apart(balance: str, size: str, other: str, way: str) -> None:
+    ledger = Ledger(CostMethod.FIFO)
+    for one in (trade(Side.BUY, "1", "100"), trade(Side.BUY, "1", "300")):
+        ledger.apply(one, ZERO)
+    position = positions_of(ledger, [Balance("BTC", Decimal(balance), ZERO)], {("BTC", "USD"): Decimal(500)})[
+        0
+    ]
+    assert (position.size, position.other, position.transferred) == (Decimal(size), Decimal(other), way)
+    # What left took the oldest lots with it.
+    assert position.cost == (Decimal(150) if way == "out" else Decimal(400))
+    assert position.unrealised == position.size * 500 - position.cost
+
+
+def test_coins_without_any_fill_have_no_cost() -> None:
+    found = positions_of(Ledger(CostMethod.FIFO), [Balance("SOL", Decimal(3), Decimal(1))], {})
+    assert [(one.base, one.quote, one.balance, one.other, one.cost) for one in found] == [
+        ("SOL", "", Decimal(4), Decimal(4), ZERO)
+    ]
+
+
+def test_costs_in_two_currencies_are_two_books() -> None:
+    ledger = Ledger(CostMethod.FIFO)
+    ledger.apply(trade(Side.BUY, "1", "100"), ZERO)
+    ledger.apply(trade(Side.SELL, "1", "90", quote="EUR"), ZERO)
+    found = {one.quote: one for one in positions_of(ledger, [], {})}
+    assert found["EUR"].sold_without_cost == 1
+    assert found["EUR"].realised == found["USD"].realised == 0
+    assert found["USD"].other == 0, "bought and sold: the fills explain that nothing is there"
