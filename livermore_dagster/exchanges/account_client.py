@@ -26,7 +26,7 @@ from livermore_dagster.exchanges.account_contract import (
 from livermore_dagster.exchanges.amounts import total
 from livermore_dagster.exchanges.caller import RestCaller
 from livermore_dagster.exchanges.client import ExchangeClient
-from livermore_dagster.exchanges.contract import Priority, Request
+from livermore_dagster.exchanges.contract import BudgetFeedback, Priority, Request
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.trades import Balance, FeeTier
 
@@ -165,6 +165,12 @@ class AccountClient:
             # It proved no better.
             self.time.offset_ms = known
             raise told from None
+
+    async def spend(self, weight: int) -> None:
+        """Take from the account's budget for what is not a REST call: a message on the exchange's socket."""
+        budget = self._caller.budget
+        permit = await budget.take(weight, Priority.ACCOUNT)
+        await budget.feedback(BudgetFeedback(), permit)
 
     async def close(self) -> None:
         await self._caller.close()

@@ -29,11 +29,13 @@ from livermore_dagster.exchanges.wire import decode_body
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.trades import Balance, FeeTier, Fill, Liquidity, Order, Side
 
-__all__ = ["BinanceAccountDialect", "hmac_signature", "suggested_markets"]
+__all__ = ["BinanceAccountDialect", "hmac_signature", "listen_key_request", "suggested_markets"]
 
 RECEIVE_WINDOW_MS = 5_000
 """How old a signature may be when it arrives; a later time than the exchange's by 1 s is refused as well."""
 _FIRST_ID = 0
+_LISTEN_KEY = "listen_key"
+_LISTEN_KEY_WEIGHT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +141,14 @@ class BinanceAccountDialect:
                 )
 
     def sign(self, request: Request, credentials: Credentials, now_ms: int) -> SignedRequest:
+        headers = {"X-MBX-APIKEY": credentials.key}
+        if request.endpoint == _LISTEN_KEY:
+            # The key alone: a signature would be a parameter too many.
+            return SignedRequest(request.path, urlencode(request.params), headers)
         params = {**request.params, "recvWindow": str(RECEIVE_WINDOW_MS), "timestamp": str(now_ms)}
         query = urlencode(params)
         signature = hmac_signature(credentials, query)
-        return SignedRequest(
-            request.path, f"{query}&signature={signature}", {"X-MBX-APIKEY": credentials.key}
-        )
+        return SignedRequest(request.path, f"{query}&signature={signature}", headers)
 
     def verdict(self, status: int, code: str) -> Verdict:
         number = code.partition(" ")[0]
@@ -233,6 +237,12 @@ class BinanceAccountDialect:
 def hmac_signature(credentials: Credentials, payload: str) -> str:
     """HMAC-SHA256 over exactly what is sent, as hexadecimal digits."""
     return hmac.new(credentials.secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+
+
+def listen_key_request(method: str, key: str | None = None) -> Request:
+    """POST makes one, PUT prolongs it."""
+    params = {} if key is None else {"listenKey": key}
+    return Request(_LISTEN_KEY, "/api/v3/userDataStream", _LISTEN_KEY_WEIGHT, params, method)
 
 
 def suggested_markets(

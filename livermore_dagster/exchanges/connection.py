@@ -28,7 +28,7 @@ from livermore_dagster.exchanges.subscriptions import AckTracker
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["Connection", "ConnectionLost", "ConnectionStats", "classify"]
+__all__ = ["Connection", "ConnectionLost", "ConnectionStats", "classify", "open_socket"]
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,25 @@ def classify(error: Exception) -> ConnectionLost:
         case InvalidHandshake():
             return ConnectionLost(f"handshake failed: {error}", retryable=False)
     raise error
+
+
+async def open_socket(url: str) -> ClientConnection:
+    """A WebSocket that pings by itself. Raises ConnectionLost."""
+    try:
+        return await connect(
+            url,
+            compression=None,
+            max_size=_MAX_FRAME_BYTES,
+            max_queue=_FRAMES_QUEUED,
+            open_timeout=_OPEN_TIMEOUT_S,
+            close_timeout=_CLOSE_TIMEOUT_S,
+            ping_interval=_PING_S,
+            ping_timeout=_PING_S,
+            user_agent_header="livermore",
+            proxy=None if is_loopback(url) else True,
+        )
+    except (InvalidHandshake, InvalidURI, TimeoutError, OSError) as error:
+        raise classify(error) from error
 
 
 @dataclass(slots=True)
@@ -138,22 +157,7 @@ class Connection:
 
     # --- life -------------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
-        url = self._dialect.stream_url(self._row.ws_url)
-        try:
-            self._socket = await connect(
-                url,
-                compression=None,
-                max_size=_MAX_FRAME_BYTES,
-                max_queue=_FRAMES_QUEUED,
-                open_timeout=_OPEN_TIMEOUT_S,
-                close_timeout=_CLOSE_TIMEOUT_S,
-                ping_interval=_PING_S,
-                ping_timeout=_PING_S,
-                user_agent_header="livermore",
-                proxy=None if is_loopback(url) else True,
-            )
-        except (InvalidHandshake, InvalidURI, TimeoutError, OSError) as error:
-            raise classify(error) from error
+        self._socket = await open_socket(self._dialect.stream_url(self._row.ws_url))
         self.opened_at = self.last_frame_at = self._clock.monotonic()
         work = [self._read(self._socket), self._keep_subscribed(self._socket)]
         if self._dialect.quirks.client_ping_s is not None:

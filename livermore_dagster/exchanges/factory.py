@@ -12,6 +12,7 @@ from livermore_dagster.exchanges.account_client import AccountClient
 from livermore_dagster.exchanges.account_contract import AccountDialect, Credentials
 from livermore_dagster.exchanges.binance import BinanceDialect
 from livermore_dagster.exchanges.binance_account import BinanceAccountDialect
+from livermore_dagster.exchanges.binance_user_stream import BinanceListenKeyChannel, BinanceSignedChannel
 from livermore_dagster.exchanges.budget import Budget, RateBudget
 from livermore_dagster.exchanges.caller import RestCaller
 from livermore_dagster.exchanges.client import ExchangeClient
@@ -21,12 +22,14 @@ from livermore_dagster.exchanges.coinbase_account import (
     SECOND_BUDGET,
     CoinbaseAccountDialect,
 )
+from livermore_dagster.exchanges.coinbase_user_stream import CoinbaseUserChannel
 from livermore_dagster.exchanges.connection import Connection
 from livermore_dagster.exchanges.contract import BudgetRule, Dialect
 from livermore_dagster.exchanges.credentials import fingerprint
 from livermore_dagster.exchanges.http import HttpxPort
 from livermore_dagster.exchanges.joint_budget import JointBudget
 from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.exchanges.user_stream import UserChannel, UserStream
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -38,6 +41,7 @@ __all__ = [
     "dialect_for",
     "require_active",
     "row_named",
+    "user_stream_for",
 ]
 
 _DIALECTS: Mapping[str, Callable[[ExchangeRow], Dialect]] = {
@@ -50,6 +54,12 @@ _ACCOUNT_DIALECTS: Mapping[str, Callable[[ExchangeRow], AccountDialect]] = {
     "coinbase": CoinbaseAccountDialect,
     "binance": BinanceAccountDialect,
     "binance_us": BinanceAccountDialect,
+}
+
+_USER_CHANNELS: Mapping[str, Callable[[ExchangeRow, Credentials, AccountClient], UserChannel]] = {
+    "coinbase": lambda row, credentials, account: CoinbaseUserChannel(row, credentials, account.time.now_ms),
+    "binance": BinanceSignedChannel,
+    "binance_us": lambda row, _, account: BinanceListenKeyChannel(row, account),
 }
 
 
@@ -130,6 +140,15 @@ def account_client_for(
     spent = budget or account_budget(row, credentials, public, redis, clock)
     caller = RestCaller(row, dialect, HttpxPort(row.rest_url), spent, redis, clock)
     return AccountClient(row, dialect, credentials, caller, public, clock)
+
+
+def user_stream_for(
+    row: ExchangeRow, credentials: Credentials, redis: redis.asyncio.Redis, clock: Clock
+) -> UserStream:
+    """The account's own channel, to be entered with `async with`. Raises as `account_client_for`."""
+    account = account_client_for(row, credentials, redis, clock)
+    channel = _USER_CHANNELS[row.name](row, credentials, account)
+    return UserStream(f"user-{row.name}-{fingerprint(credentials)[:6]}", channel, account, clock)
 
 
 def account_budget(

@@ -12,7 +12,7 @@ import structlog
 from livermore_dagster.clock import Clock
 from livermore_dagster.exchanges.connection import Connection, ConnectionLost
 from livermore_dagster.exchanges.contract import Quirks, StreamEvent
-from livermore_dagster.ingest.backoff import Backoff
+from livermore_dagster.exchanges.backoff import Backoff
 
 __all__ = ["RENEWED", "STOPPED", "ConnectionHub", "Line", "StreamSink", "Wiring"]
 

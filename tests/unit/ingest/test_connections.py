@@ -12,7 +12,7 @@ import pytest
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.exchanges.connection import ConnectionLost
 from livermore_dagster.exchanges.contract import BudgetRule, Heartbeat, Quirks, StreamEvent
-from livermore_dagster.ingest.backoff import Backoff
+from livermore_dagster.exchanges.backoff import Backoff
 from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 
 
