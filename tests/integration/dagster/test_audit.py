@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -11,13 +13,20 @@ import pytest
 from livermore_dagster.cli.app import main
 from livermore_dagster.market.retention import DEFAULT_DAYS
 from livermore_dagster.market.timeframe import Timeframe
-from tests.integration.dagster.test_assets import SYMBOLS, market, materialize, metadata
+from livermore_dagster.simulator.clock import load_anchor
+from tests.integration.dagster.test_assets import START_MS, SYMBOLS, market, materialize, metadata
 from tests.integration.ingest.played import IDS, Platform
 
 __all__ = ["market"]
 
 H1 = Timeframe.H1
 DAY_MS = 86_400_000
+
+
+@pytest.fixture(autouse=True)
+def market_time(platform_environment: str, tmp_path: Path) -> None:
+    """The home as `up` leaves it: commands read the simulated market's time there."""
+    load_anchor(tmp_path / "market.json", 7, 1.0, START_MS, time.time_ns() // 1_000_000)
 
 
 @pytest.fixture
