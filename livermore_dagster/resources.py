@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
 import redis
@@ -22,12 +22,15 @@ from livermore_dagster.stores.redis.client import connect
 
 if TYPE_CHECKING:
     from livermore_dagster.ingest.service import IngestService
+    from livermore_dagster.trades.session import AccountSession, StoredAccount
 
 __all__ = [
+    "ACCOUNTS",
     "BOUNDARY_TAG",
     "DUE_TAG",
     "EXCHANGES",
     "RAISED_TAG",
+    "AccountResource",
     "ExchangeResource",
     "IngestResource",
     "PlatformResource",
@@ -40,6 +43,9 @@ T = TypeVar("T")
 EXCHANGES = dg.StaticPartitionsDefinition([row.name for row in ROWS])
 """One partition per exchange, for every asset and for the ingest job: Dagster refuses two kinds in one
 job."""
+
+ACCOUNTS = dg.DynamicPartitionsDefinition(name="accounts")
+"""One partition per account (user and exchange), such as coinbase.3; added when the account is."""
 
 BOUNDARY_TAG = "livermore/boundary_ms"
 """Run tag: the boundary the run brings its assets up to."""
@@ -115,6 +121,64 @@ class ExchangeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             opened = await self._stack.enter_async_context(open_context(exchange, Settings.discover()))
             self._open[exchange] = opened
         return await work(self._open[exchange])
+
+
+class AccountResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One account, opened once per run and alone at it, and what is stored of it."""
+
+    _runner: asyncio.Runner | None = PrivateAttr(default=None)
+    _stack: AsyncExitStack | None = PrivateAttr(default=None)
+    _open: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _stored: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[AccountResource]:
+        with asyncio.Runner() as runner:
+            self._runner, self._stack, self._open, self._stored = runner, AsyncExitStack(), {}, {}
+            try:
+                yield self
+            finally:
+                runner.run(self._stack.aclose())
+                self._runner, self._stack = None, None
+
+    def read(self, key: str, work: Callable[[AccountSession], Awaitable[T]]) -> T:
+        """Run `work` on the account, which asks the exchange; another reader of it is waited for.
+
+        What Livermore refuses becomes a dg.Failure whose text is the error's own; it never shows a secret.
+        """
+
+        from livermore_dagster.trades.session import open_account  # signing is no part of other runs
+
+        async def run() -> T:
+            return await work(await self._entered(self._open, key, open_account))
+
+        return self._run(run)
+
+    def stored(self, key: str, work: Callable[[StoredAccount], Awaitable[T]]) -> T:
+        """Run `work` on what is stored of the account; nothing is asked of its exchange."""
+
+        from livermore_dagster.trades.session import open_stored
+
+        async def run() -> T:
+            return await work(await self._entered(self._stored, key, open_stored))
+
+        return self._run(run)
+
+    async def _entered(self, held: dict[str, Any], key: str, open_one: Callable[..., Any]) -> Any:
+        if key not in held:
+            exchange, account_id = parse_account_key(key)
+            assert self._stack is not None  # noqa: S101 - set with the runner
+            opened = open_one(account_id, exchange, Settings.discover())
+            held[key] = await self._stack.enter_async_context(opened)
+        return held[key]
+
+    def _run(self, run: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if self._runner is None:
+            raise dg.DagsterInvariantViolationError("AccountResource is used outside of a run.")
+        try:
+            return self._runner.run(run())
+        except LivermoreError as error:
+            raise dg.Failure(str(error), allow_retries=error.exit_code != 2) from error
 
 
 class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]

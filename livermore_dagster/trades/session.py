@@ -26,7 +26,15 @@ from livermore_dagster.stores.postgres.symbols import load_symbols
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow, read_accounts
 from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
 
-__all__ = ["AccountSession", "Servers", "credentials_of", "open_account", "require_account"]
+__all__ = [
+    "AccountSession",
+    "Servers",
+    "StoredAccount",
+    "credentials_of",
+    "open_account",
+    "open_stored",
+    "require_account",
+]
 
 _LOCK_SPACE = 0x4C56
 """First half of the advisory locks of accounts ('LV'): one reader at a time, whoever started it."""
@@ -101,6 +109,34 @@ async def require_account(
         raise BadSetting(f"There is no {wanted}{of}.", f"Accounts: {told}. Add one: livermore account add.")
     users = ", ".join(one.sub for one in found)
     raise BadSetting(f"Several users have an {wanted}.", f"Say whose with --user: {users}.")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """What is stored of an account; its exchange is not asked."""
+
+    account: AccountRow
+    pool: Pool
+    redis: Redis
+    clock: Clock
+
+
+@asynccontextmanager
+async def open_stored(
+    account_id: int, exchange: str, servers: Servers, clock: Clock | None = None
+) -> AsyncIterator[StoredAccount]:
+    """Raises UnknownExchange, and BadSetting for an account that is not there."""
+    pool = await open_pool(servers.database_url, servers.database_ca, name=f"livermore-account-{account_id}")
+    try:
+        async with pool.connection() as connection:
+            account = await require_account(connection, exchange, account_id=account_id)
+        redis = connect_async(servers.redis_url)
+        try:
+            yield StoredAccount(account, pool, redis, clock or SystemClock())
+        finally:
+            await redis.aclose()
+    finally:
+        await pool.close()
 
 
 @asynccontextmanager

@@ -8,9 +8,10 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from livermore_dagster.errors import BadSetting
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["AccountRow", "delete_account", "read_accounts", "upsert_account"]
+__all__ = ["AccountRow", "delete_account", "parse_account_key", "read_accounts", "upsert_account"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ class AccountRow:
     def key(self) -> str:
         """Its name for people and Dagster's partitions: coinbase.3."""
         return f"{self.exchange}.{self.id}"
+
+
+def parse_account_key(key: str) -> tuple[str, int]:
+    """Exchange and id of coinbase.3. Raises BadSetting for what is no account's name."""
+    exchange, _, number = key.partition(".")
+    if not exchange or not number.isascii() or not number.isdigit():
+        raise BadSetting(
+            f"{key!r} is not the name of an account.",
+            "It looks like coinbase.3: see livermore account list.",
+        )
+    return exchange, int(number)
 
 
 async def read_accounts(

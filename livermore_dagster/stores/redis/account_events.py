@@ -13,8 +13,8 @@ from livermore_dagster.stores.redis import keys
 
 __all__ = ["AccountEvent", "EventKind", "append_event", "read_events"]
 
-EventKind = Literal["added", "removed", "fill", "order", "caught_up"]
-"""`caught_up`: the user channel is open after a while without it, so that something may have been missed."""
+EventKind = Literal["added", "removed", "fill", "order", "resumed"]
+"""`resumed`: the user channel flows (again); what happened before is not told by it."""
 STREAM_LENGTH = 10_000
 
 
