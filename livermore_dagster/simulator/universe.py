@@ -67,8 +67,8 @@ _MORE = (
     ("SPK", "Spark", 0.0571),
 )  # fmt: skip
 """What long lists hold beyond the first fifty ranks."""
-MOST_SYMBOLS = len(_LIQUID) + len(_SPARSE) + len(_MORE)
-"""Ranked bases an exchange can list."""
+MOST_SYMBOLS = 600
+"""Ranked bases an exchange can list; those beyond the names above are numbered."""
 _SPARSE_ACTIVITY = (0.16, 0.075, 0.035, 0.11, 0.05)
 """Chance of a print in 15 s: a minute is empty in 50 … 87 % of cases, five minutes in 3 … 49 %."""
 _SPARSE_RANKS = frozenset({3, 7, 11, 14, 18, 23, 27, 31, 34, 38})
@@ -131,9 +131,14 @@ def _ranked(symbols: int) -> list[tuple[str, str, float, str]]:
             chosen.append(("MUTE", "Mute Protocol", 3.86, "silent"))
         else:
             kind = "sparse" if rank in _SPARSE_RANKS else "liquid"
-            found = next(sparse if kind == "sparse" else liquid, None) or next(liquid)
+            found = next(sparse if kind == "sparse" else liquid, None) or next(liquid, _numbered(rank))
             chosen.append((*found, kind))
     return chosen
+
+
+def _numbered(rank: int) -> tuple[str, str, float]:
+    """A base for load, from a hundredth of a dollar to some hundred."""
+    return f"N{rank}", f"Number {rank}", round(0.01 * 3.7 ** (rank % 8), 5)
 
 
 def _ranked_volume(top: float, rank: int) -> float:
