@@ -46,6 +46,15 @@ def simulate(
     coinbase_4h: Annotated[
         str, typer.Option("--coinbase-4h", help="yes or no: whether Coinbase serves four-hour candles.")
     ] = "yes",
+    storm: Annotated[
+        int | None, typer.Option(min=0, metavar="SEED", help="Play the storm of faults this seed makes.")
+    ] = None,
+    storm_for: Annotated[
+        float, typer.Option("--storm-for", min=60, max=86_400, help="How long it lasts, real seconds.")
+    ] = 600.0,
+    storm_plan: Annotated[
+        bool, typer.Option("--storm-plan", help="Show the storm's orders and play nothing.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Say the addresses as one JSON object on standard output.")
     ] = False,
@@ -54,11 +63,18 @@ def simulate(
 
     Example: livermore simulate --exchange binance --speed 60 --json
     """
-    from livermore_dagster.simulator.run import run
+    from livermore_dagster.simulator.run import run, show_plan
+    from livermore_dagster.simulator.storm import Storm
     from livermore_dagster.simulator.universe import EXCHANGES
 
     if coinbase_4h not in ("yes", "no"):
         raise BadSetting(f"--coinbase-4h must be yes or no, not {coinbase_4h!r}.")
+    weather = None if storm is None else Storm(storm, storm_for)
+    if storm_plan:
+        if weather is None:
+            raise BadSetting("--storm-plan shows a storm.", "Say which: --storm SEED.")
+        show_plan(exchange or EXCHANGES, weather, seed=seed, symbols=symbols, as_json=as_json)
+        return
     run(
         exchange or EXCHANGES,
         seed=seed,
@@ -70,6 +86,7 @@ def simulate(
         symbols=symbols,
         coinbase_4h=coinbase_4h == "yes",
         as_json=as_json,
+        storm=weather,
     )
 
 

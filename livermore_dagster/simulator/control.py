@@ -13,6 +13,7 @@ from aiohttp import web
 from livermore_dagster.market.timeframe import TIMEFRAMES
 from livermore_dagster.simulator.faults import BadFault, Fault, FaultKind
 from livermore_dagster.simulator.market import MINUTE_MS
+from livermore_dagster.simulator.storm import checked_storm
 from livermore_dagster.simulator.venue import INTERVALS
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def control_routes(played: PlayedExchange) -> list[web.RouteDef]:
         web.get("/control/connections", door.wrap(door.connections)),
         web.get("/control/faults", door.wrap(door.faults)),
         web.post("/control/faults", door.wrap(door.order_fault)),
+        web.post("/control/storm", door.wrap(door.order_storm)),
         web.get("/control/settings", door.wrap(door.settings)),
         web.post("/control/settings", door.wrap(door.change_settings)),
     ]
@@ -68,7 +70,7 @@ class _Control:
             "get": [
                 "counters", "clock", "symbols", "truth", "requests", "connections", "faults", "settings",
             ],
-            "post": ["faults", "settings"],
+            "post": ["faults", "storm", "settings"],
             "fault_kinds": [kind.value for kind in FaultKind],
         }  # fmt: skip
 
@@ -167,6 +169,16 @@ class _Control:
 
     async def order_fault(self, request: web.Request) -> dict[str, Any]:
         return self._shown(self.played.order(await _object(request)))
+
+    async def order_storm(self, request: web.Request) -> dict[str, Any]:
+        storm = checked_storm(await _object(request))
+        return {
+            "exchange": self.played.name,
+            "seed": storm.seed,
+            "duration_s": storm.duration_s,
+            "intensity": storm.intensity,
+            "orders": self.played.storm(storm),
+        }
 
     def _shown(self, fault: Fault) -> dict[str, Any]:
         return fault.as_json(time.monotonic(), self.played.venue.clock.now_ms())

@@ -8,11 +8,14 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from livermore_dagster.simulator.server import Simulator
+from livermore_dagster.simulator.storm import Storm, storm_plan
+from livermore_dagster.simulator.universe import universe
 
-__all__ = ["run"]
+__all__ = ["run", "show_plan"]
 
 
 def run(
@@ -27,6 +30,7 @@ def run(
     symbols: int,
     coinbase_4h: bool,
     as_json: bool,
+    storm: Storm | None = None,
 ) -> None:
     """Plays the exchanges until SIGTERM or SIGINT, having said on standard output where they are."""
     simulator = Simulator(
@@ -40,16 +44,19 @@ def run(
         symbols=symbols,
         coinbase_4h=coinbase_4h,
     )
-    asyncio.run(_play(simulator, as_json=as_json))
+    asyncio.run(_play(simulator, storm, as_json=as_json))
 
 
-async def _play(simulator: Simulator, *, as_json: bool) -> None:
+async def _play(simulator: Simulator, storm: Storm | None, *, as_json: bool) -> None:
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     async with simulator:
         _announce(simulator, as_json=as_json)
+        if storm is not None:
+            for played in simulator.exchanges.values():
+                played.storm(storm)
         beats = asyncio.create_task(simulator.failed())
         ended = asyncio.create_task(told.wait())
         await asyncio.wait({beats, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -76,3 +83,20 @@ def _announce(simulator: Simulator, *, as_json: bool) -> None:
         text = "\n".join(lines)
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def show_plan(exchanges: Sequence[str], storm: Storm, *, seed: int, symbols: int, as_json: bool) -> None:
+    """Says what a storm would order of the exchanges' markets of `seed`, without playing anything."""
+    # Which symbols there are does not hang on when a market begins.
+    plans = {name: storm_plan(storm, name, universe(name, seed, 0, symbols)) for name in exchanges}
+    if as_json:
+        sys.stdout.write(json.dumps({"storm": asdict(storm), "exchanges": plans}, indent=1) + "\n")
+        return
+    for name, plan in plans.items():
+        calm = storm.duration_s * 0.75
+        sys.stdout.write(f"{name}: storm {storm.seed}, {len(plan)} orders, calm from {calm:g} s\n")
+        for order in plan:
+            rest = {key: value for key, value in order.items() if key not in ("kind", "after_s", "symbol")}
+            told = "  ".join(f"{key} {value}" for key, value in rest.items())
+            line = f"  {order['after_s']:>8.1f} s  {order['kind']:<20}{order.get('symbol', 'all'):<11}{told}"
+            sys.stdout.write(f"{line.rstrip()}\n")

@@ -27,6 +27,7 @@ from livermore_dagster.simulator.fault_kinds import ACTS
 from livermore_dagster.simulator.faults import Fault, FaultBoard
 from livermore_dagster.simulator.feed import Feed, FeedSettings
 from livermore_dagster.simulator.rest import Rest
+from livermore_dagster.simulator.storm import Storm, storm_plan
 from livermore_dagster.simulator.universe import EXCHANGES
 from livermore_dagster.simulator.venue import Venue
 
@@ -128,6 +129,13 @@ class PlayedExchange:
             self._acts.add(task)
             task.add_done_callback(self._acts.discard)
         return fault
+
+    def storm(self, storm: Storm) -> list[dict[str, Any]]:
+        """Orders a storm from now on; its plan. Raises BadFault."""
+        plan = storm_plan(storm, self.name, self.venue.listings.values())
+        for wanted in plan:
+            self.order(wanted)
+        return plan
 
     async def _act_in_time(self, fault: Fault) -> None:
         await asyncio.sleep(max(0.0, fault.begins - time.monotonic()))
