@@ -55,7 +55,8 @@ def judge(
         reason = _told_already(settings, heard, told)
     if reason is not None:
         return Verdict("muted", reason=reason)
-    if is_quiet(settings.quiet_hours, zone, now_ms):
+    # Neither what came in quiet hours nor what comes to be told in them.
+    if any(is_quiet(settings.quiet_hours, zone, at_ms) for at_ms in (alert.triggered_ms, now_ms)):
         return Verdict("quiet", reason=f"quiet hours in {zone.key}")
     if too_old(alert, now_ms):
         return Verdict("pending", "digest", f"older than {LATE_BARS} candles when it could be told")

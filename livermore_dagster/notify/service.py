@@ -159,6 +159,7 @@ class Notifier:
                 "pid": os.getpid(),
                 "hostname": socket.gethostname(),
                 "at_ms": self._clock.now_ms(),
+                "revisions": company.revisions,
                 "channels": company.states(),
             }
             await company.write_state(keys.NOTIFIER, facts, _STATE_TTL_S)

@@ -5,7 +5,10 @@ FROM (
     FROM alert_deliveries
     WHERE user_id = %(user_id)s AND channel = %(channel)s AND state = 'pending' AND form = 'single'
     UNION ALL
-    SELECT greatest(least(max(routed_ms) + %(hold_ms)s, min(routed_ms) + %(hold_most_ms)s), min(next_attempt_ms))
+    SELECT greatest(
+        least(max(alert_deliveries.routed_ms) + %(hold_ms)s, min(alert_deliveries.routed_ms) + %(hold_most_ms)s),
+        min(next_attempt_ms)
+    )
     FROM alert_deliveries
     JOIN alert_history ON alert_history.id = alert_id
     WHERE user_id = %(user_id)s AND channel = %(channel)s AND state = 'pending' AND form = 'digest'

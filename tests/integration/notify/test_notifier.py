@@ -1,0 +1,219 @@
+"""Alerts reach those who want them, on every channel they have, whatever a channel does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.alerts import Withdrawal, withdraw_alerts
+from tests.integration.notify.conftest import BEGIN, BINANCE, COINBASE, M5, Told, alert, all_in
+
+
+async def test_an_alert_arrives_with_embed_chart_and_receipt(told: Told) -> None:
+    await told.user(channels=[told.channel("main", chart=True)])
+    await told.candles(200)
+    async with told.notifier():
+        (alert_id,) = await told.raise_alerts(alert(150, macdv=-162.5, direction="down", label="level_-150"))
+        rows = await told.until_rows(all_in("sent"))
+    (message,) = told.services.received
+    assert message.alerts == [(alert_id, 1)]
+    assert message.embed["title"] == "▼ AAAUSDT 5m · level −150"
+    assert message.embed["url"].endswith("AAAUSDT") or "AAA" in message.embed["url"]
+    assert message.embed["image"] == {"url": "attachment://chart.png"}
+    assert message.files["chart.png"].startswith(b"\x89PNG")
+    assert rows[0]["receipt"] == "message 10001"
+    assert (rows[0]["attempts"], rows[0]["last_error"]) == (1, None)
+
+
+async def test_what_was_stored_while_it_was_away_is_told_at_its_start(told: Told) -> None:
+    await told.user(channels=[told.channel("main")])
+    ids = await told.raise_alerts(alert(1), alert(1, "BBBUSDT"), publish=False)
+    async with told.notifier():
+        await told.until_rows(all_in("sent"))
+    assert sorted(told.services.alerts("main")) == ids
+
+
+async def test_every_trouble_of_a_channel_ends_in_every_alert_told(told: Told) -> None:
+    """Distinct alerts received = alerts stored; a repetition is marked by its attempt."""
+    steps = ("429:0.2", "ok", "500", "drop", "last:0.3", "take-and-drop", "429-global:0.2")
+    await told.user(channels=[told.channel("main", *steps), told.channel("calm")])
+    async with told.notifier():
+        ids = await told.raise_alerts(*(alert(1, f"A{n}USDT") for n in range(8)))
+        await told.until_rows(all_in("sent"), 30)
+    assert sorted(set(told.services.alerts("main"))) == ids
+    assert sorted(told.services.alerts("calm")) == ids
+    twice = [pair for one in told.services.received if one.hook == "main" for pair in one.alerts]
+    assert len(twice) == len(ids) + 1, "only what arrived and was not answered is told again"
+    assert len(set(twice)) == len(twice), "told again with a higher attempt"
+
+
+async def test_nothing_is_sent_into_a_closed_window(told: Told) -> None:
+    await told.user(channels=[told.channel("main", "last:0.6", "429:0.5")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1), alert(1, "BBBUSDT"))
+        await told.until_rows(all_in("sent"))
+    at = [when for _, _, when in told.services.requests]
+    assert at[1] - at[0] >= 0.59
+    assert at[2] - at[1] >= 0.49
+    assert len(at) == 3
+
+
+async def test_a_dead_channel_delays_no_other(told: Told) -> None:
+    await told.user(channels=[told.channel("dead", default="hang"), told.channel("lively")])
+    async with told.notifier():
+        for n in range(5):
+            await told.raise_alerts(alert(1, f"A{n}USDT"))
+        await told.services.until(lambda: len(told.services.alerts("lively")) == 5, 5.0)
+    assert told.services.alerts("dead") == []
+
+
+async def test_what_is_refused_for_good_is_not_tried_again_and_says_why(told: Told) -> None:
+    await told.user(channels=[told.channel("gone", "404", "401", default="404")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1), alert(1, "BBBUSDT"))
+        rows = await told.until_rows(all_in("failed"))
+    assert [row["attempts"] for row in rows] == [1, 1]
+    assert "there is no such webhook" in rows[0]["last_error"]
+    assert "token is wrong" in rows[1]["last_error"]
+
+
+async def test_a_variable_that_is_not_set_is_named(told: Told) -> None:
+    await told.user(channels=[{"name": "main", "kind": "discord", "url_env": "NOBODY_SET_ME"}])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        rows = await told.until_rows(all_in("failed"))
+    assert "NOBODY_SET_ME is not set" in rows[0]["last_error"]
+
+
+async def test_late_alerts_come_in_one_digest_per_exchange(told: Told) -> None:
+    await told.user(channels=[told.channel("main")])
+    late_by = 3 * M5.ms
+    old = [
+        alert(n, f"A{n}USDT", late=True, triggered_ms=BEGIN + (n + 1) * M5.ms + late_by) for n in range(40)
+    ]
+    young = alert(50, "YUSDT", late=True, triggered_ms=BEGIN + 51 * M5.ms + M5.ms)
+    await told.raise_alerts(*old, publish=False)
+    await told.raise_alerts(*old[:3], exchange_id=COINBASE, publish=False)
+    (single,) = await told.raise_alerts(young, publish=False)
+    async with told.notifier():
+        rows = await told.until_rows(all_in("sent"))
+    messages = told.services.received
+    assert len(messages) == 3
+    assert messages[0].alerts == [(single, 1)]
+    assert sorted(len(one.alerts) for one in messages[1:]) == [3, 40]
+    assert {one.embed["title"] for one in messages[1:]} == {
+        "3 late alerts on Coinbase Advanced",
+        "40 late alerts on Binance",
+    }
+    assert {row["form"] for row in rows if row["alert_id"] != single} == {"digest"}
+
+
+async def test_a_mute_takes_effect_at_once(told: Told) -> None:
+    channel = told.channel("main")
+    await told.user(channels=[channel])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.until_rows(all_in("sent"))
+        await told.settings(channels=[channel], mutes=[{"exchange": "binance", "symbol": "AAAUSDT"}])
+        await asyncio.sleep(0)
+        await told.until_settings_taken()
+        await told.raise_alerts(alert(9), alert(9, "BBBUSDT"))
+        rows = await told.until_rows(lambda rows: len(rows) == 3 and all_in("sent", "muted")(rows))
+    assert [(row["state"], row["reason"]) for row in rows[1:]] == [
+        ("muted", "muted: binance AAAUSDT"),
+        ("sent", None),
+    ]
+
+
+async def test_what_waits_for_a_channel_is_muted_too(told: Told) -> None:
+    """Muted while the channel was down: it must not come when that is back."""
+    channel = told.channel("main", "429:1")
+    await told.user(channels=[channel])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.services.until(lambda: bool(told.services.requests))
+        await told.settings(channels=[channel], mutes=[{"symbol": "AAAUSDT"}])
+        rows = await told.until_rows(all_in("muted"))
+    assert rows[0]["attempts"] == 1
+    assert told.services.received == []
+
+
+async def test_a_simulation_is_told_only_when_asked_for_and_titled(told: Told) -> None:
+    channel = told.channel("main")
+    await told.user(channels=[channel])
+    async with told.notifier("sim:7"):
+        await told.raise_alerts(alert(1))
+        rows = await told.until_rows(all_in("muted"))
+        assert "alerts.simulated" in rows[0]["reason"]
+        await told.settings(channels=[channel], simulated=True)
+        await told.until_settings_taken()
+        await told.raise_alerts(alert(2))
+        await told.services.until(lambda: bool(told.services.received))
+    assert told.services.received[0].embed["title"].startswith("SIMULATED · ")
+
+
+async def test_quiet_hours_keep_still(told: Told) -> None:
+    hours = [{"start": "00:30:00", "end": "02:00:00"}]
+    await told.user(
+        channels=[told.channel("main")], quiet_hours=hours, profile={"time_zone": "Europe/Berlin"}
+    )
+    async with told.notifier():
+        # BEGIN is midnight UTC: 01:00 in Berlin.
+        await told.raise_alerts(alert(1), alert(14, "BBBUSDT"))
+        rows = await told.until_rows(lambda rows: len(rows) == 2 and all_in("sent", "quiet")(rows))
+    assert [row["state"] for row in rows] == ["quiet", "sent"]
+
+
+async def test_what_was_withdrawn_before_it_left_is_not_sent(told: Told) -> None:
+    await told.user(channels=[told.channel("main", "429:0.5")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1, "BBBUSDT"), alert(2))
+        await told.services.until(lambda: bool(told.services.requests))
+        async with told.pool.connection() as connection:
+            gone = Withdrawal("AAAUSDT", M5, "level_150", BEGIN + 2 * M5.ms, BEGIN + 4 * M5.ms)
+            await withdraw_alerts(connection, BINANCE, [gone])
+        rows = await told.until_rows(all_in("sent", "withdrawn"))
+    assert [row["state"] for row in rows] == ["sent", "withdrawn"]
+
+
+async def test_a_revision_brings_no_second_level_of_a_candle(told: Told) -> None:
+    await told.user(channels=[told.channel("main")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.raise_alerts(alert(1, label="level_200", revised=True))
+        rows = await told.until_rows(lambda rows: len(rows) == 2 and all_in("sent", "muted")(rows))
+    assert [row["state"] for row in rows] == ["sent", "muted"]
+    assert "level_150 of the same candle" in rows[1]["reason"]
+
+
+async def test_another_service_gets_words_and_a_coarse_receipt(told: Told) -> None:
+    await told.user(channels=[told.channel("other", kind="apprise", chart=True)])
+    await told.candles(60)
+    async with told.notifier():
+        await told.raise_alerts(alert(59))
+        rows = await told.until_rows(all_in("sent"))
+    (post,) = told.services.posts
+    assert post["title"] == "▲ AAAUSDT 5m · level 150"
+    assert "MACD-V: +151.50" in post["message"]
+    assert len(post["attachments"]) == 1
+    assert "apprise tells no more" in rows[0]["receipt"]
+
+
+async def test_a_channel_taken_out_leaves_nothing_waiting(told: Told) -> None:
+    await told.user(channels=[told.channel("main", default="500")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.services.until(lambda: bool(told.services.requests))
+        await told.settings(channels=[])
+        rows = await told.until_rows(all_in("expired"))
+    assert "no longer in the settings" in rows[0]["reason"]
+
+
+async def test_two_users_are_told_each_by_their_own_settings(told: Told) -> None:
+    await told.user("local:ann", channels=[told.channel("ann")], timeframes=["5m"])
+    await told.user("local:bob", channels=[told.channel("bob")], timeframes=["1h"])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.raise_alerts(alert(12, timeframe=Timeframe.H1, candle_end_ms=BEGIN + 24 * M5.ms))
+        await told.until_rows(lambda rows: len(rows) == 4 and all_in("sent", "muted")(rows))
+    assert [len(told.services.alerts(name)) for name in ("ann", "bob")] == [1, 1]
