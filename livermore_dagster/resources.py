@@ -18,6 +18,7 @@ from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
+from livermore_dagster.stores.postgres.user_exchanges import parse_account_key
 from livermore_dagster.stores.redis.client import connect
 
 if TYPE_CHECKING:
