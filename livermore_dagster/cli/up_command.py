@@ -28,6 +28,10 @@ def up(
             "--from", metavar="TIME", help="Where a new simulated market's clock begins (ISO 8601)."
         ),
     ] = None,
+    storm: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="Ten minutes of faults drawn from a seed (--simulate)."),
+    ] = None,
     autostart: Annotated[
         list[str] | None, typer.Option(metavar="EXCHANGE", help="Start this exchange at once; repeatable.")
     ] = None,
@@ -71,7 +75,13 @@ def up(
     from livermore_dagster.platform.up import run_up
 
     if not simulate:
-        for name, given in (("--speed", speed != 1.0), ("--seed", seed is not None), ("--from", from_)):
+        simulated = {
+            "--speed": speed != 1.0,
+            "--seed": seed is not None,
+            "--from": from_,
+            "--storm": storm is not None,
+        }
+        for name, given in simulated.items():
             if given:
                 raise BadSetting(f"{name} speaks of a simulated market.", "Add --simulate, or leave it out.")
     chosen = home_from(home, simulate=simulate)
@@ -96,6 +106,7 @@ def up(
             redis_url=asked.outside_server(REDIS_URL, sockets),
             database_url=asked.outside_server(DATABASE_URL, sockets),
             database_ca=Path(ca) if ca else None,
+            storm=storm,
         )
     )
     if as_json:

@@ -64,6 +64,8 @@ def simulator(home: Home, options: UpOptions, base_port: int, environment: Mappi
     command = [sys.executable, "-m", "livermore_dagster.cli.app", "simulate", "--json"]
     command += ["--base-port", str(base_port), "--speed", f"{options.speed:g}", "--seed", str(options.seed)]
     command += ["--anchor", str(home.path / "market.json")]
+    if options.storm is not None:
+        command += ["--storm", str(options.storm)]
     return ChildSpec(
         "simulator",
         tuple(command),

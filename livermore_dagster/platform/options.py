@@ -42,6 +42,8 @@ class UpOptions:
     database_url: str | None
     """None: the embedded PostgreSQL."""
     database_ca: Path | None
+    storm: int | None = None
+    """Seed of the storm of faults the simulated exchanges play."""
 
     @property
     def provenance(self) -> str:

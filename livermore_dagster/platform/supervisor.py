@@ -133,6 +133,8 @@ class Supervisor:
             self.tell(
                 f"SIMULATED: seed {self.options.seed}, {self.options.speed:g}×. No real exchange is met."
             )
+            if self.options.storm is not None:
+                self.tell(f"STORM {self.options.storm}: ten minutes of faults, the last quarter calm.")
         base_environment = children.child_environment({**self.settings.environment(), TOKEN: self.token})
         first = self.servers.specs(self.token)
         if self.options.simulate:
