@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["status"]
 
@@ -38,6 +41,23 @@ def _state(exchange: dict[str, Any]) -> str:
         return state
     left = f", {warmup['eta_s']:.0f} s left" if warmup["eta_s"] else ""
     return f"{state} {warmup['percent']:.0f} %{left}"
+
+
+def _incidents(lines: list[dict[str, Any]]) -> Table:
+    """The newest of each kind: what happened, how often, and the name to look up in docs/runbook.md."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from livermore_dagster.platform.screen import clock_text
+
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    for column in ("incident", "exchange", "times", "last", "what it means"):
+        table.add_column(column, justify="right" if column == "times" else "left")
+    for line in lines:
+        style = {"error": "bold red", "info": "green"}.get(line["severity"], "")
+        name, times = Text(line["name"], style), f"{line['times']:,}"
+        table.add_row(name, line["exchange"], times, clock_text(line["at_ms"]), line["words"])
+    return table
 
 
 def _show(facts: dict[str, Any]) -> None:
@@ -85,5 +105,7 @@ def _show(facts: dict[str, Any]) -> None:
             str(instance.get("hostname", "–")),
         )
     console.print(exchanges)
+    if facts["incidents"]:
+        console.print(_incidents(facts["incidents"]))
     for line in facts["trouble"]:
         console.print(Text(line, "bold red"))

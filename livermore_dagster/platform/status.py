@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.config import Settings, platform_record
+from livermore_dagster.platform.incident_lines import incident_lines
 from livermore_dagster.platform.processes import family_memory, read_record
 from livermore_dagster.platform.watch import ExchangeView, Watch
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
@@ -44,6 +46,7 @@ def gather(home: Path | None) -> dict[str, Any]:
         "simulator": doors,
         "exchanges": {view.row.name: _exchange(view, doors) for view in watch.exchanges},
         "alerts": [vars(alert) for alert in watch.alerts],
+        "incidents": _incidents(settings, watch),
         "trouble": [*_slot_trouble(watch.exchanges), *_last_errors(watch.exchanges)],
     }
 
@@ -58,6 +61,16 @@ def _rows(settings: Settings) -> list[ExchangeRow]:
         return asyncio.run(read())
     except psycopg.OperationalError as error:
         raise no_answer(error) from None
+
+
+def _incidents(settings: Settings, watch: Watch) -> list[dict[str, Any]]:
+    client = connect(settings.redis_url)
+    try:
+        return [
+            asdict(line) for line in incident_lines(client, {v.row.id: v.row.name for v in watch.exchanges})
+        ]
+    finally:
+        client.close()
 
 
 def _process(home: Path, process: dict[str, Any]) -> dict[str, Any]:

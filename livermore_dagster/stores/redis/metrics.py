@@ -25,7 +25,9 @@ __all__ = [
     "read_counters_sync",
     "read_incident_counts_sync",
     "read_incidents",
+    "read_incidents_newest_sync",
     "read_incidents_sync",
+    "read_newest_incidents_sync",
 ]
 
 INCIDENTS_KEPT = 5_000
@@ -91,6 +93,15 @@ class LatencySnapshot:
         return LatencySummary(
             _percentile(ordered, n, 0.50), _percentile(ordered, n, 0.99), _value(ordered[-1][0]), n
         )
+
+    def count_to(self, ms: float) -> int:
+        """Observations of at most `ms`, to within the 2 % of a bucket."""
+        last = math.floor(math.log(ms / LOWEST_MS) / _LOG_GROWTH)
+        return sum(n for bucket, n in self.buckets.items() if bucket <= last)
+
+    def total_ms(self) -> float:
+        """Sum of all observations, each taken for the middle of its bucket."""
+        return sum(_value(bucket) * n for bucket, n in self.buckets.items())
 
 
 def _bucket(ms: float) -> int:
@@ -211,6 +222,18 @@ async def read_incidents(
 def read_incidents_sync(client: redis.Redis, after_id: str = "0", count: int = 1_000) -> list[Incident]:
     """`read_incidents` for supervisor and commands."""
     entries = cast("Any", client.xrange(keys.INCIDENTS, min=f"({after_id}", count=count))
+    return [_incident(entry_id, fields) for entry_id, fields in entries]
+
+
+def read_incidents_newest_sync(client: redis.Redis, count: int) -> list[Incident]:
+    """The newest `count` incidents, newest first."""
+    entries = cast("Any", client.xrevrange(keys.INCIDENTS, count=count))
+    return [_incident(entry_id, fields) for entry_id, fields in entries]
+
+
+def read_newest_incidents_sync(client: redis.Redis, count: int) -> list[Incident]:
+    """The newest `count` incidents, newest first."""
+    entries = cast("Any", client.xrevrange(keys.INCIDENTS, count=count))
     return [_incident(entry_id, fields) for entry_id, fields in entries]
 
 
