@@ -11,7 +11,7 @@ from livermore_dagster.incidents import CATALOGUE, IncidentName, runbook
 from livermore_dagster.stores.redis.metrics import (
     Incident,
     read_incident_counts_sync,
-    read_newest_incidents_sync,
+    read_incidents_newest_sync,
 )
 
 __all__ = ["IncidentLine", "incident_lines"]
@@ -37,7 +37,7 @@ def incident_lines(client: redis.Redis, names: Mapping[int, str], most: int = 8)
     """The newest of each kind and exchange, newest first. `names`: of the exchanges, by id."""
     counts = read_incident_counts_sync(client)
     newest: dict[tuple[int | None, str], Incident] = {}
-    for one in read_newest_incidents_sync(client, LOOKED_AT):
+    for one in read_incidents_newest_sync(client, LOOKED_AT):
         newest.setdefault((one.exchange_id, one.name), one)
     return [
         IncidentLine(

@@ -27,7 +27,6 @@ __all__ = [
     "read_incidents",
     "read_incidents_newest_sync",
     "read_incidents_sync",
-    "read_newest_incidents_sync",
 ]
 
 INCIDENTS_KEPT = 5_000
@@ -226,12 +225,6 @@ def read_incidents_sync(client: redis.Redis, after_id: str = "0", count: int = 1
 
 
 def read_incidents_newest_sync(client: redis.Redis, count: int) -> list[Incident]:
-    """The newest `count` incidents, newest first."""
-    entries = cast("Any", client.xrevrange(keys.INCIDENTS, count=count))
-    return [_incident(entry_id, fields) for entry_id, fields in entries]
-
-
-def read_newest_incidents_sync(client: redis.Redis, count: int) -> list[Incident]:
     """The newest `count` incidents, newest first."""
     entries = cast("Any", client.xrevrange(keys.INCIDENTS, count=count))
     return [_incident(entry_id, fields) for entry_id, fields in entries]
