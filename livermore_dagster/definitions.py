@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets.accounts import account_assets
 from assets.candle_checks import candle_checks
 from assets.candles import candle_assets
+from assets.fee_checks import fee_checks
+from assets.fees import fee_assets
 from assets.indicators import indicator_assets
 from assets.ingest_job import ingest_job
 from assets.macdv import macdv_assets
 from assets.macdv_checks import macdv_checks
+from assets.portfolio import portfolio
 from assets.retention import retention_asset
-from livermore_dagster.resources import ExchangeResource, IngestResource, PlatformResource
+from livermore_dagster.resources import AccountResource, ExchangeResource, IngestResource, PlatformResource
+from sensors.account_fills import account_sensor
 from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
 
 defs = dg.Definitions(
-    assets=[*candle_assets(), *macdv_assets(), *indicator_assets(), retention_asset],
-    asset_checks=[*candle_checks(), *macdv_checks()],
+    assets=[
+        *candle_assets(),
+        *macdv_assets(),
+        *indicator_assets(),
+        retention_asset,
+        *account_assets(),
+        *fee_assets(),
+        portfolio,
+    ],
+    asset_checks=[*candle_checks(), *macdv_checks(), *fee_checks()],
     jobs=[ingest_job],
-    sensors=[boundary_sensor, keeper_sensor],
+    sensors=[boundary_sensor, keeper_sensor, account_sensor],
     resources={
+        "account": AccountResource(),
         "exchange": ExchangeResource(),
         "ingest": IngestResource(),
         "platform": PlatformResource(),

@@ -11,6 +11,8 @@ from syrupy.assertion import SnapshotAssertion
 
 from livermore_dagster.definitions import defs
 from livermore_dagster.market.timeframe import TIMEFRAMES
+from livermore_dagster.resources import ACCOUNTS
+from sensors.account_fills import ACCOUNT_ASSETS
 
 ROOT = Path(__file__).parents[3]
 
@@ -60,15 +62,18 @@ def test_the_root_is_short() -> None:
     assert len(lines) <= 60
 
 
-def test_every_asset_is_described_owned_and_partitioned_by_exchange() -> None:
+def test_every_asset_is_described_owned_and_partitioned_by_exchange_or_account() -> None:
     graph = defs.get_repository_def().asset_graph
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
         assert node.description
         assert node.owners == ["team:livermore"]
         assert node.kinds
-        assert node.group_name == key.path[0]
         assert node.partitions_def is not None
+        if node.partitions_def == ACCOUNTS:
+            assert node.group_name in ("account", "fees")
+            continue
+        assert node.group_name == key.path[0]
         assert node.partitions_def.get_partition_keys() == [
             "coinbase",
             "binance",
@@ -83,12 +88,12 @@ def test_asset_graph(snapshot: SnapshotAssertion) -> None:
     """Regenerate with `pytest tests/unit/dagster --snapshot-update`."""
     graph = defs.get_repository_def().asset_graph
     lines = []
-    for layer in ("candles", "macdv", "indicators"):
-        for timeframe in TIMEFRAMES:
-            node = graph.get(dg.AssetKey([layer, timeframe.value]))
-            parents = sorted(parent.to_user_string() for parent in node.parent_keys)
-            checks = sorted(check.name for check in node.check_keys)
-            lines.append(
-                f"{node.key.to_user_string()} <- {parents} v{node.code_version} {sorted(node.kinds)} {checks}"
-            )
+    paths = [[layer, tf.value] for layer in ("candles", "macdv", "indicators") for tf in TIMEFRAMES]
+    for path in [*paths, *ACCOUNT_ASSETS]:
+        node = graph.get(dg.AssetKey(path))
+        parents = sorted(parent.to_user_string() for parent in node.parent_keys)
+        checks = sorted(check.name for check in node.check_keys)
+        lines.append(
+            f"{node.key.to_user_string()} <- {parents} v{node.code_version} {sorted(node.kinds)} {checks}"
+        )
     assert "\n".join(lines) == snapshot

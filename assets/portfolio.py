@@ -1,0 +1,73 @@
+"""Asset `portfolio`: positions with price, value and unrealised profit, and their signal (S10)."""
+
+# Annotations are not postponed here: Dagster compares that of `context` as it stands.
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from assets.accounts import GROUP
+from assets.cells import OWNERS, table
+from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.resources import ACCOUNTS, AccountResource
+
+if TYPE_CHECKING:
+    from livermore_dagster.trades.reports import HeldPosition, Portfolio
+    from livermore_dagster.trades.session import StoredAccount
+
+__all__ = ["portfolio"]
+
+
+@dg.asset(
+    deps=[dg.AssetKey("positions"), dg.AssetKey("fills")],
+    partitions_def=ACCOUNTS,
+    group_name=GROUP,
+    kinds={"postgres", "redis"},
+    owners=OWNERS,
+    code_version="1",
+    description=(
+        "What is held against what it cost (first in, first out, from the fills): size in units of the "
+        "asset, cost, value and profit in the quote currency named; amounts that no fill explains are told "
+        "apart, without a cost. With the portfolio signal of 1h, 4h and 1d MACD-V."
+    ),
+)
+def portfolio(context: dg.AssetExecutionContext, account: AccountResource) -> dg.MaterializeResult[Any]:
+    from livermore_dagster.market.cost_basis import CostMethod
+    from livermore_dagster.trades.reports import make_portfolio
+
+    async def work(stored: "StoredAccount") -> "Portfolio":
+        return await make_portfolio(stored.pool, stored.redis, stored.account, CostMethod.FIFO)
+
+    found = account.stored(context.partition_key, work)
+    return dg.MaterializeResult(
+        metadata={
+            "account": found.account.key,
+            "cost method": found.method.value,
+            "fills": found.fills,
+            "balances read (UTC)": utc(found.balances_ms),
+            "dagster/partition_row_count": len(found.positions),
+            "positions": table([_row(one) for one in found.positions]),
+        }
+    )
+
+
+def _row(held: "HeldPosition") -> Row:
+    from livermore_dagster.trades.fee_text import as_money
+
+    one = held.position
+    return {
+        "asset": one.base,
+        "currency": one.quote,
+        "size": f"{one.size:f}",
+        "cost": as_money(one.cost, one.quote),
+        "price": None if one.price is None else f"{one.price:f}",
+        "price from": held.price_source,
+        "value": as_money(one.value, one.quote),
+        "unrealised": as_money(one.unrealised, one.quote),
+        "realised": as_money(one.realised, one.quote),
+        "fees": as_money(one.fees, one.quote),
+        "balance": f"{one.balance:f}",
+        "without a fill": f"{one.other:f}" if one.other else "",
+        "signal": held.signal.label.value,
+        "signal's reason": held.signal.reason,
+    }
