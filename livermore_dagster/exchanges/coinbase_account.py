@@ -174,7 +174,7 @@ class CoinbaseAccountDialect:
         return Request("orders", f"{_API}/orders/historical/batch", 1, params)
 
     def parse_orders(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
-        page = decode_body(_orders, body, "orders")
+        page = decode_body(_orders, body, "historical orders")
         following = _next_page(cursor, page.cursor, page.has_next, len(page.orders), "orders")
         try:
             orders = [_order(item, product_of(item.product_id, products)) for item in page.orders]
@@ -195,7 +195,7 @@ class CoinbaseAccountDialect:
 
     def parse_fills(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
         """The end is an empty cursor: this list has no `has_next`. An entry id told twice counts once."""
-        page = decode_body(_fills, body, "fills")
+        page = decode_body(_fills, body, "historical fills")
         following = _next_page(cursor, page.cursor, bool(page.cursor), len(page.fills), "fills")
         try:
             fills = {f.entry_id: _fill(f, product_of(f.product_id, products)) for f in page.fills}
@@ -227,7 +227,7 @@ class CoinbaseAccountDialect:
         return Request("balances", f"{_API}/accounts", 1, params)
 
     def parse_balances(self, body: bytes) -> tuple[list[Balance], PageCursor | None]:
-        page = decode_body(_accounts, body, "accounts")
+        page = decode_body(_accounts, body, "list of accounts")
         following = _next_page(PageCursor(), page.cursor, page.has_next, len(page.accounts), "accounts")
         try:
             return [_balance(account) for account in page.accounts], following
