@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from typing import Final
 
 import structlog
 
+from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.universe import rank_universe, resolve_symbols, usd_prices, usd_volume
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import canonical
 from livermore_dagster.market.exchange import Product
-from livermore_dagster.stores.postgres.symbols import SymbolRow, upsert_symbols
-from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols, upsert_symbols
+from livermore_dagster.stores.redis import keys, metrics
 from livermore_dagster.stores.redis.desired import SymbolChoice
 
 __all__ = ["DEFAULT_TOP", "choose_symbols", "keep_selection", "resolve_choice"]
@@ -41,15 +43,21 @@ async def choose_symbols(ctx: ExchangeContext, choice: SymbolChoice) -> list[str
 async def resolve_choice(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
     """Canonical ids in rank order, the top 50 where nothing was chosen; the product list is kept with them.
 
-    Raises UnknownSymbol for a listed symbol the exchange does not have.
+    A listed symbol that no longer trades is left out, and told. Raises UnknownSymbol for one the exchange
+    never had, and where nothing is left.
     """
     if choice.top is None and not choice.listed:
         choice = SymbolChoice(top=DEFAULT_TOP)
     symbols = await _kept(ctx, choice)
     if symbols is None:
         products = await ctx.client.products(Priority.WARMUP)
-        symbols = resolve_symbols(choice, products, ctx.row)
+        gone = await _gone(ctx, choice, products)
+        left = replace(choice, listed=tuple(symbol for symbol in choice.listed if symbol not in gone))
+        symbols = resolve_symbols(left, products, ctx.row)
+        if gone and not symbols:
+            raise UnknownSymbol(gone[0], ctx.row.name, [one.symbol for one in products if one.trading])
         await _store(ctx, products)
+        await _tell_gone(ctx, gone)
         now_ms = ctx.clock.now_ms()
         made = {"choice": asdict(choice), "symbols": symbols, "made_ms": now_ms, "at_ms": now_ms}
         await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
@@ -65,6 +73,27 @@ async def keep_selection(ctx: ExchangeContext, symbols: Sequence[str]) -> None:
         if made is not None and made["symbols"] == list(symbols):
             made["at_ms"] = ctx.clock.now_ms()
             await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
+
+
+async def _gone(ctx: ExchangeContext, choice: SymbolChoice, products: Sequence[Product]) -> list[str]:
+    """Listed symbols that the exchange has stopped trading: it says so, or has dropped them from its list."""
+    trading = {product.symbol: product.trading for product in products}
+    doubtful = [symbol for symbol in choice.listed if not trading.get(symbol, False)]
+    if not doubtful:
+        return []
+    async with ctx.pool.connection() as connection:
+        known = {row.symbol for row in await load_symbols(connection, ctx.row.id)}
+    return [symbol for symbol in doubtful if symbol in trading or symbol in known]
+
+
+async def _tell_gone(ctx: ExchangeContext, gone: Sequence[str]) -> None:
+    for symbol in gone:
+        text = (
+            f"{symbol} does not trade at {ctx.row.name} any more; it is left out, the others are monitored."
+        )
+        log.warning("symbol_gone", exchange=ctx.row.name, symbol=symbol, text=text)
+        await metrics.count(ctx.redis, ctx.row.id, "symbols_gone")
+        await metrics.incident(ctx.redis, IncidentName.SYMBOL_GONE, ctx.row.id, text, symbol=symbol)
 
 
 async def _store(ctx: ExchangeContext, products: Sequence[Product]) -> None:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
+from livermore_dagster.stores.postgres.symbols import SymbolRow, upsert_symbols
 from livermore_dagster.stores.redis.desired import SymbolChoice
-from livermore_dagster.stores.redis.metrics import read_counters
+from livermore_dagster.stores.redis.metrics import read_counters, read_incidents
 from tests.integration.ingest.played import IDS, Platform, played
 
 MINUTE = 60_000
@@ -65,3 +67,19 @@ async def test_the_list_is_asked_for_again_only_an_hour_after_the_last_use(marke
         clock.ahead_ms = 111 * MINUTE
         await choose_symbols(ctx, TOP)
         assert await lists_asked() > asked
+
+
+async def test_a_listed_symbol_that_was_delisted_is_told_and_left_out(market: Platform) -> None:
+    async with open_context("binance", market) as ctx:
+        async with ctx.pool.connection() as connection:
+            await upsert_symbols(
+                connection, ctx.row.id, [SymbolRow("GONEUSDT", "GONE", "USDT", trading=True)]
+            )
+        symbols = await choose_symbols(ctx, SymbolChoice(listed=("BTCUSDT", "GONEUSDT", "ETHUSDT")))
+        assert symbols == ["BTCUSDT", "ETHUSDT"]
+        told = await read_incidents(ctx.redis)
+        assert [(one.name, one.facts["symbol"]) for one in told] == [("symbol_gone", "GONEUSDT")]
+        with pytest.raises(UnknownSymbol, match="NEVERUSDT"):
+            await choose_symbols(ctx, SymbolChoice(listed=("BTCUSDT", "NEVERUSDT")))
+        with pytest.raises(UnknownSymbol, match="GONEUSDT"):
+            await choose_symbols(ctx, SymbolChoice(listed=("GONEUSDT",)))
