@@ -50,7 +50,6 @@ class Illustrator:
         self._simulated = simulated
         self._within_s = within_s
         self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self._turn = asyncio.Lock()
 
     async def chart(self, heard: HeardAlert) -> bytes:
         """PNG. Raises ChartFailed, soon."""
@@ -58,22 +57,20 @@ class Illustrator:
         if kept is not None:
             return kept
         try:
-            async with asyncio.timeout(self._within_s + 0.5):
-                png = await self._paint(heard)
+            async with asyncio.timeout(self._within_s):
+                bars = await self._bars(heard)
         except TimeoutError:
             raise ChartFailed("its bars could not be read in time") from None
         except (RedisError, psycopg.Error, PoolTimeout, OSError) as error:
             raise ChartFailed(f"its bars could not be read ({type(error).__name__})") from None
+        if not bars:
+            raise ChartFailed("its bars are no longer stored")
+        request = request_of(heard, bars, simulated=self._simulated)
+        png = await self._painter.paint(request, self._within_s)
         self._kept[heard.alert.id] = png
         if len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
         return png
-
-    async def _paint(self, heard: HeardAlert) -> bytes:
-        bars = await self._bars(heard)
-        if not bars:
-            raise ChartFailed("its bars are no longer stored")
-        return await self._painter.paint(request_of(heard, bars, simulated=self._simulated), self._within_s)
 
     async def _bars(self, heard: HeardAlert) -> list[Candle]:
         """Up to the alert's own candle and not one further: a late alert shows what was known then."""

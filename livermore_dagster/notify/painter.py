@@ -23,6 +23,8 @@ _HEAD: Final = 4
 _PAINTED, _FAILED = b"\x01", b"\x00"
 _START_S: Final = 30.0
 """For matplotlib's first import on a busy machine, its font list included."""
+PATIENCE_S: float = 4.0
+"""A painter that is only being started is waited for this much longer."""
 
 
 class ChartFailed(Exception):
@@ -36,6 +38,7 @@ class Painter:
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
+        self._warm = False
 
     async def warm(self) -> None:
         """Has the process started and its imports done. Raises ChartFailed."""
@@ -43,7 +46,9 @@ class Painter:
             await self._ready(_START_S)
 
     async def paint(self, request: ChartRequest, within_s: float) -> bytes:
-        """PNG. Raises ChartFailed, at the latest after `within_s`; a painter that hangs is ended."""
+        """PNG. Raises ChartFailed after `within_s` at the latest; a painter that hangs is ended."""
+        if not self._warm:
+            within_s += PATIENCE_S
         begun = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(within_s):
@@ -76,6 +81,7 @@ class Painter:
             await self._ask(b"", within_s)
         except ChartFailed as error:
             raise ChartFailed(f"the painter is not ready: {error}") from None
+        self._warm = True
 
     async def _ask(self, request: bytes, within_s: float) -> bytes:
         process = self._process
@@ -103,6 +109,7 @@ class Painter:
 
     async def _end(self) -> None:
         process, self._process = self._process, None
+        self._warm = False
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):

@@ -20,6 +20,7 @@ from livermore_dagster.control.service_process import ServiceEnvironment
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.notify import painter
 from livermore_dagster.notify.service import Notifier
 from livermore_dagster.stores.postgres import deliveries
 from livermore_dagster.stores.postgres.alerts import AlertRow, insert_alerts
@@ -154,6 +155,7 @@ class Told:
 @pytest.fixture
 async def told(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
     monkeypatch.setitem(deliveries._HOLD, "hold_ms", 400)
+    monkeypatch.setattr(painter, "PATIENCE_S", 30.0)  # the machine may be busy with other tests
     client = connect_async(redis_url)
     pool = await open_pool(database_url, None, name="test")
     async with pool.connection() as connection:
