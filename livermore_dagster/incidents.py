@@ -63,7 +63,6 @@ class IncidentName(StrEnum):
     SIGNALS_RESUMED = "signals_resumed"
     # Accounts.
     ACCOUNT_REFUSED = "account_refused"
-    ACCOUNT_CHANNEL_LOST = "account_channel_lost"
     FILL_CHANGED = "fill_changed"
     # Indicators.
     FOLD_FAILED = "fold_failed"
@@ -161,9 +160,6 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.SIGNALS_WAITING: _warning("Indicators and alerts wait for a server.", "signals_retries"),
     _N.SIGNALS_RESUMED: _info("Indicators and alerts are computed again."),
     _N.ACCOUNT_REFUSED: _error("The exchange does not accept an account's key, or it is not to be found."),
-    _N.ACCOUNT_CHANNEL_LOST: _warning(
-        "The stream of an account's own fills broke and is made anew; what it missed is read by REST."
-    ),
     _N.FILL_CHANGED: _error("The exchange tells a fill otherwise than before; the first version stands."),
     _N.FOLD_FAILED: _error("An indicator could not be computed and starts anew from its candles."),
     _N.SERIES_ASIDE: _error("An indicator cannot be computed; its series raises no alerts until it can."),

@@ -95,8 +95,8 @@ def run_request(key: str, event: AccountEvent) -> dg.RunRequest:
     name="account_fills",
     description=(
         "Waits up to 4 s per tick for news of an account (a Redis stream: it was added, or its user channel "
-        "told of a fill or an order) and starts one run that reads its trades and makes its fee reports. While "
-        "an account's run is under way, its further news wait."
+        "told of a fill or an order) and starts one run that reads its trades and makes its fee reports. "
+        "While an account's run is under way, its further news wait."
     ),
     asset_selection=dg.AssetSelection.assets(*ACCOUNT_ASSETS),
     minimum_interval_seconds=1,  # 0 would mean the default of 30

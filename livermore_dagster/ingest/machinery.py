@@ -33,6 +33,7 @@ from livermore_dagster.ingest.subscribing import Subscriptions
 from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.ingest.tickers import TickerSink
 from livermore_dagster.ingest.timekeeper import TimeKeeper
+from livermore_dagster.ingest.user_channel import UserChannels
 from livermore_dagster.ingest.watchdog import Watchdog, traded_since
 from livermore_dagster.market.closing import Closer
 from livermore_dagster.market.exchange_clock import ExchangeClock
@@ -130,6 +131,7 @@ class Machinery:
         )  # fmt: skip
         start("signals", lambda: signals.run(self._stop))
         start("outbox", lambda: outbox.run(self._stop))
+        start("accounts", UserChannels(ctx, self._board).run)
         start("clock", self.pipeline.run)
         start("figures", self._house.figures)
         start("rest_clock", self._time.rest_clock)
