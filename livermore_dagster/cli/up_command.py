@@ -57,6 +57,12 @@ def up(
         ),
     ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's web server.")] = PORT,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Loopback port of /metrics and /health; default 9464, or a free one."
+        ),
+    ] = None,
 ) -> None:
     """Start everything a fresh machine needs, show it, and stop it with Ctrl-C.
 
@@ -106,6 +112,7 @@ def up(
             redis_url=asked.outside_server(REDIS_URL, sockets),
             database_url=asked.outside_server(DATABASE_URL, sockets),
             database_ca=Path(ca) if ca else None,
+            metrics_port=metrics_port,
             storm=storm,
         )
     )

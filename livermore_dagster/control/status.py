@@ -48,6 +48,9 @@ class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
     best_effort: int = 0
     """Symbols, the lowest ranks, that the exchange's request limit does not let be fetched in time (R11)."""
 
+    clock_ahead_ms: int | None = None
+    """Exchange's time less this machine's, once it is known; by it the machine's clock is judged."""
+
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()
 

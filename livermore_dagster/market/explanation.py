@@ -230,7 +230,8 @@ def _levels(facts: KnownSeries, value: float) -> list[Sentence]:
                 )
             )
         else:
-            found.append(Sentence(f"It moves away from {near.level:+d}, or stands still."))
+            away = -(near.speed or 0.0)
+            found.append(Sentence(f"It moves {away:.1f} points a candle away from {near.level:+d}."))
     return found
 
 
@@ -268,7 +269,10 @@ def _alert(alert: AlertFacts) -> Sentence:
 
 # --- next --------------------------------------------------------------------------------------------------
 def _next(facts: KnownSeries) -> list[Sentence]:
-    if facts.instance_state in ("idle", "offline", "stopped") or not facts.monitored or not facts.live:
+    if not facts.live:
+        command = f"livermore backfill {facts.exchange} --timeframes {facts.timeframe.value}"
+        return [Sentence(f"Nothing comes by itself. For its history: {command}", "bad")]
+    if facts.instance_state in ("idle", "offline", "stopped") or not facts.monitored:
         return [
             Sentence(
                 f"Nothing comes by itself. Start it: livermore start {facts.exchange} --symbols …", "bad"

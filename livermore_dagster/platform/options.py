@@ -13,9 +13,10 @@ from livermore_dagster.exchanges.factory import require_active, row_named
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.stores.redis.desired import SymbolChoice
 
-__all__ = ["DEFAULT_PORT", "UpOptions", "parse_from", "parse_symbols", "seed_of_home"]
+__all__ = ["DEFAULT_METRICS_PORT", "DEFAULT_PORT", "UpOptions", "parse_from", "parse_symbols", "seed_of_home"]
 
 DEFAULT_PORT = 3000
+DEFAULT_METRICS_PORT = 9464
 DEFAULT_SEED = 1
 TOP_DEFAULT = 50
 """Tier 1's size where nobody says otherwise (X3)."""
@@ -44,6 +45,8 @@ class UpOptions:
     database_ca: Path | None
     storm: int | None = None
     """Seed of the storm of faults the simulated exchanges play."""
+    metrics_port: int | None = None
+    """None: DEFAULT_METRICS_PORT, or a free one where that is taken."""
 
     @property
     def provenance(self) -> str:

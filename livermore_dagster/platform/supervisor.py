@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -25,7 +24,9 @@ from livermore_dagster.platform.dagster_yaml import (
 )
 from livermore_dagster.platform.home import Home, check_port
 from livermore_dagster.platform.log_rotation import rotate_logs
+from livermore_dagster.platform.metrics_server import MetricsServer, free_metrics_port, process_facts
 from livermore_dagster.platform.options import TOP_DEFAULT, UpOptions
+from livermore_dagster.platform.platform_record import write_platform_record
 from livermore_dagster.platform.processes import (
     TOKEN,
     ProcessId,
@@ -74,6 +75,7 @@ class Supervisor:
     rows: tuple[ExchangeRow, ...] = ROWS
     errors: list[str] = field(default_factory=list)
     stopping: bool = False
+    metrics: MetricsServer | None = None
 
     def __post_init__(self) -> None:
         self.home = Home(self.options.home)
@@ -103,6 +105,8 @@ class Supervisor:
         try:
             self._clear_leftovers()
             check_port(self.options.port, "--port")
+            if self.options.metrics_port is not None:
+                check_port(self.options.metrics_port, "--metrics-port")
             self.home.stamp(self.options.provenance)
             if self.options.simulate:
                 self._anchor_market()
@@ -142,6 +146,7 @@ class Supervisor:
             first.append(children.simulator(self.home, self.options, port, base_environment))
         self._bring_up(first, look)
         self._prepare_data()
+        self._observe()
         self._write_platform_json()
         self._start_dagster(look)
         self._write_platform_json()
@@ -177,6 +182,19 @@ class Supervisor:
                 write_desired_sync(client, row.id, Desired("running", symbols, "livermore up"))
         finally:
             client.close()
+
+    def _observe(self) -> None:
+        """One port on loopback for metrics and health of all processes."""
+        speed = self.options.speed if self.options.simulate else 1.0
+        self.metrics = MetricsServer(
+            self.settings,
+            lambda: self.rows,
+            lambda: process_facts(self.children),
+            free_metrics_port(self.options.metrics_port),
+            speed=speed,
+        )
+        self.metrics.start()
+        self.tell(f"Metrics and health at {self.metrics.url}/metrics and /health.")
 
     def _start_dagster(self, look: Callable[[], None]) -> None:
         ensure_dagster_database(self.settings.database_url, self.settings.database_ca)
@@ -351,32 +369,18 @@ class Supervisor:
         write_record(self.home.record, RunRecord(self.token, up, self._ids()))
 
     def _write_platform_json(self) -> None:
-        up = ProcessId.of("up", os.getpid())
         facts = {
-            "pid": up.pid,
-            "started": up.started,
             "redis_url": self.settings.redis_url,
             "database_url": self.settings.database_url,
             "provenance": self.settings.provenance,
             "database_ca": str(self.settings.database_ca) if self.settings.database_ca else None,
             "user": self.settings.user,
+            "metrics_url": self.metrics.url if self.metrics is not None else None,
             "web_url": f"http://127.0.0.1:{self.options.port}",
             "speed": self.options.speed if self.options.simulate else 1.0,
             "doors": {name: vars(door) for name, door in self.doors.items()},
-            "processes": [
-                {
-                    "name": child.spec.name,
-                    "pid": child.pid,
-                    "address": child.spec.address,
-                    "log": str(child.spec.log),
-                }
-                for child in self.children
-            ],
         }
-        fresh = self.home.platform_json.with_suffix(".new")
-        fresh.touch(mode=0o600)
-        fresh.write_text(json.dumps(facts, indent=1))
-        fresh.replace(self.home.platform_json)
+        write_platform_record(self.home.platform_json, facts, self.children)
 
     def _start_guardian(self) -> None:
         if self._guardian is not None:

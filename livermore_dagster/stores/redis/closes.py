@@ -7,10 +7,11 @@ acknowledged.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import redis
 import redis.asyncio
 from redis.exceptions import ResponseError
 
@@ -21,7 +22,16 @@ from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.member import decode
 from livermore_dagster.stores.redis.scripts import lua
 
-__all__ = ["HARD_CAP", "Backlog", "Close", "ClosesReader", "backlog", "read_closes", "trim_closes"]
+__all__ = [
+    "HARD_CAP",
+    "Backlog",
+    "Close",
+    "ClosesReader",
+    "backlog",
+    "backlog_sync",
+    "read_closes",
+    "trim_closes",
+]
 
 HARD_CAP = 200_000
 """Entries of one exchange at which ingest pauses (about 40 MB); nothing is ever dropped."""
@@ -171,11 +181,23 @@ async def backlog(client: redis.asyncio.Redis, exchange_id: int, cap: int = HARD
     """Judged from the groups, not the stream's length: acknowledged entries only await trimming."""
     key = keys.closes(exchange_id)
     entries = await client.xlen(key)
+    groups = await client.xinfo_groups(key) if await client.exists(key) else []
+    return _judged(entries, groups, cap)
+
+
+def backlog_sync(client: redis.Redis, exchange_id: int, cap: int = HARD_CAP) -> Backlog:
+    """`backlog` for supervisor and commands."""
+    key = keys.closes(exchange_id)
+    entries = client.xlen(key)
+    groups = cast("list[dict[str, Any]]", client.xinfo_groups(key) if client.exists(key) else [])
+    return _judged(entries, groups, cap)
+
+
+def _judged(entries: int, groups: Iterable[Mapping[str, Any]], cap: int) -> Backlog:
     unacknowledged = dict.fromkeys(GROUPS, entries)
-    if await client.exists(key):
-        for group in await client.xinfo_groups(key):
-            if group["name"] in unacknowledged:
-                lag = group.get("lag")
-                waiting = entries if lag is None else int(lag)
-                unacknowledged[group["name"]] = waiting + int(group["pending"])
+    for group in groups:
+        if group["name"] in unacknowledged:
+            lag = group.get("lag")
+            waiting = entries if lag is None else int(lag)
+            unacknowledged[group["name"]] = waiting + int(group["pending"])
     return Backlog(entries, unacknowledged, cap)
