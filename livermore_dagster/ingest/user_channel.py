@@ -23,7 +23,7 @@ from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow, read_accounts
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.account_events import AccountEvent, EventKind, append_event
+from livermore_dagster.stores.redis.account_events import AccountEvent, append_event
 
 __all__ = ["UserChannels"]
 
@@ -119,7 +119,7 @@ class UserChannels:
         told = AccountEvent(
             self._ctx.row.id,
             account.id,
-            cast("EventKind", event.kind.value),
+            event.kind.value,
             event.at_ms,
             event.symbol or "",
             event.order_id or "",
