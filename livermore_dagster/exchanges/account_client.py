@@ -112,16 +112,12 @@ class AccountClient:
         lie inside it. Binance: oldest first from the id in the token.
         """
         request = self.dialect.orders_request(cursor)
-        return await self._page(request, products, lambda body, known: self.dialect.parse_orders(
-            body, cursor, known
-        ))  # fmt: skip
+        return await self._page(request, products, partial(self.dialect.parse_orders, cursor=cursor))
 
     async def fills(self, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
         """One page of fills; order and `since_ms` (time of the fill) as for `orders`."""
         request = self.dialect.fills_request(cursor)
-        return await self._page(request, products, lambda body, known: self.dialect.parse_fills(
-            body, cursor, known
-        ))  # fmt: skip
+        return await self._page(request, products, partial(self.dialect.parse_fills, cursor=cursor))
 
     def order_pages(self, cursor: PageCursor, products: Mapping[str, Product]) -> AsyncIterator[AccountPage]:
         """All pages from `cursor` on. Store a page with its `next`, and a later run goes on from there."""

@@ -21,6 +21,7 @@ __all__ = [
     "AccountPage",
     "Credentials",
     "PageCursor",
+    "SecretHeaders",
     "SignedRequest",
     "UnknownProduct",
     "Verdict",
@@ -38,13 +39,20 @@ class Credentials:
         return "Credentials(hidden)"
 
 
+class SecretHeaders(dict[str, str]):
+    """Headers that hold a key or a token; a traceback with local variables does not show them."""
+
+    def __repr__(self) -> str:
+        return f"SecretHeaders({', '.join(self)}: hidden)"
+
+
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A `Request` made ready to leave: the exact query that was signed, and headers that hold secrets."""
+    """A `Request` made ready to leave, with the exact query that was signed."""
 
     path: str
     query: str = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
+    headers: SecretHeaders
 
 
 class Verdict(StrEnum):

@@ -19,6 +19,7 @@ from livermore_dagster.exchanges.account_contract import (
     AccountPage,
     Credentials,
     PageCursor,
+    SecretHeaders,
     SignedRequest,
     Verdict,
 )
@@ -141,7 +142,7 @@ class BinanceAccountDialect:
                 )
 
     def sign(self, request: Request, credentials: Credentials, now_ms: int) -> SignedRequest:
-        headers = {"X-MBX-APIKEY": credentials.key}
+        headers = SecretHeaders({"X-MBX-APIKEY": credentials.key})
         if request.endpoint == _LISTEN_KEY:
             # The key alone: a signature would be a parameter too many.
             return SignedRequest(request.path, urlencode(request.params), headers)

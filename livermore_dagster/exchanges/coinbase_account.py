@@ -25,6 +25,7 @@ from livermore_dagster.exchanges.account_contract import (
     AccountPage,
     Credentials,
     PageCursor,
+    SecretHeaders,
     SignedRequest,
     Verdict,
 )
@@ -146,7 +147,8 @@ class CoinbaseAccountDialect:
     def sign(self, request: Request, credentials: Credentials, now_ms: int) -> SignedRequest:
         uri = f"{request.method} {self._host}{request.path}"
         token = coinbase_token(credentials, now_ms, uri)
-        return SignedRequest(request.path, urlencode(request.params), {"authorization": f"Bearer {token}"})
+        headers = SecretHeaders({"authorization": f"Bearer {token}"})
+        return SignedRequest(request.path, urlencode(request.params), headers)
 
     def verdict(self, status: int, code: str) -> Verdict:
         """401 also for a token whose time is wrong; 403 for a key that may not look at this."""
