@@ -26,7 +26,7 @@ from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts
 from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
-from livermore_dagster.ingest.signals_round import Round
+from livermore_dagster.ingest.signals_round import Round, in_parts
 from livermore_dagster.ingest.waiting import SIGNALS, Waiting
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
@@ -137,7 +137,9 @@ class SignalsConsumer:
         work = Round()
         while active:
             heads = {key: head for key in active if (head := self._run(key, work)) is not None}
-            active = await self._with_cache(heads, work) if heads else set()
+            active = set()
+            for some in in_parts(heads):
+                active |= await self._with_cache(some, work)
         await self._make_durable(work)
         await self._troubles.tell()
 
@@ -227,16 +229,12 @@ class SignalsConsumer:
         self._deadlines.pop(key, None)
 
     async def _with_cache(self, heads: dict[SeriesKey, Close], work: Round) -> set[SeriesKey]:
-        """Takes each series' head with the cache's help; the series that got on."""
+        """Takes each series' head, all of one timeframe, with the cache's help; the series that got on."""
         # Read first: every close up to this entry is then in the cache as it is read.
         included = str((await self._redis.xinfo_stream(keys.closes(self._row.id)))["last-generated-id"])
-        by_timeframe: dict[Timeframe, list[str]] = {}
-        for symbol, timeframe in heads:
-            by_timeframe.setdefault(timeframe, []).append(symbol)
-        rows: dict[SeriesKey, list[StampedCandle]] = {}
-        for timeframe, symbols in by_timeframe.items():
-            found = await self._candles.read_many(symbols, timeframe)
-            rows.update({(symbol, timeframe): candles for symbol, candles in found.items()})
+        timeframe = next(iter(heads))[1]
+        found = await self._candles.read_many([symbol for symbol, _ in heads], timeframe)
+        rows = {(symbol, timeframe): candles for symbol, candles in found.items()}
         unknown = await self._unknown(heads, rows)
         moved: set[SeriesKey] = set()
         for key, close in heads.items():
