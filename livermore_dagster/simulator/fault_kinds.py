@@ -86,11 +86,22 @@ class FaultKind(StrEnum):
     """REST leaves out empty intervals where the exchange fills them, and fills where it leaves out."""
     SKEW = "skew"
     """The exchange's stated time is `skew_ms` off."""
+    FAIL_PAGE = "fail_page"
+    """A page of an account fails, as `how` says: HTTP 500, no answer, or a body cut in half."""
+    REPEAT_CURSOR = "repeat_cursor"
+    """A page of an account names as the next page itself (Coinbase)."""
+    REPEAT_PAGE = "repeat_page"
+    """The page before is delivered again in place of the one that was asked for."""
+    CHANGE_ORDER = "change_order"
+    """After a page was answered a new trade comes, and an open order is cancelled."""
+    REVOKE_KEY = "revoke_key"
+    """Keys of accounts are refused."""
 
 
 AIMS: Final = ("symbol", "connection", "channel", "timeframe", "endpoint")
 FORMS: Final = ("errors", "grpc")
 SKEWED: Final = ("rest", "stream")
+FAILURES: Final = ("error", "hang", "cut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,9 @@ OWN: Mapping[str, Own] = MappingProxyType(
         "skew_ms": Own(None, -_DAY_MS, _DAY_MS, whole=True),
         "form": Own("errors", choices=FORMS),
         "where": Own(None, choices=SKEWED),
+        # So many pages pass before the fault strikes.
+        "skip": Own(0, 0, 1_000_000, whole=True),
+        "how": Own("error", choices=FAILURES),
     }
 )
 
@@ -176,6 +190,11 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
         FaultKind.STALE_PAGE: Rule(_ROWS, ("stale_ms",)),
         FaultKind.SWAP_FILLERS: Rule(_ROWS),
         FaultKind.SKEW: Rule(own=("skew_ms", "where"), needs=("skew_ms",)),
+        FaultKind.FAIL_PAGE: Rule(own=("skip", "how")),
+        FaultKind.REPEAT_CURSOR: Rule(own=("skip",)),
+        FaultKind.REPEAT_PAGE: Rule(own=("skip",)),
+        FaultKind.CHANGE_ORDER: Rule(own=("skip",)),
+        FaultKind.REVOKE_KEY: Rule(),
     }
 )
 

@@ -45,6 +45,8 @@ class Connection:
     faults: FaultBoard
     combined: bool = False
     """Binance: frames are wrapped with their stream's name."""
+    is_api: bool = False
+    """Binance: speaks the WebSocket API, not the market streams."""
     sequence: int = 0
     streams: set[str] = field(default_factory=set)
     since: float = field(default_factory=time.monotonic)

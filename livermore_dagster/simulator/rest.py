@@ -17,7 +17,7 @@ from livermore_dagster.simulator.faults import FaultBoard
 from livermore_dagster.simulator.market import Bar
 from livermore_dagster.simulator.venue import INTERVALS, Venue
 
-__all__ = ["Answer", "CandleRequest", "Reply", "Rest", "title_of"]
+__all__ = ["Answer", "CandleRequest", "Reply", "Rest", "reply_of", "title_of"]
 
 Answer = Callable[[web.Request], Awaitable[Any]]
 _CANDLE_REQUESTS_KEPT = 20_000
@@ -25,23 +25,48 @@ _CANDLE_REQUESTS_KEPT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a body to be sent as JSON (or a page), its status, its headers."""
+    """An answer: a body to be sent as JSON (or a page, or bytes as plain text), its status, its headers."""
 
     body: Any
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     is_html: bool = False
     """The body is a page's text."""
+    cut: bool = False
+    """The connection ends in the middle of the body."""
 
     def response(self) -> web.Response:
         if self.is_html:
-            return web.Response(text=self.body, status=self.status, content_type="text/html")
+            headers = dict(self.headers)
+            return web.Response(text=self.body, status=self.status, headers=headers, content_type="text/html")
+        if isinstance(self.body, bytes):
+            headers = dict(self.headers)
+            return web.Response(
+                body=self.body, status=self.status, headers=headers, content_type="text/plain"
+            )
         return web.Response(
             body=msgspec.json.encode(self.body),
             status=self.status,
             headers=dict(self.headers),
             content_type="application/json",
         )
+
+
+def reply_of(answer: Any) -> Reply:
+    """What an endpoint gave: a body, or a whole reply where it is no plain success."""
+    return answer if isinstance(answer, Reply) else Reply(answer)
+
+
+async def _cut_short(request: web.Request, whole: web.Response) -> web.StreamResponse:
+    """Announces the whole body, sends half of it, and cuts the connection."""
+    body = whole.body if isinstance(whole.body, bytes) else b""
+    response = web.StreamResponse(headers={"Content-Length": str(len(body))})
+    response.content_type = "application/json"
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return response
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +107,7 @@ class Rest(ABC):
     def routes(self) -> list[web.RouteDef]:
         """Paths of the public interface."""
 
-    async def limited(self, endpoint: str, request: web.Request, answer: Reply) -> web.Response:
+    async def limited(self, endpoint: str, request: web.Request, answer: Reply) -> web.StreamResponse:
         """Counts what was answered."""
         self.counters["requests"] += 1
         self.counters[f"requests:{endpoint}"] += 1
@@ -90,7 +115,8 @@ class Rest(ABC):
             self.counters[f"http_{answer.status}"] += 1
         if answer.status >= 400:
             self.counters["errors"] += 1
-        return answer.response()
+        response = answer.response()
+        return await _cut_short(request, response) if answer.cut else response
 
     def note_candle_request(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> None:
         """Keeps what was asked; `start_ms` and `end_ms` bound opens, the end is not included."""

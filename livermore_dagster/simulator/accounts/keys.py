@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from livermore_dagster.errors import UnknownExchange
 from livermore_dagster.simulator.universe import EXCHANGES
 
-__all__ = ["DEMO_ACCOUNT", "KeyType", "account_uuid", "demo_credentials", "private_key"]
+__all__ = ["DEMO_ACCOUNT", "KeyType", "account_letters", "account_uuid", "demo_credentials", "private_key"]
 
 DEMO_ACCOUNT = "demo"
 """The account every simulated exchange has."""
@@ -49,7 +49,7 @@ def demo_credentials(
             key = f"organizations/{organization}/apiKeys/{account_uuid(seed, exchange, account, 'key')}"
             return key, _secret_text(private_key(seed, account, key_type))
         case "binance" | "binance_us":
-            key, secret = (_letters(seed, exchange, account, what) for what in ("key", "secret"))
+            key, secret = (account_letters(seed, exchange, account, what) for what in ("key", "secret"))
             return key, secret
         case _:
             raise UnknownExchange(exchange, EXCHANGES)
@@ -75,7 +75,8 @@ def _secret_text(key: EllipticCurvePrivateKey | Ed25519PrivateKey) -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
 
 
-def _letters(*parts: str | int) -> str:
+def account_letters(*parts: str | int) -> str:
+    """64 letters and digits, as Binance makes keys of every sort."""
     drawn = int.from_bytes(hashlib.blake2b(_text(*parts), digest_size=64).digest())
     return "".join(_digits(drawn, 64))
 
