@@ -1,0 +1,163 @@
+"""One port answers for all processes: what Prometheus scrapes, and what watchers ask."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.incidents import IncidentName
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.metrics_catalogue import METRICS
+from livermore_dagster.platform.metrics_collector import ProcessFacts
+from livermore_dagster.platform.metrics_server import MetricsServer
+from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.desired import Desired, write_desired_sync
+from livermore_dagster.stores.redis.metrics import LatencyHistogram, count, incident_sync
+
+COINBASE, BINANCE = 1, 2
+Get = Callable[[str], tuple[int, str]]
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with connect(redis_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def get(redis_url: str, database_url: str, tmp_path: Path) -> Iterator[Get]:
+    settings = Settings(tmp_path, redis_url, database_url, "live")
+    yield from serve(settings)
+
+
+def serve(settings: Settings) -> Iterator[Get]:
+    processes = [ProcessFacts("valkey", up=True, restarts=0, memory_bytes=7_000_000)]
+    server = MetricsServer(settings, lambda: ROWS, lambda: processes, 0)
+    server.start()
+
+    def get(path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(server.url + path, timeout=10) as reply:  # noqa: S310 - our own loopback
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    yield get
+    server.close()
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def active(client: redis.Redis, exchange_id: int, name: str) -> Claim:
+    """A held claim of an instance that has come up."""
+    claim = Claim(client, exchange_id, name, run_id=None)
+    claim.acquire()
+    for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+        claim.advance(state)
+    return claim
+
+
+def test_what_all_processes_counted_is_scraped_from_one_port(get: Get, client: redis.Redis) -> None:
+    for name, by in (("closes", 12), ("rest_requests:candles", 3), ("candles:5m", 7), ("news_of_today", 2)):
+        count(client, BINANCE, name, by)
+    incident_sync(client, IncidentName.HTTP_429, BINANCE, "slow down")
+    LatencyHistogram("close_to_alert").observe(client, 40.0, times=9)
+    LatencyHistogram("close_to_alert").observe(client, 4_000.0)
+    code, text = get("/metrics")
+    found = samples(text)
+    binance = ("exchange", "binance")
+    assert code == 200
+    assert found["livermore_closes_total", (binance,)] == 12
+    assert found["livermore_rest_requests_total", (("endpoint", "candles"), binance)] == 3
+    assert found["livermore_candles_closed_total", (binance, ("timeframe", "5m"))] == 7
+    assert found["livermore_other_events_total", (("event", "news_of_today"), binance)] == 2
+    told = (binance, ("incident", "http_429"), ("severity", "error"))
+    assert found["livermore_incidents_total", told] == 1
+    assert found["livermore_close_to_alert_seconds_bucket", (("le", "0.05"),)] == 9
+    assert found["livermore_close_to_alert_seconds_bucket", (("le", "+Inf"),)] == 10
+    assert found["livermore_close_to_alert_seconds_sum", ()] == pytest.approx(4.36, rel=0.02)
+
+
+def test_what_is_scraped_is_what_the_catalogue_lists(get: Get, client: redis.Redis) -> None:
+    claim = active(client, BINANCE, "binance")
+    claim.update(clock_ahead_ms=12)
+    client.set("exchange:2:settled", 1_767_225_600_000)
+    for name in ("rest_requests:candles", "candles:5m", "else"):
+        count(client, BINANCE, name)
+    incident_sync(client, IncidentName.WATCHDOG, BINANCE, "nothing came")
+    families = {
+        family.name.removesuffix("_info") for family in text_string_to_metric_families(get("/metrics")[1])
+    }
+    listed = {metric.name for metric in METRICS.values()}
+    # Nobody has a channel here.
+    assert listed - families == {"livermore_notifications_pending", "livermore_notifications_day"}
+    assert families <= listed
+    claim.release()
+
+
+def health(get: Get, path: str = "/health") -> tuple[int, dict[str, Any]]:
+    code, text = get(path)
+    return code, json.loads(text)
+
+
+def test_an_idle_platform_is_well(get: Get) -> None:
+    code, facts = health(get)
+    assert (code, facts["health"]) == (200, "ok")
+    assert {one["health"] for one in facts["exchanges"].values()} == {"idle"}
+
+
+def test_an_exchange_that_shall_run_and_does_not_is_down(get: Get, client: redis.Redis) -> None:
+    write_desired_sync(client, COINBASE, Desired("running"))
+    code, facts = health(get)
+    assert (code, facts["health"]) == (503, "down")
+    assert facts["wrong"] == ["coinbase: shall run and is idle"]
+    assert health(get, "/health/coinbase")[0] == 503
+    assert health(get, "/health/binance")[0] == 200
+    code, facts = health(get, "/health/kraken")
+    assert code == 404
+    assert "kraken" in facts["error"]
+
+
+def test_a_running_one_is_judged_by_its_figures(get: Get, client: redis.Redis) -> None:
+    write_desired_sync(client, BINANCE, Desired("running"))
+    claim = active(client, BINANCE, "binance")
+    assert health(get, "/health/binance")[1]["health"] == "ok"
+    claim.update(breaker_open=True)
+    code, facts = health(get, "/health/binance")
+    assert (code, facts["health"]) == (503, "degraded")
+    assert facts["wrong"] == ["connecting fails again and again"]
+    claim.update(breaker_open=False)
+    client.set("exchange:2:settled", 1_767_225_600_000)
+    assert "settled only up to" in health(get, "/health/binance")[1]["wrong"][0]
+    claim.release()
+
+
+def test_without_redis_and_postgresql_the_rest_is_still_told(tmp_path: Path) -> None:
+    nowhere = Settings(tmp_path, "redis://127.0.0.1:1", "postgresql://u@127.0.0.1:1/x", "live")
+    for get in serve(nowhere):
+        code, text = get("/metrics")
+        found = samples(text)
+        assert code == 200
+        assert found["livermore_store_up", (("store", "redis"),)] == 0
+        assert found["livermore_store_up", (("store", "postgresql"),)] == 0
+        assert found["livermore_process_up", (("process", "valkey"),)] == 1
+        code, facts = health(get)
+        assert (code, facts["health"]) == (503, "down")
+        assert "Redis does not answer" in facts["wrong"][0]
