@@ -59,9 +59,11 @@ lock: ## pin again what pyproject.toml asks for
 	uv pip compile -q --universal --python-version 3.11 pyproject.toml --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/runtime.txt
 	uv pip compile -q --universal --python-version 3.11 pyproject.toml --extra dev -c requirements/runtime.txt --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 requirements/oracle.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/oracle.txt
+	uv pip compile -q --universal --python-version 3.11 requirements/oracle-coinbase.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/oracle-coinbase.txt
+	uv pip compile -q --universal --python-version 3.11 requirements/oracle-binance.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/oracle-binance.txt
 	uv pip compile -q --universal --python-version 3.11 requirements/bench.in --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/bench.txt
 
 clean:
-	rm -rf $(VENV) .tools .venv-oracle .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools .venv-oracle .venv-oracle-coinbase .venv-oracle-binance .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 -include mk/tools.mk

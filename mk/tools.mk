@@ -3,14 +3,21 @@ ATLAS_VERSION := v0.13.1
 ATLAS := .tools/atlas
 export LIVERMORE_ATLAS ?= $(CURDIR)/$(ATLAS)
 
-.PHONY: tools atlas-bin oracle-env bench-env
-tools: atlas-bin oracle-env ## what the tests need beside .venv: Atlas, independent exchange clients
+.PHONY: tools atlas-bin oracle-env account-oracle-envs bench-env
+tools: atlas-bin oracle-env account-oracle-envs ## what the tests need beside .venv: Atlas, independent exchange clients
 
 oracle-env: .venv-oracle/.installed ## ccxt and binance-sdk-spot in an environment of their own
 
 .venv-oracle/.installed: requirements/oracle.txt
 	$(PYTHON) -m venv .venv-oracle
 	.venv-oracle/bin/python -m pip install -q --no-deps --require-hashes -r requirements/oracle.txt
+	@touch $@
+
+account-oracle-envs: .venv-oracle-coinbase/.installed .venv-oracle-binance/.installed ## coinbase-advanced-py and binance-connector
+
+.venv-oracle-%/.installed: requirements/oracle-%.txt
+	$(PYTHON) -m venv .venv-oracle-$*
+	.venv-oracle-$*/bin/python -m pip install -q --no-deps --require-hashes -r requirements/oracle-$*.txt
 	@touch $@
 
 bench-env: .venv-bench/.installed ## what the benchmarks compare with, in an environment of its own
