@@ -29,7 +29,7 @@ class CandlesUnderFaults:
             now_ms -= request[STALE_MS]
         rows = self._filled(start_ms, end_ms, now_ms)
         # Whatever the grid: the newest row of a closed bar, and the open one after it.
-        closed = [row for row in rows if self.venue.end_of(self.minutes, row.open_ms) <= now_ms]
+        closed = [row for row in rows if self.venue.end_of(self.minutes, row.open_ms, self.symbol) <= now_ms]
         opened = rows[len(closed) :]
         if opened and self.faults.strike(FaultKind.NO_OPEN_ROW, **self._aim):
             opened = []
@@ -55,7 +55,7 @@ class CandlesUnderFaults:
         fault = self.faults.find(kind, **self._aim)
         if fault is None or not closed:
             return 0
-        ends = [self.venue.end_of(self.minutes, row.open_ms) for row in closed[-50:]]
+        ends = [self.venue.end_of(self.minutes, row.open_ms, self.symbol) for row in closed[-50:]]
         settle_ms = fault.own["settle_ms"]
         if settle_ms is None:
             return int(ends[-1] > now_ms - self.minutes * MINUTE_MS)

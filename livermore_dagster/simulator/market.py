@@ -186,8 +186,15 @@ class SymbolMarket:
         self._quiet_key = key_of(seed, "quiet", plan.exchange, plan.symbol)
         self._path_keys = [key_of(seed, "path", plan.base, period) for period, _ in _OCTAVES]
         self._venue_key = key_of(seed, "venue", plan.exchange, plan.symbol)
+        self._quiet: list[tuple[int, int]] = []
         self._days: OrderedDict[int, tuple[Prints, Bars]] = OrderedDict()
         self._blocks: OrderedDict[int, Bars] = OrderedDict()
+
+    def keep_quiet(self, spans: list[tuple[int, int]]) -> None:
+        """No trades in these, [from, to) in epoch ms; what was drawn is drawn anew."""
+        self._quiet = spans
+        self._days.clear()
+        self._blocks.clear()
 
     # --- drawing ----------------------------------------------------------------------------------------
     def _path(self, start: int, count: int) -> NDArray[np.float64]:
@@ -257,8 +264,8 @@ class SymbolMarket:
             has = (bits >> np.uint64(54)).astype(np.float64) < (busy * 1024.0)[:, None]
         minute = minutes * MINUTE_MS
         has &= (minute >= plan.listed_ms)[:, None]
-        if plan.silent is not None:
-            has &= ((minute < plan.silent[0]) | (minute >= plan.silent[1]))[:, None]
+        for start, stop in self._quiet if plan.silent is None else (plan.silent, *self._quiet):
+            has &= ((minute < start) | (minute >= stop))[:, None]
         return has
 
     def _minute_bars(self, start: int, prints: Prints) -> Bars:
@@ -326,11 +333,16 @@ class SymbolMarket:
 
     def bar_at(self, minutes: int, at_ms: int) -> Bar | None:
         """The bar that holds `at_ms` with its prints up to and including `at_ms`; None without any yet."""
+        return self.span_at(at_ms - at_ms % (minutes * MINUTE_MS), at_ms)
+
+    def span_at(self, open_ms: int, at_ms: int) -> Bar | None:
+        """The bar from `open_ms`, a whole minute, up to and including `at_ms`; None without any print."""
         minute, into = divmod(at_ms, MINUTE_MS)
-        start = minute - minute % minutes
-        prints, day = self._day(minute // DAY)
+        start = open_ms // MINUTE_MS
+        prints, _ = self._day(minute // DAY)
         in_day = minute % DAY
-        done = day.slice(start % DAY, in_day)
+        days = [self._day(day)[1] for day in range(start // DAY, minute // DAY + 1)]
+        done = join(days).slice(start - days[0].start, minute - days[0].start)
         late = [
             (
                 int(prints.price[in_day, slot]),
@@ -340,7 +352,7 @@ class SymbolMarket:
             for slot in range(SLOTS)
             if prints.has[in_day, slot] and prints.at[in_day, slot] <= into
         ]
-        return _merge(start * MINUTE_MS, done, late)
+        return _merge(open_ms, done, late)
 
     def last_price(self, before_ms: int) -> int | None:
         """Price in ticks of the newest print before `before_ms`; None when there was none."""

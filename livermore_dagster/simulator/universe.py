@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from livermore_dagster.errors import UnknownExchange
+from livermore_dagster.errors import BadSetting, UnknownExchange
 from livermore_dagster.simulator.market import MINUTE_MS, SymbolPlan
 from livermore_dagster.simulator.noise import key_of
 
-__all__ = ["EXCHANGES", "MOST_SYMBOLS", "Listing", "universe"]
+__all__ = ["EXCHANGES", "MOST_SYMBOLS", "Listing", "new_listing", "recorded_listing", "universe"]
 
 EXCHANGES = ("binance", "binance_us", "coinbase")
 
@@ -119,6 +119,46 @@ def universe(exchange: str, seed: int, origin_ms: int, symbols: int = 40) -> lis
         volume = _ranked_volume(_TOP_VOLUME[exchange], rank)
         listings.append(maker.ranked(rank, base, name, price, kind, volume))
     return [*listings, *maker.others()]
+
+
+def new_listing(
+    exchange: str, seed: int, base: str, price: float, quote_volume: float, listed_ms: int
+) -> Listing:
+    """A product that comes later, against the exchange's main quote."""
+    maker = _Maker(exchange, seed, listed_ms)
+    return maker.listing(
+        base, maker.main_quote, base.capitalize(), price, quote_volume, kind="listed", listed_ms=listed_ms
+    )
+
+
+def recorded_listing(
+    exchange: str, symbol: str, figures: tuple[int, int, int, int, int], known: Listing | None
+) -> Listing:
+    """The product of a recorded series.
+
+    `figures`: price decimals, lot decimals, a price in ticks, mean volume in lots, first open (ms).
+    """
+    price_decimals, lot_decimals, ticks, lots, first_ms = figures
+    base, quote = (known.base, known.quote) if known else _parts(symbol)
+    price = ticks / 10**price_decimals
+    plan = SymbolPlan(
+        exchange, symbol, base, price, price_decimals, lot_decimals, float(lots), listed_ms=first_ms
+    )
+    volume = known.quote_volume if known else _ranked_volume(_TOP_VOLUME[exchange], 0)
+    return Listing(symbol, base, quote, base.capitalize(), "recorded", volume, plan)
+
+
+def _parts(symbol: str) -> tuple[str, str]:
+    """Base and quote of a recorded symbol the exchange does not list: by its dash, else by known quotes."""
+    if "-" in symbol:
+        base, _, quote = symbol.partition("-")
+        return base, quote
+    for quote in ("USDT", "USDC", "USD", "BTC", "ETH", "EUR"):
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol.removesuffix(quote), quote
+    raise BadSetting(
+        f"The quote of the recorded symbol {symbol!r} cannot be told.", "Name it like BTCUSDT or BTC-USD."
+    )
 
 
 def _ranked(symbols: int) -> list[tuple[str, str, float, str]]:

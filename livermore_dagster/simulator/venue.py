@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from livermore_dagster.market.candle import canonical
 from livermore_dagster.simulator.clock import MarketClock
+from livermore_dagster.simulator.events import BadEvent, Event, EventKind, Fate, checked_event
 from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolMarket
-from livermore_dagster.simulator.universe import Listing, universe
+from livermore_dagster.simulator.recorded import Recorded, Series
+from livermore_dagster.simulator.universe import Listing, new_listing, recorded_listing, universe
 
 __all__ = ["DAY_MS", "INTERVALS", "Day", "Venue", "fixed"]
 
@@ -52,6 +56,9 @@ class Venue:
         self.listings: dict[str, Listing] = {
             listing.symbol: listing for listing in universe(name, seed, clock.origin_ms, symbols)
         }
+        self.fate = Fate()
+        self.recorded: dict[str, Recorded] = {}
+        """Symbols that play a recorded series instead of a drawn market."""
         self._markets: dict[str, SymbolMarket] = {}
         self._day_bars = lru_cache(maxsize=4096)(self._draw_day_bars)
 
@@ -64,11 +71,79 @@ class Venue:
         found = self._markets.get(symbol)
         if found is None:
             found = self._markets[symbol] = SymbolMarket(self.seed, self.listings[symbol].plan)
+            if self.fate.events:
+                found.keep_quiet(self.fate.quiet(symbol))
         return found
+
+    # --- what befalls the market ------------------------------------------------------------------------
+    def befall(self, wanted: Mapping[str, Any], now_ms: int) -> Event:
+        """Takes an event (events.checked_event). Raises BadEvent."""
+        event = checked_event(wanted, self.listings, now_ms)
+        if event.event is EventKind.LISTING:
+            self._list(event)
+        else:
+            if event.symbol is not None:
+                event = replace(event, symbol=self.canonical_symbol(event.symbol))
+                if event.symbol in self.recorded:
+                    raise BadEvent(f"{event.symbol} plays a recorded series, which nothing befalls")
+            self.fate.add(event)
+        for symbol, market in self._markets.items():
+            if event.symbol in (None, symbol):
+                market.keep_quiet(self.fate.quiet(symbol))
+        return event
+
+    def _list(self, event: Event) -> None:
+        listing = new_listing(
+            self.name, self.seed, str(event.base), event.price, event.quote_volume, event.at_ms
+        )
+        if listing.symbol in self.listings:
+            raise BadEvent(f"{listing.symbol} is listed already")
+        self.fate.add(event)
+        self.listings[listing.symbol] = listing
+
+    def play_recorded(self, symbol: str, series: Sequence[Series]) -> None:
+        """Plays these series under the symbol, which the exchange then lists if it did not."""
+        recorded = self.recorded[symbol] = Recorded(series)
+        known = self.listings.get(symbol)
+        self.listings[symbol] = recorded_listing(self.name, symbol, recorded.figures, known)
+
+    def visible(self) -> list[Listing]:
+        """Products on the exchange's list now."""
+        listings = self.listings.values()
+        return [item for item in listings if self.is_visible(item)] if self.fate.events else list(listings)
+
+    def is_visible(self, item: Listing) -> bool:
+        now = self.clock.now_ms()
+        symbol = item.alias_of or item.symbol
+        to_come = [event.at_ms for event in self.fate.of(EventKind.LISTING) if event.base == item.base]
+        return not self.fate.is_gone(symbol, now) and not any(
+            now < at_ms == item.plan.listed_ms for at_ms in to_come
+        )
+
+    def is_trading(self, item: Listing) -> bool:
+        return item.trading and not self.fate.is_halted(item.alias_of or item.symbol, self.clock.now_ms())
+
+    def is_quoted(self, item: Listing, now_ms: int) -> bool:
+        """Whether frames of it are sent at all."""
+        gone = self.fate.events and self.fate.is_gone(item.alias_of or item.symbol, now_ms)
+        return item.trading and now_ms >= item.plan.listed_ms and not gone
+
+    def quote_volume(self, item: Listing) -> float:
+        """Stated 24 h volume in quote currency."""
+        if not self.fate.events:
+            return item.quote_volume
+        symbol = item.alias_of or item.symbol
+        return self.fate.quote_volume(symbol, item.quote_volume, self.clock.now_ms())
+
+    def is_dark(self) -> bool:
+        """Whether the exchange is down now."""
+        return bool(self.fate.events) and self.fate.is_dark(self.clock.now_ms())
+
+    # --- rows -------------------------------------------------------------------------------------------
 
     async def prepare(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> None:
         """Draws what `rows` will need, giving way to the sockets in between: 300 days take a while."""
-        if not self.listings[symbol].trading:
+        if not self.listings[symbol].trading or symbol in self.recorded:
             return
         market = self.market(symbol)
         for block in market.undrawn(minutes, start_ms, min(end_ms, self.clock.now_ms())):
@@ -91,11 +166,15 @@ class Venue:
         `fills`: whether empty ones are there, as flat rows; as the exchange does it unless given.
         """
         fills = self.fills if fills is None else fills
+        recorded = self.recorded.get(symbol)
+        if recorded is not None:
+            return recorded.rows(minutes, start_ms, end_ms, now_ms, with_open=with_open)
         if not self.listings[symbol].trading:
             return []
         market = self.market(symbol)
         step = minutes * MINUTE_MS
-        if now_ms <= market.plan.listed_ms:
+        listed_ms = market.plan.listed_ms
+        if now_ms <= listed_ms or self.fate.is_gone(market.plan.symbol, listed_ms):
             return []
         # No row before the first trade: there is no price to fill with.
         born = market.first_trade_ms
@@ -107,7 +186,42 @@ class Venue:
             bar = self.bar_at(symbol, minutes, now_ms)
             if bar is not None and (fills or bar.trades):
                 rows.append(bar)
-        return rows
+        if not self.fate.events:
+            return rows
+        return self._fated(
+            market, minutes, rows, (start_ms, end_ms, now_ms), with_open=with_open, fills=fills
+        )
+
+    def _fated(
+        self,
+        market: SymbolMarket,
+        minutes: int,
+        rows: list[Bar],
+        times: tuple[int, int, int],
+        *,
+        with_open: bool,
+        fills: bool,
+    ) -> list[Bar]:
+        """The grid's rows without those in downtime, and with those that stand off the grid instead."""
+        start_ms, end_ms, now_ms = times
+        symbol, step = market.plan.symbol, minutes * MINUTE_MS
+        spans = self.fate.spans(step)
+        if spans:
+            first, last = spans[0].open_ms, spans[-1].end_ms
+            rows = [row for row in rows if not first <= row.open_ms < last]
+            for span in spans:
+                is_asked = start_ms <= span.open_ms < end_ms and span.open_ms <= now_ms
+                if is_asked and (with_open or span.end_ms <= now_ms):
+                    bar = self.bar_at(symbol, minutes, min(span.end_ms - 1, now_ms))
+                    if bar is not None and (fills or bar.trades):
+                        rows.append(bar)
+            rows.sort(key=lambda row: row.open_ms)
+        return [
+            row
+            for row in rows
+            if row.trades
+            or not self.fate.is_void(symbol, row.open_ms, min(self.end_of(minutes, row.open_ms), now_ms))
+        ]
 
     def _closed_rows(
         self, market: SymbolMarket, minutes: int, first_ms: int, count: int, *, fills: bool
@@ -128,24 +242,32 @@ class Venue:
 
     def bar_at(self, symbol: str, minutes: int, at_ms: int) -> Bar | None:
         """The bar that holds `at_ms` as it stands then; flat when it has no trade; None before any."""
-        market = self.market(symbol)
-        bar = market.bar_at(minutes, at_ms)
-        if bar is not None:
+        bar = self.traded_at(symbol, minutes, at_ms)
+        if bar is not None or symbol in self.recorded:
             return bar
-        open_ms = at_ms - at_ms % (minutes * MINUTE_MS)
-        price = market.last_price(open_ms)
+        open_ms = self.fate.span_of(minutes * MINUTE_MS, at_ms).open_ms
+        price = self.market(symbol).last_price(open_ms)
         return None if price is None else Bar(open_ms, price, price, price, price, 0, 0, 0)
 
     def traded_at(self, symbol: str, minutes: int, at_ms: int) -> Bar | None:
         """The bar that holds `at_ms` as it stands then; None while it has no trade."""
-        return self.market(symbol).bar_at(minutes, at_ms)
+        recorded = self.recorded.get(symbol)
+        if recorded is not None:
+            return recorded.bar_at(minutes, at_ms)
+        if not self.fate.events:
+            return self.market(symbol).bar_at(minutes, at_ms)
+        return self.market(symbol).span_at(self.fate.span_of(minutes * MINUTE_MS, at_ms).open_ms, at_ms)
 
     def ended_at(self, symbol: str, minutes: int, boundary_ms: int) -> Bar | None:
         """The final bar that ended just then, if any did."""
-        step = minutes * MINUTE_MS
-        if boundary_ms % step:
+        recorded = self.recorded.get(symbol)
+        if recorded is not None:
+            return recorded.ended_at(minutes, boundary_ms)
+        # The bar that holds the last moment before: on the grid or off it, it ends now or later.
+        span = self.fate.span_of(minutes * MINUTE_MS, boundary_ms - 1)
+        if span.end_ms != boundary_ms:
             return None
-        rows = self.rows(symbol, minutes, boundary_ms - step, boundary_ms, boundary_ms, with_open=False)
+        rows = self.rows(symbol, minutes, span.open_ms, span.open_ms + 1, boundary_ms, with_open=False)
         return rows[0] if rows else None
 
     def provisional(self, symbol: str, minutes: int, bar: Bar) -> Bar | None:
@@ -153,18 +275,17 @@ class Venue:
 
         None for a bar of which nothing can be held back.
         """
-        early = self.traded_at(symbol, minutes, bar.open_ms + minutes * MINUTE_MS - _SETTLING_MS)
+        ends = self.end_of(minutes, bar.open_ms, symbol)
+        early = self.traded_at(symbol, minutes, max(bar.open_ms, ends - _SETTLING_MS))
         if early is not None and early.trades < bar.trades:
             return early
         return replace(bar, lots=bar.lots // 2, quote=bar.quote // 2) if bar.lots > 1 else None
 
-    def end_of(self, minutes: int, open_ms: int) -> int:
-        """When the bar that opens then ends."""
-        return open_ms + minutes * MINUTE_MS
-
-    def is_dark(self) -> bool:
-        """Whether the exchange is down now."""
-        return False
+    def end_of(self, minutes: int, open_ms: int, symbol: str = "") -> int:
+        """When the bar that opens then ends; recorded ones may end on their own."""
+        if symbol in self.recorded:
+            return self.recorded[symbol].end_of(minutes, open_ms)
+        return self.fate.span_of(minutes * MINUTE_MS, open_ms).end_ms
 
     def _draw_day_bars(self, symbol: str, until_ms: int) -> list[Bar]:
         return self.rows(symbol, 30, until_ms - DAY_MS, until_ms, until_ms, with_open=False)
