@@ -101,9 +101,11 @@ async def send(stepwise: bool) -> None:
             if subscribed == SYMBOLS:
                 everyone.set()
         for turn in range(ROUNDS):
-            await turns[turn].wait()
+            # Made before its turn: what the sender takes is not what is measured.
             frames = (Frame(Opcode.TEXT, kline(symbol, turn).encode()) for symbol in mine)
-            socket.transport.write(b"".join(frame.serialize(mask=False) for frame in frames))
+            data = b"".join(frame.serialize(mask=False) for frame in frames)
+            await turns[turn].wait()
+            socket.transport.write(data)
             await socket.drain()
             await asyncio.sleep(0)
         await socket.wait_closed()
