@@ -16,6 +16,7 @@ from livermore_dagster.accounts.settings_document import AlertSettings, ChannelS
 from livermore_dagster.clock import Clock
 from livermore_dagster.exchanges.factory import dialect_for
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.notify.channel import Refused, address_of
 from livermore_dagster.notify.discord import Gates
 from livermore_dagster.notify.illustrator import Illustrator
 from livermore_dagster.notify.keeping import keep
@@ -119,6 +120,8 @@ class Company:
                 "user": self._users[place.user_id].sub,
                 "channel": place.channel,
                 "kind": post.worker.settings.kind,
+                "url_env": post.worker.settings.url_env,
+                "addressed": not isinstance(address_of(post.worker.settings.url_env), Refused),
                 **asdict(post.worker.state),
             }
             for place, post in sorted(

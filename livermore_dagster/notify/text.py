@@ -33,7 +33,7 @@ PLAIN_COLOUR: Final = 0x4DA3FF
 CHART_NAME: Final = "chart.png"
 DIGEST_NAME: Final = "alerts.txt"
 _TITLE, _DESCRIPTION, _VALUE, _FOOTER = 256, 4_096, 1_024, 2_048
-_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-!|~@:])")
+_MARKUP: Final = re.compile(r"([\\`*_~|\[\]<>#@])")
 _DIGEST_LINES: Final = 25
 
 
@@ -62,17 +62,25 @@ def short_label(label: str) -> str:
 
 
 def alert_notice(
-    heard: HeardAlert, url: str, *, simulated: bool, chart: bytes | None, chart_note: str | None = None
+    heard: HeardAlert,
+    url: str,
+    *,
+    simulated: bool,
+    chart: bytes | None,
+    chart_note: str | None = None,
+    trial: bool = False,
 ) -> Notice:
-    """One alert. `chart_note` says why there is no chart where one was wanted."""
+    """One alert. `chart_note`: why there is no chart where one was wanted. A `trial` is none, and says so."""
     alert = heard.alert
     arrow = "▲" if alert.direction == "up" else "▼"
     marks = [word for word, holds in (("late", alert.late), ("revised", alert.revised)) if holds]
     what = f"{arrow} {alert.symbol} {alert.timeframe.value} · {short_label(alert.label)}"
-    title = " · ".join([*(["SIMULATED"] if simulated else []), what, *marks])
+    heads = [word for word, holds in (("SIMULATED", simulated), ("TEST", trial)) if holds]
+    title = " · ".join([*heads, what, *marks])
     facts = _facts(heard)
     board = _board(alert.timeframes)
-    foot = [f"Livermore · alert {alert.id}", f"attempt {alert.attempt}"]
+    foot = ["Livermore · a test, no alert"] if trial else [f"Livermore · alert {alert.id}"]
+    foot += [] if trial else [f"attempt {alert.attempt}"]
     foot += [chart_note] if chart_note else []
     lines = [f"{name}: {value}" for name, value in facts]
     text = "\n".join([*lines, board, url, " · ".join(foot)])
@@ -98,7 +106,7 @@ def alert_notice(
     return Notice(title, text, embed, files)
 
 
-_WIDE: Final = ("Candle", "Triggered")
+_WIDE: Final = ("MACD-V", "Candle")
 
 
 def chart_titles(heard: HeardAlert) -> tuple[str, str]:
@@ -112,20 +120,18 @@ def chart_titles(heard: HeardAlert) -> tuple[str, str]:
 
 
 def _facts(heard: HeardAlert) -> list[tuple[str, str]]:
+    """Few and short: a phone shows each on a line of its own."""
     alert = heard.alert
     source = "ticker" if alert.price_source == "ticker" else "candle close"
+    signal, histogram = _number(alert.signal), _number(alert.histogram)
+    candle = f"{_time(alert.open_ms)} to {_time(alert.candle_end_ms, day=False)} UTC"
     return [
         ("Price", f"{_price(alert.price)} ({source}, {_age(alert.price_age_ms)} old)"),
-        ("MACD-V", _number(alert.macdv)),
-        ("Signal", _number(alert.signal)),
-        ("Histogram", _number(alert.histogram)),
-        ("Stage", alert.stage),
-        ("Bias", alert.bias),
-        ("Label", alert.label),
-        ("Previous label", alert.previous_label or "none"),
+        ("MACD-V", f"{_number(alert.macdv)} · signal {signal} · histogram {histogram}"),
+        ("Stage", f"{alert.stage}, bias {alert.bias}"),
+        ("Label", f"{alert.label} (before: {alert.previous_label or 'none'})"),
         ("Exchange", heard.exchange_title),
-        ("Candle", f"{_time(alert.open_ms)} to {_time(alert.candle_end_ms, day=False)} UTC"),
-        ("Triggered", f"{_time(alert.triggered_ms, seconds=True)} UTC"),
+        ("Candle", f"{candle}, alert at {_time(alert.triggered_ms, day=False, seconds=True)}"),
     ]
 
 
@@ -140,7 +146,7 @@ def _board(timeframes: Any) -> str:
         else:
             stale = f" ({reason})" if reason else ""
             lines.append(f"{timeframe.value:<4}{_number(value):>9}  {facts.get('stage', '')}{stale}")
-    return "\n".join(lines)
+    return "\n".join(lines).replace("`", "'")  # the fence around it is made of them
 
 
 def digest_notice(exchange_title: str, alerts: Sequence[HeardAlert], *, simulated: bool) -> Notice:

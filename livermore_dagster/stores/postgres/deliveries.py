@@ -26,6 +26,7 @@ __all__ = [
     "begin_deliveries",
     "expire_deliveries",
     "fold_into_digest",
+    "newest_alert",
     "read_counts",
     "read_due",
     "read_next_due_ms",
@@ -206,6 +207,12 @@ async def expire_deliveries(connection: AsyncConnection[Any], kept: Collection[P
         "no_channel": "the channel is no longer in the settings, or is switched off",
     }
     return (await connection.execute(sql("expire_deliveries"), given)).rowcount
+
+
+async def newest_alert(connection: AsyncConnection[Any]) -> HeardAlert | None:
+    """The alert of the newest candle, told or not; None where none was ever stored."""
+    row = await (await connection.execute(sql("read_newest_alert"))).fetchone()
+    return _heard(row[0], 0, row[1:]) if row else None
 
 
 async def read_counts(connection: AsyncConnection[Any], since_ms: int) -> list[ChannelCounts]:

@@ -33,8 +33,8 @@ class StandIn:
     """Answers what its script says, one step a request, then takes everything.
 
     Steps: 'ok', '429:SECONDS', '429-global:SECONDS', 'last:SECONDS' (taken, the window then closed), '500',
-    '401', '404', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost). `default` is what a hook
-    answers when its steps are used up.
+    '401', '404', 'slow:SECONDS', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost). `default`
+    is what a hook answers when its steps are used up.
     """
 
     port: int = 0
@@ -84,6 +84,8 @@ class StandIn:
             case "401" | "404":
                 # Discord itself never repeats the token; a proxy in between may.
                 return web.json_response({"message": f"Unknown Webhook {TOKEN}"}, status=int(kind))
+            case "slow":
+                await asyncio.sleep(float(seconds))
             case "hang":
                 await asyncio.sleep(60)
             case "drop":
@@ -128,7 +130,7 @@ def told_in(embed: dict[str, Any], files: dict[str, bytes]) -> list[tuple[int, i
     footer = re.search(r"alert (\d+) · attempt (\d+)", embed["footer"]["text"])
     if footer:
         return [(int(footer[1]), int(footer[2]))]
-    text = files["alerts.txt"].decode() if "alerts.txt" in files else embed["description"]
+    text = files["alerts.txt"].decode() if "alerts.txt" in files else embed.get("description", "")
     found = re.findall(r"· alert (\d+)(?: · attempt (\d+))?", text)
     return [(int(alert), int(attempt or 1)) for alert, attempt in found]
 

@@ -194,7 +194,7 @@ async def test_another_service_gets_words_and_a_coarse_receipt(told: Told) -> No
         rows = await told.until_rows(all_in("sent"))
     (post,) = told.services.posts
     assert post["title"] == "▲ AAAUSDT 5m · level 150"
-    assert "MACD-V: +151.50" in post["message"]
+    assert "MACD-V: +151.50 · signal +120.00" in post["message"]
     assert len(post["attachments"]) == 1
     assert "apprise tells no more" in rows[0]["receipt"]
 

@@ -1,0 +1,104 @@
+"""The notifier killed in the middle of its work, and what it must never write down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import redis
+
+from tests.integration.notify.conftest import Told, alert, all_in
+from tests.integration.notify.stand_in import TOKEN
+
+
+@contextmanager
+def process(told: Told, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The notifier as `up` starts it."""
+    environment = {
+        **os.environ,
+        **told.environment,
+        "LIVERMORE_REDIS_URL": told.redis_url,
+        "LIVERMORE_DATABASE_URL": told.database_url,
+        "LIVERMORE_PROVENANCE": "live",
+    }
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "livermore_dagster.notify"], env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+
+
+async def test_killed_twice_it_tells_every_alert_and_marks_what_it_repeats(
+    told: Told, tmp_path: Path
+) -> None:
+    await told.user(channels=[told.channel("main", default="slow:0.03")])
+    ids = await told.raise_alerts(*(alert(1, f"A{n}USDT") for n in range(40)), publish=False)
+    kills = 0
+    for reached in (8, 20):
+        with process(told, tmp_path / "log") as running:
+            await told.services.until(lambda reached=reached: len(told.services.received) >= reached, 60)
+            running.send_signal(signal.SIGKILL)
+            kills += 1
+    with process(told, tmp_path / "log") as running:
+        await told.until_rows(all_in("sent"), 60)
+        running.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(running.wait, 10) == 0
+    pairs = [pair for one in told.services.received for pair in one.alerts]
+    assert sorted({number for number, _ in pairs}) == ids
+    assert len(pairs) <= len(ids) + kills
+    assert len(set(pairs)) == len(pairs), "what is told again carries a higher attempt"
+
+
+async def test_the_painter_goes_with_a_killed_notifier(told: Told, tmp_path: Path) -> None:
+    await told.user(channels=[told.channel("main", chart=True)])
+    await told.candles(200)
+    await told.raise_alerts(alert(150), publish=False)
+    with process(told, tmp_path / "log") as running:
+        await told.services.until(lambda: bool(told.services.received), 60)
+        (painter,) = psutil.Process(running.pid).children()
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+        await asyncio.to_thread(painter.wait, 10)
+
+
+async def test_no_address_reaches_log_table_or_redis(told: Told, tmp_path: Path) -> None:
+    """Whatever goes wrong: refused with the token in the answer, dropped, no connection, no address."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = closed.getsockname()[1]
+    channels = [
+        told.channel("gone", default="404"), told.channel("down", default="500"),
+        told.channel("lost", default="drop"), told.channel("good"),
+        told.channel("other", kind="apprise"), told.channel("nobody"), told.channel("odd"),
+    ]  # fmt: skip
+    told.environment["HOOK_NOBODY"] = f"http://127.0.0.1:{nobody}/api/webhooks/1/{TOKEN}"
+    told.environment["HOOK_ODD"] = f"http://[{TOKEN}/webhooks/{TOKEN}"
+    told.environment["HOOK_OTHER"] = f"json://ann:{TOKEN}@127.0.0.1:{nobody}/{TOKEN}"
+    await told.user(channels=channels)
+    with process(told, tmp_path / "log") as running:
+        await told.raise_alerts(alert(1))
+        await told.until_rows(lambda rows: len(rows) == 7 and all(row["attempts"] > 0 for row in rows), 60)
+        await told.until_rows(lambda rows: all(row["last_error"] or row["receipt"] for row in rows), 60)
+        running.send_signal(signal.SIGTERM)
+        running.wait()
+    assert b"not_delivered" in (tmp_path / "log").read_bytes()
+    assert TOKEN.encode() not in (tmp_path / "log").read_bytes()
+    assert TOKEN not in str(await told.rows())
+    with redis.Redis.from_url(told.redis_url) as client:
+        dumps = [client.dump(key) or b"" for key in client.scan_iter()]
+    assert not [dump for dump in dumps if TOKEN.encode() in dump]
+    states = {row["channel"]: row["last_error"] for row in await told.rows()}
+    assert "no connection" in states["nobody"]
+    assert "address is wrong" in states["odd"]

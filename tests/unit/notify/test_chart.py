@@ -1,0 +1,82 @@
+"""Charts of every kind of series, in time, and without a look at the future."""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import Any
+
+import pytest
+
+from livermore_dagster.market.candle import Candle
+from livermore_dagster.notify.chart import paint
+from livermore_dagster.notify.illustrator import request_of
+from tests.integration.signals.conftest import walk
+from tests.unit.notify.alerts import BEGIN, M5, heard
+
+
+def png(bars: list[Candle], **changes: Any) -> bytes:
+    last = bars[-1].open_ms
+    one = heard(open_ms=last, candle_end_ms=last + M5.ms, **changes)
+    return paint(request_of(one, bars, simulated=True))
+
+
+def scaled(bars: list[Candle], factor: float) -> list[Candle]:
+    def times(text: str) -> str:
+        return f"{float(text) * factor:.20f}"
+
+    return [
+        Candle(b.open_ms, times(b.open), times(b.high), times(b.low), times(b.close), b.volume) for b in bars
+    ]
+
+
+FLAT = [Candle(BEGIN + n * M5.ms, "5", "5", "5", "5", "0") for n in range(80)]
+
+
+@pytest.mark.parametrize(
+    "bars",
+    [
+        walk(420),
+        scaled(walk(300), 1e-10),
+        scaled(walk(300), 1e9),
+        walk(300)[::7],
+        [*walk(300)[:200:40], *walk(300)[295:]],
+        walk(2),
+        walk(1),
+        FLAT,
+        FLAT[:1],
+    ],
+    ids=[
+        "usual",
+        "tiny",
+        "huge",
+        "sparse",
+        "mostly gaps",
+        "two bars",
+        "one bar",
+        "flat, no volume",
+        "one flat",
+    ],
+)
+def test_any_series_gives_a_picture(bars: list[Candle]) -> None:
+    picture = png(bars)
+    assert picture.startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", picture[16:24])
+    assert (width, height) == (1_000, 840)
+    assert len(picture) < 400_000
+
+
+def test_a_painter_that_is_warm_takes_less_than_a_second() -> None:
+    bars = walk(420)
+    png(bars)
+    begun = time.perf_counter()
+    png(bars)
+    assert time.perf_counter() - begun < 1.0
+
+
+def test_the_request_ends_with_the_alerts_own_bar() -> None:
+    bars = walk(120)
+    request = request_of(heard(open_ms=bars[-1].open_ms), bars, simulated=False)
+    assert request.open_ms[-1] == bars[-1].open_ms
+    assert request.macdv[:59] == [None] * 59, "below 60 observed bars nothing is published"
+    assert request.macdv[59] is not None

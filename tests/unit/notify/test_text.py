@@ -1,0 +1,76 @@
+"""What people read of an alert fits Discord, says everything, and is no markup."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
+
+from livermore_dagster.notify.text import alert_notice, digest_notice, plain_notice
+from tests.unit.notify.alerts import BEGIN, M5, heard
+
+URL = "https://www.binance.com/en/trade/BTCUSDT"
+
+
+def size(embed: dict[str, object]) -> int:
+    """Characters Discord counts."""
+    fields = sum(len(one["name"]) + len(one["value"]) for one in embed.get("fields", []))  # type: ignore[attr-defined]
+    texts = [embed.get("title", ""), embed.get("description", ""), embed["footer"]["text"]]  # type: ignore[index]
+    return fields + sum(len(str(text)) for text in texts)
+
+
+def test_an_alert_says_all_there_is(snapshot: SnapshotAssertion) -> None:
+    notice = alert_notice(heard(), URL, simulated=False, chart=b"png")
+    assert notice.text == snapshot(name="text")
+    assert json.dumps(notice.embed, indent=1, ensure_ascii=False) == snapshot(name="embed")
+
+
+def test_marks_stand_in_the_title() -> None:
+    one = heard(label="level_-200", direction="down", late=True, revised=True, attempt=3)
+    notice = alert_notice(
+        one, URL, simulated=True, chart=None, chart_note="without its chart: the painter died"
+    )
+    assert notice.title == "SIMULATED · ▼ BTCUSDT 5m · level −200 · late · revised"
+    assert (
+        notice.embed["footer"]["text"]
+        == "Livermore · alert 7 · attempt 3 · without its chart: the painter died"
+    )
+    assert notice.embed["color"] == 0xEF5B6B
+    assert "image" not in notice.embed
+    assert notice.files == ()
+
+
+@given(st.text(min_size=1, max_size=400), st.text(max_size=3_000))
+def test_no_name_breaks_discords_limits_or_becomes_markup(symbol: str, reason: str) -> None:
+    frames = {"1m": {"value": None, "stage": "unknown", "reason": reason}}
+    one = heard(symbol=symbol, timeframes=frames)
+    for notice in (
+        alert_notice(one, URL, simulated=True, chart=b"x"),
+        digest_notice("Binance", [one] * 80, simulated=True),
+        plain_notice(symbol, reason, simulated=False),
+    ):
+        embed = notice.embed
+        assert len(embed["title"]) <= 256
+        assert len(embed.get("description", "")) <= 4_096
+        assert len(embed.get("fields", [])) <= 25
+        assert all(
+            len(one["name"]) <= 256 and 0 < len(one["value"]) <= 1_024 for one in embed.get("fields", [])
+        )
+        assert size(embed) <= 6_000
+
+
+def test_markup_and_mentions_are_told_as_they_are() -> None:
+    notice = alert_notice(heard(symbol="**A**_[x](y) @everyone"), URL, simulated=False, chart=None)
+    assert r"\*\*A\*\*\_\[x\](y) \@everyone" in notice.embed["title"]
+
+
+def test_a_long_digest_has_its_whole_list_in_a_file() -> None:
+    alerts = [heard(symbol=f"A{n}USDT", id=n, candle_end_ms=BEGIN + n * M5.ms) for n in range(60)]
+    notice = digest_notice("Binance", alerts, simulated=False)
+    (file,) = notice.files
+    assert notice.title == "60 late alerts on Binance"
+    assert file.content.decode().count("· alert ") == 60
+    assert "and 35 more" in notice.embed["description"]
+    assert digest_notice("Binance", alerts[:2], simulated=False).files == ()
