@@ -2,7 +2,8 @@
 
 `api_limits.rest` is what the exchange states, or is known for, in weight per window; `use` is the share of
 it Livermore spends; `weights` is what one call costs. Fees are the entry tier's, as fractions, for display
-until an account's own tier is read.
+until an account's own tier is read; `tiers` are the published ones of 2025 (name, 30-day volume it begins at,
+maker, taker), to say what the next one would save.
 """
 
 from __future__ import annotations
@@ -27,7 +28,24 @@ COINBASE = ExchangeRow(
         "weights": {"candles": 1, "products": 1, "time": 1},
         "probed_timeframes": ["4h"],
     },
-    fee_schedule={"tier": "entry", "maker": "0.006", "taker": "0.012"},
+    fee_schedule={
+        "tier": "entry",
+        "maker": "0.006",
+        "taker": "0.012",
+        "currency": "USD",
+        "tiers": [
+            ["Intro 1", "0", "0.006", "0.012"],
+            ["Intro 2", "10000", "0.0035", "0.0075"],
+            ["Advanced 1", "25000", "0.0025", "0.004"],
+            ["Advanced 2", "75000", "0.00125", "0.0025"],
+            ["Advanced 3", "250000", "0.00075", "0.0015"],
+            ["VIP 1", "500000", "0.0006", "0.00125"],
+            ["VIP 2", "1000000", "0.0005", "0.001"],
+            ["VIP 3", "5000000", "0.0004", "0.0008"],
+            ["VIP 4", "10000000", "0.0002", "0.0007"],
+            ["VIP 5", "50000000", "0", "0.0005"],
+        ],
+    },
     geo_restrictions={"excluded": ["CU", "IR", "KP", "SY"]},
     active=True,
 )
@@ -46,7 +64,19 @@ BINANCE = ExchangeRow(
         "use": 0.9,
         "weights": {"candles": 2, "products": 20, "tickers": 80, "time": 1},
     },
-    fee_schedule={"tier": "entry", "maker": "0.001", "taker": "0.001"},
+    fee_schedule={
+        "tier": "entry",
+        "maker": "0.001",
+        "taker": "0.001",
+        "currency": "USD",
+        "tiers": [
+            ["Regular", "0", "0.001", "0.001"],
+            ["VIP 1", "1000000", "0.0009", "0.001"],
+            ["VIP 2", "5000000", "0.0008", "0.001"],
+            ["VIP 3", "20000000", "0.0004", "0.0006"],
+            ["VIP 4", "100000000", "0.0004", "0.00052"],
+        ],
+    },
     geo_restrictions={"excluded": ["US", "CA", "NL", "CU", "IR", "KP", "SY"]},
     active=True,
 )
