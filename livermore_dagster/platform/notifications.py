@@ -7,13 +7,23 @@ import time
 from dataclasses import asdict
 from typing import Any, cast
 
+import psycopg
 import redis.asyncio
 from psycopg import AsyncConnection
 
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.deliveries import read_counts
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.client import connect_async
 
-__all__ = ["join_notifications", "read_notifications", "unseen_variables"]
+__all__ = [
+    "channel_troubles",
+    "gather_notifications",
+    "join_notifications",
+    "read_notifications",
+    "unseen_variables",
+]
 
 DAY_MS = 86_400_000
 _NOTHING = {"pending": 0, "waiting_since_ms": None, "sent": 0, "failed": 0, "not_told": 0}
@@ -44,6 +54,32 @@ def join_notifications(text: str | None, counts: dict[tuple[str, str], dict[str,
         channels.append({**kept, "user": user, "channel": channel, "state": shown})
     facts = {name: state[name] for name in ("pid", "hostname", "at_ms")} if state else None
     return {"notifier": facts, "channels": channels}
+
+
+async def gather_notifications(settings: Settings) -> dict[str, Any]:
+    """`read_notifications` over connections of its own."""
+    client = connect_async(settings.redis_url)
+    try:
+        address = conninfo(settings.database_url, settings.database_ca)
+        async with await psycopg.AsyncConnection.connect(address, connect_timeout=5) as connection:
+            return await read_notifications(connection, client)
+    except psycopg.OperationalError as error:
+        raise no_answer(error) from None
+    finally:
+        await client.aclose()
+
+
+def channel_troubles(notifications: dict[str, Any]) -> list[str]:
+    """A line for each channel that does not do its work."""
+    found = []
+    for one in notifications["channels"]:
+        waits = f"; {one['pending']} alerts wait" if one["pending"] else ""
+        name = f"channel {one['channel']} of {one['user']}"
+        if one["state"] in ("waiting", "refused", "no address"):
+            found.append(f"{name}: {one['state']}: {one['last_error']}{waits}")
+        elif one["state"] == "no notifier" and one["pending"]:
+            found.append(f"{name}: no notifier is at work{waits}")
+    return found
 
 
 async def unseen_variables(client: redis.asyncio.Redis, sub: str) -> list[str]:

@@ -12,6 +12,7 @@ import psycopg
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.config import Settings, platform_record
 from livermore_dagster.platform.incident_lines import incident_lines
+from livermore_dagster.platform.notifications import channel_troubles, gather_notifications
 from livermore_dagster.platform.processes import family_memory, read_record
 from livermore_dagster.platform.watch import ExchangeView, Watch
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
@@ -30,6 +31,7 @@ def gather(home: Path | None) -> dict[str, Any]:
     watch.refresh()
     watch.close()
     doors: dict[str, dict[str, str]] = record.get("doors", {})
+    notifications = asyncio.run(gather_notifications(settings))
     return {
         "home": str(settings.home),
         "provenance": settings.provenance,
@@ -47,7 +49,12 @@ def gather(home: Path | None) -> dict[str, Any]:
         "exchanges": {view.row.name: _exchange(view, doors) for view in watch.exchanges},
         "alerts": [vars(alert) for alert in watch.alerts],
         "incidents": _incidents(settings, watch),
-        "trouble": [*_slot_trouble(watch.exchanges), *_last_errors(watch.exchanges)],
+        "notifications": notifications,
+        "trouble": [
+            *_slot_trouble(watch.exchanges),
+            *_last_errors(watch.exchanges),
+            *channel_troubles(notifications),
+        ],
     }
 
 
