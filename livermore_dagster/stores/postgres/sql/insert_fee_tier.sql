@@ -4,11 +4,14 @@ INSERT INTO fee_tiers (
 )
 SELECT %(account_id)s, %(market)s, %(seen_ms)s, %(name)s, %(maker_rate)s, %(taker_rate)s, %(volume_30d)s,
        %(fees_30d)s, %(currency)s
-WHERE (%(name)s, %(maker_rate)s::numeric, %(taker_rate)s::numeric, %(volume_30d)s::numeric, %(fees_30d)s::numeric)
-      IS DISTINCT FROM (
-          SELECT (name, maker_rate, taker_rate, volume_30d, fees_30d)
-          FROM fee_tiers
-          WHERE account_id = %(account_id)s AND market = %(market)s
-          ORDER BY seen_ms DESC LIMIT 1
-      )
+WHERE NOT EXISTS (
+    SELECT FROM (
+        SELECT * FROM fee_tiers
+        WHERE account_id = %(account_id)s AND market = %(market)s
+        ORDER BY seen_ms DESC LIMIT 1
+    ) AS newest
+    WHERE (newest.name, newest.maker_rate, newest.taker_rate, newest.volume_30d, newest.fees_30d)
+          IS NOT DISTINCT FROM (%(name)s::text, %(maker_rate)s::numeric, %(taker_rate)s::numeric,
+                                %(volume_30d)s::numeric, %(fees_30d)s::numeric)
+)
 ON CONFLICT DO NOTHING
