@@ -47,6 +47,7 @@ _QUIRKS = Quirks(
     # 10 a second by secondary sources only; the exchange states no limit at start.
     budget=BudgetRule(8, 1000),
     symbols_per_message=100,
+    heartbeats=True,
 )
 
 _DEFAULT_RETRY_MS = 5_000

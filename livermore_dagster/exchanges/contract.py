@@ -190,6 +190,8 @@ class Quirks:
     budget: BudgetRule
     """Where the exchange does not state its limit at start."""
     symbols_per_message: int = 100
+    heartbeats: bool = False
+    """The stream carries heartbeats of its own, about one a second, that must be subscribed."""
 
 
 class Dialect(Protocol):

@@ -10,9 +10,9 @@ from typing import Final, Protocol
 import structlog
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.exchanges.backoff import STABLE_S, Backoff
 from livermore_dagster.exchanges.connection import Connection, ConnectionLost
 from livermore_dagster.exchanges.contract import Quirks, StreamEvent
-from livermore_dagster.exchanges.backoff import Backoff
 
 __all__ = ["RENEWED", "STOPPED", "ConnectionHub", "Line", "StreamSink", "Wiring"]
 
@@ -59,6 +59,7 @@ class Wiring:
     sink: StreamSink
     clock: Clock
     on_change: Callable[[], None]
+    stable_s: float = STABLE_S
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Line:
     def __init__(self, name: str, symbols: Sequence[str], wiring: Wiring) -> None:
         self.name = name
         self.symbols = tuple(symbols)
-        self.backoff = Backoff()
+        self.backoff = Backoff(stable_s=wiring.stable_s)
         self.reconnects = 0
         self.last_reason = ""
         self._quirks = wiring.quirks

@@ -107,7 +107,7 @@ class Machinery:
             on_renew=self._renew,
         )
         lived = quirks if patience.lifetime_s is None else replace(quirks, lifetime_s=patience.lifetime_s)
-        wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections)
+        wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections, patience.stable_s)
         self.hub = ConnectionHub(row.name, self._symbols, wiring)
         self.supervisor = Supervisor(clock, self._tell_failure)
         self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience)
@@ -145,6 +145,7 @@ class Machinery:
             ctx.clock,
             self._tell_watchdog,
             self._patience,
+            self.pipeline.beats if ctx.quirks.heartbeats else None,
         )
         start("watchdog", watchdog.run)
         for line in self.hub.lines:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from livermore_dagster.exchanges.backoff import STABLE_S
+
 __all__ = ["Patience"]
 
 
@@ -29,5 +31,7 @@ class Patience:
     """Every so often the exchange's REST time is compared with its stream's."""
     repair_s: tuple[float, ...] = (3.0, 10.0, 30.0, 60.0)
     """Before a bucket REST could not answer for is asked again; after the last it is given up."""
+    stable_s: float = STABLE_S
+    """A connection that held for so long is not one of a row of failures."""
     lifetime_s: float | None = None
     """A connection's age to renew before, where it is not the exchange's own (quirks)."""

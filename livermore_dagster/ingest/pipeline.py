@@ -55,6 +55,8 @@ class Pipeline:
         """`on_trouble(what, connection, text)` tells people; `on_renew(connection)` has it replaced."""
         self.heard: dict[str, float] = {}
         """Monotonic seconds of each symbol's last frame, candle or ticker."""
+        self.beats: dict[str, float] = {}
+        """Monotonic seconds of each connection's last heartbeat."""
         self.refused: dict[str, set[str]] = {}
         """Symbols whose subscription was refused, by connection."""
         self._closer = closer
@@ -91,6 +93,7 @@ class Pipeline:
                 heard[event.symbol] = now
                 self._tickers.offer(event)
             elif isinstance(event, Heartbeat):
+                self.beats[connection] = now
                 if event.event_ms is not None:
                     observe(connection, event.event_ms, now)
             else:
@@ -105,6 +108,7 @@ class Pipeline:
     def on_break(self, connection: str, reason: str) -> None:
         self._exchange_clock.drop(connection)
         self.refused.pop(connection, None)
+        self.beats.pop(connection, None)
         self._apply(self._closer.on_break(connection, reason))
         if reason not in (RENEWED, STOPPED):
             self._meter.count("reconnects")

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 _LOOK_S: Final = 1.0
 _LIQUID: Final = 5
+_FLOWS_S: Final = 3.0
+"""Frames heard within this mean that what comes is read: a pause of ours is no missing heartbeat."""
 _LOOK_PATIENCE_S: Final = 20.0
 """A look that must wait longer for the budget is none: other connections are to be watched meanwhile."""
 
@@ -39,14 +41,19 @@ class Watchdog:
         clock: Clock,
         on_reconnect: Callable[[Line, str], None],
         patience: Patience,
+        beats: Mapping[str, float] | None = None,
     ) -> None:
-        """`heard`: monotonic seconds of each symbol's last candle or ticker frame."""
+        """`heard`: monotonic seconds of each symbol's last candle or ticker frame.
+
+        `beats`: of each connection's last heartbeat; None where the exchange sends none.
+        """
         self._hub = hub
         self._heard = heard
         self._traded = traded
         self._clock = clock
         self._on_reconnect = on_reconnect
         self._patience = patience
+        self._beats = beats
         self._looked: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -69,6 +76,11 @@ class Watchdog:
         dead_s, silent_s = self._patience.dead_s, self._patience.silent_s
         if now - connection.last_frame_at >= dead_s:
             return f"no message for {dead_s:.0f} s"
+        if self._beats is not None and now - self._last_heard(line.symbols) < _FLOWS_S:
+            # Without them the exchange ends a quiet connection, and the clock hangs on trades alone.
+            beat = max(self._beats.get(connection.name, 0.0), connection.opened_at)
+            if now - beat >= dead_s:
+                return f"no heartbeat for {dead_s:.0f} s"
         liquid = line.symbols[:_LIQUID]
         since = max(self._last_heard(liquid), connection.opened_at, self._looked.get(line.name, 0.0))
         if not liquid or now - since < silent_s:

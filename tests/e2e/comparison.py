@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from tests.e2e import oracle
 from tests.e2e.platform_run import STEP_MS, Place, Truth
 
-IDS = {"coinbase": 1, "binance": 2}
-TIMEFRAMES = {"coinbase": ("5m", "15m", "1h", "4h", "1d"), "binance": ("1m", "5m", "15m", "1h", "4h", "1d")}
+IDS = {"coinbase": 1, "binance": 2, "binance_us": 3}
+_BINANCE = ("1m", "5m", "15m", "1h", "4h", "1d")
+TIMEFRAMES = {"coinbase": _BINANCE[1:], "binance": _BINANCE, "binance_us": _BINANCE}
 """Those an exchange has live."""
 
 
