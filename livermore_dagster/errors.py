@@ -28,8 +28,10 @@ LivermoreError
 │   ├── RateLimited             429 or 418; carries when the budget reopens
 │   ├── RequestRefused          a 4xx that repeating will not mend
 │   │   ├── CredentialsRefused  the key, its signature or its permissions are not accepted
-│   │   └── ClockSkewed         signed at a time the exchange does not accept, also after measuring its clock
+│   │   ├── ClockSkewed         signed at a time the exchange does not accept, also after measuring its clock
+│   │   └── PlaceRefused        451: the exchange does not serve this place
 │   └── ExchangeUnavailable     network, 5xx, malformed body: worth another try
+│       └── AccessBlocked       403 with a web page: a firewall before the exchange
 └── ClaimError
     ├── ClaimConflict           another instance holds the exchange (R7, N3)
     └── ClaimLost               the claim is no longer this instance's own
@@ -41,6 +43,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "AccessBlocked",
     "AlreadyRunning",
     "BadFile",
     "BadSetting",
@@ -58,6 +61,7 @@ __all__ = [
     "LivermoreError",
     "NotAllowed",
     "NotRunning",
+    "PlaceRefused",
     "PlatformError",
     "PortInUse",
     "ProvenanceMismatch",
@@ -282,8 +286,19 @@ class ClockSkewed(RequestRefused):
         self.offset_ms = offset_ms
 
 
+class PlaceRefused(RequestRefused):
+    """HTTP 451."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message, 451, "", advice)
+
+
 class ExchangeUnavailable(ExchangeError):
     pass
+
+
+class AccessBlocked(ExchangeUnavailable):
+    """403 with a web page: a firewall before the exchange. It may pass, so it is tried again, in bounds."""
 
 
 class ClaimError(LivermoreError):

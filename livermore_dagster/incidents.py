@@ -43,6 +43,7 @@ class IncidentName(StrEnum):
     # Its clock.
     CLOCK_JUMP = "clock_jump"
     CLOCK_SKEW = "clock_skew"
+    OWN_CLOCK = "own_clock"
     # Its candles.
     FLAGS_LOST = "flags_lost"
     REPAIR_GIVEN_UP = "repair_given_up"
@@ -133,6 +134,7 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
         "clock_jumps_refused",
     ),
     _N.CLOCK_SKEW: _warning("The exchange's REST API and its stream tell different times.", "clock_skews"),
+    _N.OWN_CLOCK: _warning("This machine's clock differs from the exchange's by more than a second."),
     _N.FLAGS_LOST: _warning(
         "Candles ended without the exchange's word that they are closed; REST was asked.", "unproven"
     ),

@@ -16,11 +16,18 @@ import stamina
 import structlog
 
 from livermore_dagster.clock import Clock
-from livermore_dagster.errors import ExchangeUnavailable, RateLimited, RequestRefused
+from livermore_dagster.errors import (
+    AccessBlocked,
+    ExchangeUnavailable,
+    PlaceRefused,
+    RateLimited,
+    RequestRefused,
+)
 from livermore_dagster.exchanges.account_contract import SignedRequest
 from livermore_dagster.exchanges.budget import Budget, Permit
 from livermore_dagster.exchanges.contract import BudgetFeedback, Priority, Request
 from livermore_dagster.exchanges.http import HttpPort, HttpReply, NoReply
+from livermore_dagster.exchanges.trouble import blocked, place_refused
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.stores.redis import metrics
@@ -114,6 +121,12 @@ class RestCaller:
             await asyncio.shield(self._settle(feedback, permit, on_its_way_ms))
         if reply.status in (418, 429):
             await self._refused_for_rate(request, reply, feedback)
+        if reply.status == 451:
+            trouble = place_refused(self._row)
+            raise PlaceRefused(trouble.text, trouble.advice)
+        if reply.status == 403 and _is_html(reply):
+            trouble = blocked(self._row)
+            raise AccessBlocked(trouble.text, trouble.advice)
         if reply.status >= 500 or (reply.status >= 300 and _is_html(reply)):
             raise ExchangeUnavailable(f"{self._row.name} answered {reply.status} to {request.path}.")
         if reply.status >= 300:

@@ -25,6 +25,7 @@ from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Ack, Dialect, ErrorFrame, Refusal, SequenceGap, StreamEvent
 from livermore_dagster.exchanges.http import is_loopback
 from livermore_dagster.exchanges.subscriptions import AckTracker
+from livermore_dagster.exchanges.trouble import transport_trouble
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -50,8 +51,8 @@ class ConnectionLost(ExchangeError):
         self.retryable = retryable
 
 
-def classify(error: Exception) -> ConnectionLost:
-    """What a transport error means, and whether the same attempt may succeed later."""
+def classify(error: Exception, address: str) -> ConnectionLost:
+    """What a transport error means, and whether the same attempt may succeed later. `address`: the URL."""
     match error:
         case ConnectionClosed():
             closed = error.rcvd or error.sent
@@ -62,13 +63,16 @@ def classify(error: Exception) -> ConnectionLost:
         case InvalidStatus():
             status = error.response.status_code
             retryable = status >= 500 or status in (408, 418, 425, 429)
-            return ConnectionLost(f"the exchange answered the upgrade with {status}", retryable=retryable)
+            meaning = ": it does not serve this place" if status == 451 else ""
+            return ConnectionLost(
+                f"the exchange answered the upgrade with {status}{meaning}", retryable=retryable
+            )
         case ssl.SSLCertVerificationError():
-            return ConnectionLost(f"certificate refused: {error}", retryable=False)
+            return ConnectionLost(transport_trouble(error, address).text, retryable=False)
         case InvalidURI() | InvalidProxy():
             return ConnectionLost(str(error), retryable=False)
         case InvalidMessage() | TimeoutError() | OSError():
-            return ConnectionLost(f"no connection: {type(error).__name__} {error}".rstrip())
+            return ConnectionLost(transport_trouble(error, address).text)
         case InvalidHandshake():
             return ConnectionLost(f"handshake failed: {error}", retryable=False)
     raise error
@@ -90,7 +94,7 @@ async def open_socket(url: str) -> ClientConnection:
             proxy=None if is_loopback(url) else True,
         )
     except (InvalidHandshake, InvalidURI, TimeoutError, OSError) as error:
-        raise classify(error) from error
+        raise classify(error, url) from error
 
 
 @dataclass(slots=True)
@@ -188,7 +192,7 @@ class Connection:
             return
         error = task.exception()
         if isinstance(error, ConnectionClosed):
-            self._ended = classify(error)
+            self._ended = classify(error, self._row.ws_url)
         elif isinstance(error, Exception):
             # A fault of ours: it reaches the caller as it is.
             self._ended = error
@@ -272,7 +276,7 @@ class Connection:
                 for message in messages:
                     await self._send(self._socket, message)
             except ConnectionClosed as error:
-                raise classify(error) from error
+                raise classify(error, self._row.ws_url) from error
 
     def _want(self, symbols: Sequence[str]) -> None:
         new = self._tracker.want(symbols)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from livermore_dagster.errors import ExchangeUnavailable
+from livermore_dagster.exchanges.trouble import transport_trouble
 
 __all__ = ["HttpPort", "HttpReply", "HttpxPort", "NoReply", "is_loopback"]
 
@@ -20,8 +21,8 @@ _BROKEN_MS = 1_000
 class NoReply(ExchangeUnavailable):
     """`on_its_way_ms`: how much longer the request may take to be read at the other end."""
 
-    def __init__(self, message: str, on_its_way_ms: int) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, on_its_way_ms: int, advice: str = "") -> None:
+        super().__init__(message, advice)
         self.on_its_way_ms = on_its_way_ms
 
 
@@ -72,10 +73,9 @@ class HttpxPort:
         except httpx.InvalidURL as error:
             raise NoReply(f"{self._base_url} is not an address: {error}.", 0) from None
         except httpx.HTTPError as error:
+            trouble = transport_trouble(error, self._base_url)
             # Without its cause: the library's frames hold the headers, and some of those are secrets.
-            raise NoReply(
-                f"No reply from {url}: {type(error).__name__} {error}".rstrip() + ".", _on_its_way_ms(error)
-            ) from None
+            raise NoReply(trouble.text, _on_its_way_ms(error), trouble.advice) from None
         names = {name.lower(): value for name, value in reply.headers.items()}
         return HttpReply(reply.status_code, names, reply.content)
 

@@ -195,7 +195,7 @@ class UserStream:
         try:
             await self._read(socket)
         except ConnectionClosed as error:
-            raise classify(error) from None
+            raise classify(error, url) from None
         finally:
             keeper.cancel()
             await socket.close()

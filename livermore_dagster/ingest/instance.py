@@ -21,6 +21,7 @@ from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
 from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.patience import Patience
+from livermore_dagster.ingest.own_clock import OwnClock
 from livermore_dagster.ingest.probe import probe_timeframes
 from livermore_dagster.ingest.supervise import TRANSIENT
 from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
@@ -165,6 +166,7 @@ class Instance:
         machinery.supervisor.start("selection", lambda: keep_selection(ctx, symbols))
         if self._provenance == "live":
             machinery.supervisor.start("public_ip", lambda: _tell_public_ip(board))
+            machinery.supervisor.start("own_clock", OwnClock(ctx, board).watch)
         await self._unless_ended(self._first_time())
         if self._stop.is_set():
             return False

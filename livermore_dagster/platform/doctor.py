@@ -20,6 +20,7 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import LivermoreError, NotRunning
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.factory import client_for
+from livermore_dagster.ingest.own_clock import AFFECTS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import schema
 from livermore_dagster.platform.atlas import INSTALL, find_atlas
@@ -35,6 +36,7 @@ __all__ = ["Finding", "Level", "examine"]
 
 CLOCK_WARN_S = 1.0
 CLOCK_FAIL_S = 5.0
+CLOCK_ADVICE = f"Let every machine set its clock by NTP (timedatectl set-ntp true). {AFFECTS}"
 DISK_WARN = 5_000_000_000
 DISK_FAIL = 500_000_000
 REDIS_OLDEST = (7, 0)
@@ -209,7 +211,7 @@ def _clock(name: str, theirs_s: float) -> Finding:
 def _judge_clock(name: str, ahead_s: float, speed: float = 1.0) -> Finding:
     off = abs(ahead_s) / speed
     level = Level.FAIL if off > CLOCK_FAIL_S else Level.WARN if off > CLOCK_WARN_S else Level.OK
-    advice = "" if level is Level.OK else "Let every machine keep its clock by NTP."
+    advice = "" if level is Level.OK else CLOCK_ADVICE
     return Finding(name, level, f"{ahead_s:+.3f} s from ours", advice)
 
 
