@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 import typer.core
@@ -43,6 +44,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "account": ("account_command", "app", "Exchange accounts: add, list, test, remove."),
     "fees": ("fees_command", "app", "What trading cost, and what a trade will cost."),
     "portfolio": ("portfolio_command", "portfolio", "Positions: cost, value, profit, signal."),
+    "command": ("command_command", "command", "Tell an exchange's instance what to do."),
+    "commands": ("command_command", "commands", "Who sent which commands, and what became of them."),
+    "network": ("network_command", "app", "What the exchanges' instances went through."),
     "user": ("user_command", "app", "Users: list, add, give a role, disable."),
     "settings": ("settings_command", "app", "A user's settings: get, set, replace, export, import, diff."),
     "simulate": ("simulate_command", "simulate", "Play the exchanges on loopback."),
@@ -134,15 +138,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         show_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader (`| head`) has gone: no more to say, and nothing of ours is wrong.
-        sys.stderr.close()
-        sys.exit(0)
+        _reader_gone()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer makes exit code 1 of it
+            _reader_gone()
+        raise
     except Exception as error:
         told = _server_away(error)
         if told is None:
             raise
         show_error(told)
         sys.exit(told.exit_code)
+
+
+def _reader_gone() -> NoReturn:
+    """The reader (`| head`) has gone: no more to say, and nothing of ours is wrong."""
+    # What is still buffered must not fail again when Python flushes it at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
 
 
 def _server_away(error: Exception) -> LivermoreError | None:

@@ -18,8 +18,8 @@ log = structlog.get_logger(__name__)
 
 TOLERANCE_MS: Final = 1_000
 AFFECTS: Final = (
-    "Candles, indicators and alerts go by the exchange's clock and stay right; signed requests of accounts are "
-    "refused, and ages, latencies and log times are wrong."
+    "Candles, indicators and alerts go by the exchange's clock and stay right; signed requests of accounts "
+    "are refused, and ages, latencies and log times are wrong."
 )
 _LOOK_S: Final = 300.0
 _SLOWEST_MS: Final = 2_000
@@ -57,8 +57,8 @@ class OwnClock:
         if wrong and not self._wrong:
             side = "behind" if ahead_ms > 0 else "ahead of"
             text = (
-                f"this machine's clock is {abs(ahead_ms) / 1000:.1f} s {side} {self._ctx.row.name}'s. {AFFECTS} "
-                "Let the machine set its clock by NTP: timedatectl set-ntp true"
+                f"this machine's clock is {abs(ahead_ms) / 1000:.1f} s {side} {self._ctx.row.name}'s. "
+                f"{AFFECTS} Let the machine set its clock by NTP: timedatectl set-ntp true"
             )
             self._board.trouble(IncidentName.OWN_CLOCK, text)
         self._wrong = wrong
