@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -16,7 +16,13 @@ from livermore_dagster.simulator.market import MINUTE_MS, Bar
 from livermore_dagster.simulator.outgoing import Connection, Frame
 from livermore_dagster.simulator.venue import DAY_MS, INTERVALS, Venue, fixed
 
-__all__ = ["BinanceFeed", "ticker_values"]
+if TYPE_CHECKING:
+    from livermore_dagster.simulator.accounts.binance_stream import BinanceUserStream
+
+__all__ = ["WS_API_PATH", "BinanceFeed", "ticker_values"]
+
+WS_API_PATH = "/ws-api/v3"
+"""Where Binance's WebSocket API answers; here it only carries the user data stream."""
 
 _STREAMS_PER_CONNECTION = 1024
 _SHUTDOWN = '{{"e":"serverShutdown","E":{stamp}}}'
@@ -34,10 +40,13 @@ class BinanceFeed(Feed):
         """Symbol -> interval -> minutes, of what anyone has subscribed."""
         self._shown: dict[tuple[str, str], tuple[int, int]] = {}
         """Open and trade count of the candle last sent per symbol and interval."""
-        self._by_lower = {symbol.lower(): symbol for symbol in venue.listings}
+        self.users: BinanceUserStream | None = None
 
     # --- subscriptions ----------------------------------------------------------------------------------
     def opened(self, connection: Connection, request: web.Request) -> None:
+        if request.path.startswith(WS_API_PATH):
+            connection.is_api = True
+            return
         connection.combined = request.path.startswith("/stream")
         if connection.combined:
             names = [name for name in request.query.get("streams", "").split("/") if name]
@@ -47,7 +56,11 @@ class BinanceFeed(Feed):
             self._subscribe(connection, names)
 
     def received(self, connection: Connection, text: str) -> None:
-        connection.send(Frame(self._answer(connection, text), is_answer=True))
+        if connection.is_api and self.users is not None:
+            answer = self.users.answer(connection, text)
+        else:
+            answer = self._answer(connection, text)
+        connection.send(Frame(answer, is_answer=True))
 
     def _answer(self, connection: Connection, text: str) -> str:
         try:
@@ -84,6 +97,9 @@ class BinanceFeed(Feed):
             return False
         self.stamp()
         for name in names:
+            if self.users is not None and self.users.join(connection, name):
+                connection.streams.add(name)
+                continue
             symbol, _, interval = self._parse(name)
             if self.faults.strike(FaultKind.REFUSE_SUBSCRIPTION, symbol=symbol, connection=connection.id):
                 continue
@@ -139,13 +155,17 @@ class BinanceFeed(Feed):
                 del self._klines[symbol]
 
     def gone(self, connection: Connection) -> None:
+        if self.users is not None:
+            self.users.leave(connection)
         for name in connection.streams:
             self._leave(connection, name)
 
     def _parse(self, stream: str) -> tuple[str | None, str, str]:
         """Symbol, kind and interval of a stream's name; no symbol when there is no such stream."""
         lower, _, kind = stream.partition("@")
-        symbol = self._by_lower.get(lower)
+        upper = lower.upper()
+        # Stream names are written small: BTCUSDT@ticker is no stream.
+        symbol = upper if upper in self.venue.listings and lower == lower.lower() else None
         if kind.startswith("kline_") and kind[6:] in INTERVALS:
             return symbol, "kline", kind[6:]
         return symbol, kind, ""
@@ -203,6 +223,8 @@ class BinanceFeed(Feed):
         )
 
     def send_second(self, stamp_ms: int) -> None:
+        if self.users is not None:
+            self.users.tidy()
         for name in list(self._subscribers):
             symbol, kind, _ = self._parse(name)
             if symbol is None or kind != "ticker" or not self._is_listed(symbol, stamp_ms):
@@ -228,7 +250,7 @@ class BinanceFeed(Feed):
 
     def _is_listed(self, symbol: str, now_ms: int) -> bool:
         listing = self.venue.listings[symbol]
-        return listing.trading and now_ms >= listing.plan.listed_ms
+        return self.venue.is_quoted(listing, now_ms)
 
     def announce_shutdown(self, connection: Connection, stamp_ms: int) -> None:
         connection.send(Frame(_SHUTDOWN.format(stamp=self.stated(stamp_ms))))
@@ -242,7 +264,7 @@ def ticker_values(venue: Venue, symbol: str, now_ms: int) -> dict[str, Any]:
     day = venue.day(symbol, now_ms)
     change = day.last - day.open
     sign = "-" if change < 0 else ""
-    average = listing.quote_volume / plan.price
+    average = venue.quote_volume(listing) / plan.price
     zero = fixed(0, places, 8)
 
     def price(ticks: int) -> str:

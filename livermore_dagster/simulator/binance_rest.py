@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import web
@@ -16,7 +16,7 @@ from livermore_dagster.simulator.binance_feed import ticker_values
 from livermore_dagster.simulator.faults import Fault, FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import RAW_WINDOW_S, Verdict, WeightWindow
 from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolPlan
-from livermore_dagster.simulator.rest import Answer, Reply, Rest, title_of
+from livermore_dagster.simulator.rest import Answer, Reply, Rest, reply_of, title_of
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import INTERVALS, Venue, fixed
 
@@ -77,12 +77,14 @@ class BinanceRest(Rest):
             ("candles", "/api/v3/klines", self._klines, lambda _: self.weights.klines),
             ("tickers", "/api/v3/ticker/24hr", self._tickers, self._ticker_weight),
         )
-        return [web.get(path, self._door(name, answer, weight)) for name, path, answer, weight in table]
+        return [web.get(path, self.door(name, answer, weight)) for name, path, answer, weight in table]
 
-    def _door(
+    def door(
         self, endpoint: str, answer: Answer, weight: Callable[[web.Request], int]
     ) -> Callable[[web.Request], Any]:
-        async def door(request: web.Request) -> web.Response:
+        """A handler that weighs the request, limits it, and counts it."""
+
+        async def door(request: web.Request) -> web.StreamResponse:
             reply: Reply | None = None
             try:
                 cost = weight(request)
@@ -93,13 +95,11 @@ class BinanceRest(Rest):
                 reply = _too_many(verdict, self.window)
             elif reply is None:
                 try:
-                    reply = Reply(await answer(request))
+                    reply = reply_of(await answer(request))
                 except _Refused as refused:
                     reply = refused.reply
             used = (("X-MBX-USED-WEIGHT", str(verdict.used)), ("X-MBX-USED-WEIGHT-1M", str(verdict.used)))
-            return await self.limited(
-                endpoint, request, Reply(reply.body, reply.status, (*reply.headers, *used))
-            )
+            return await self.limited(endpoint, request, replace(reply, headers=(*reply.headers, *used)))
 
         return door
 
@@ -149,7 +149,8 @@ class BinanceRest(Rest):
         self.note_candle_request(symbol, minutes, asked_first, min(asked_end + 1, first + limit * step))
         rows = await self.candle_rows(request, symbol, minutes, first, min(end + 1, first + limit * step))
         plan = self.venue.listings[symbol].plan
-        return [_row(bar, step, plan) for bar in rows[:limit]]
+        # The newest are meant where no beginning is given: off the grid there may be more than there is room.
+        return [_row(bar, step, plan) for bar in (rows[-limit:] if start is None else rows[:limit])]
 
     def _born(self, symbol: str, step: int) -> int:
         """Open of the bar that holds the listing: `limit` counts rows from there on."""
@@ -164,9 +165,9 @@ class BinanceRest(Rest):
 
     async def _exchange_info(self, request: web.Request) -> dict[str, Any]:
         status = request.query.get("symbolStatus")
-        listings = self._chosen(request) or list(self.venue.listings.values())
+        listings = self._chosen(request) or self.venue.visible()
         if status:
-            listings = [item for item in listings if item.trading == (status == "TRADING")]
+            listings = [item for item in listings if self.venue.is_trading(item) == (status == "TRADING")]
         return {
             "timezone": "UTC",
             "serverTime": self.server_now(),
@@ -177,7 +178,7 @@ class BinanceRest(Rest):
                 _rate_limit("RAW_REQUESTS", "MINUTE", RAW_WINDOW_S // 60, self.window.raw_limit),
             ],
             "exchangeFilters": [],
-            "symbols": [_symbol_info(item) for item in listings],
+            "symbols": [_symbol_info(item, trading=self.venue.is_trading(item)) for item in listings],
         }
 
     async def _tickers(self, request: web.Request) -> Any:
@@ -185,7 +186,7 @@ class BinanceRest(Rest):
         chosen = self._chosen(request)
         single = "symbol" in request.query
         bodies = []
-        for item in chosen or self.venue.listings.values():
+        for item in chosen or self.venue.visible():
             bodies.append(self._ticker(item.symbol, now))
             await asyncio.sleep(0)  # a whole list is too much work to keep the sockets waiting
         return bodies[0] if single else bodies
@@ -228,7 +229,7 @@ class BinanceRest(Rest):
                 -1100,
                 "Illegal characters found in parameter 'symbol'; legal range is '^[A-Z0-9-_.]{1,20}$'.",
             )
-        if name not in self.venue.listings:
+        if name not in self.venue.listings or not self.venue.is_visible(self.venue.listings[name]):
             raise _Refused(-1121, "Invalid symbol.")
         return name
 
@@ -292,12 +293,12 @@ def _rate_limit(kind: str, interval: str, number: int, limit: int) -> dict[str, 
     return {"rateLimitType": kind, "interval": interval, "intervalNum": number, "limit": limit}
 
 
-def _symbol_info(item: Listing) -> dict[str, Any]:
+def _symbol_info(item: Listing, *, trading: bool) -> dict[str, Any]:
     plan = item.plan
     tick, step = fixed(1, plan.price_decimals, 8), fixed(1, plan.lot_decimals, 8)
     return {
         "symbol": item.symbol,
-        "status": "TRADING" if item.trading else "BREAK",
+        "status": "TRADING" if trading else "BREAK",
         "baseAsset": item.base,
         "baseAssetPrecision": 8,
         "quoteAsset": item.quote,
@@ -311,7 +312,7 @@ def _symbol_info(item: Listing) -> dict[str, Any]:
         "quoteOrderQtyMarketAllowed": True,
         "allowTrailingStop": True,
         "cancelReplaceAllowed": True,
-        "isSpotTradingAllowed": item.trading,
+        "isSpotTradingAllowed": trading,
         "isMarginTradingAllowed": False,
         "filters": [
             {

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -17,6 +17,9 @@ from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolPlan
 from livermore_dagster.simulator.noise import key_of
 from livermore_dagster.simulator.outgoing import Connection, Frame
 from livermore_dagster.simulator.venue import Venue, fixed
+
+if TYPE_CHECKING:
+    from livermore_dagster.simulator.accounts.coinbase_channel import CoinbaseUserChannel
 
 __all__ = ["CoinbaseFeed", "price_text", "rfc3339", "size_text"]
 
@@ -51,6 +54,7 @@ class CoinbaseFeed(Feed):
         self._asked: dict[int, dict[str, dict[str, None]]] = {}
         """Ids as each connection asked for them, per channel, for its acknowledgements."""
         self._shown: dict[str, tuple[int, int]] = {}
+        self.users: CoinbaseUserChannel | None = None
 
     # --- subscriptions ----------------------------------------------------------------------------------
     def opened(self, connection: Connection, request: web.Request) -> None:
@@ -58,6 +62,8 @@ class CoinbaseFeed(Feed):
 
     def gone(self, connection: Connection) -> None:
         self._asked.pop(connection.id, None)
+        if self.users is not None:
+            self.users.leave(connection)
         for stream in connection.streams:
             self._leave(connection, stream)
 
@@ -77,6 +83,8 @@ class CoinbaseFeed(Feed):
         if message["type"] == "subscribe" and connection.strikes(FaultKind.REJECT_SUBSCRIPTION):
             return "Internal Server Error"
         channel, ids = str(message.get("channel", "")), message.get("product_ids") or []
+        if channel == "user" and self.users is not None:
+            return self._act_on_user(self.users, connection, message)
         problem = self._problem(channel, ids)
         if problem:
             return problem
@@ -85,6 +93,26 @@ class CoinbaseFeed(Feed):
         else:
             self._unsubscribe(connection, channel, ids)
         return ""
+
+    def _act_on_user(
+        self, users: CoinbaseUserChannel, connection: Connection, message: dict[str, Any]
+    ) -> str:
+        asked = self._asked[connection.id]
+        if message["type"] == "unsubscribe":
+            users.leave(connection)
+            asked.pop("user", None)
+            self._acknowledge(connection, self.stamp())
+            return ""
+        problem = users.subscribe(connection, message)
+        if not problem:
+            asked["user"] = {users.user_of(connection): None}
+            self._acknowledge(connection, self.stamp())
+            users.begin(connection)
+        return problem
+
+    def send_user(self, connection: Connection, event: str) -> None:
+        """An event of the user channel, stamped and numbered as all others."""
+        self._send(connection, "user", self.stamp(), event)
 
     def _problem(self, channel: str, ids: Any) -> str:
         if channel not in _CHANNELS:
@@ -123,7 +151,7 @@ class CoinbaseFeed(Feed):
 
     def _is_tradable(self, name: str) -> bool:
         listing = self.venue.listings.get(name)
-        return listing is not None and listing.trading
+        return listing is not None and listing.trading and self.venue.is_visible(listing)
 
     def _is_refused(self, connection: Connection, name: str) -> bool:
         kind = FaultKind.REFUSE_SUBSCRIPTION
@@ -151,6 +179,9 @@ class CoinbaseFeed(Feed):
 
     def forget(self, connection: Connection, stream: str) -> None:
         channel, _, symbol = stream.partition(":")
+        if channel == "user" and self.users is not None:
+            self.users.leave(connection)
+            return
         asked = self._asked[connection.id].get(channel, {})
         for name in [name for name in asked if self.venue.canonical_symbol(name) == symbol]:
             del asked[name]
@@ -286,6 +317,8 @@ class CoinbaseFeed(Feed):
     def _ticker(self, symbol: str, stamp_ms: int) -> str:
         listing = self.venue.listings[symbol]
         stalled = listing.quote_stall
+        if not self.venue.is_quoted(listing, stamp_ms):
+            return ""
         if stalled and stalled[0] <= stamp_ms < stalled[1]:
             return ""
         day = self.venue.day(symbol, stamp_ms)
@@ -295,7 +328,7 @@ class CoinbaseFeed(Feed):
         size = size_text(max(1, int(plan.mean_lots)), plan)
         return (
             f'{{"type":"ticker","product_id":"{symbol}","price":"{price_text(day.last, plan)}",'
-            f'"volume_24_h":"{listing.quote_volume / plan.price:.8f}",'
+            f'"volume_24_h":"{self.venue.quote_volume(listing) / plan.price:.8f}",'
             f'"low_24_h":"{price_text(day.low, plan)}","high_24_h":"{price_text(day.high, plan)}",'
             f'"low_52_w":"{price_text(day.low // 2, plan)}","high_52_w":"{price_text(day.high * 2, plan)}",'
             f'"price_percent_chg_24_h":"{100.0 * (day.last - day.open) / day.open:.10f}",'

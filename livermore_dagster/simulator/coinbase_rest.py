@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from livermore_dagster.simulator.coinbase_feed import price_text, rfc3339, size_
 from livermore_dagster.simulator.faults import FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import RequestBucket
 from livermore_dagster.simulator.market import MINUTE_MS
-from livermore_dagster.simulator.rest import Answer, Reply, Rest, title_of
+from livermore_dagster.simulator.rest import Answer, Reply, Rest, reply_of, title_of
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import Venue, fixed
 
@@ -73,38 +74,44 @@ class CoinbaseRest(Rest):
     def routes(self) -> list[web.RouteDef]:
         market = f"{_PREFIX}/market/products"
         return [
-            web.get(f"{_PREFIX}/time", self._door("time", self._time)),
-            web.get(market, self._door("products", self._products)),
-            web.get(f"{market}/{{id}}", self._door("product", self._product)),
-            web.get(f"{market}/{{id}}/candles", self._door("candles", self._candles)),
-            # The same without /market belongs to signed requests.
-            web.get(f"{_PREFIX}/{{private:products.*}}", self._door("private", self._unsigned)),
+            web.get(f"{_PREFIX}/time", self.door("time", self._time)),
+            web.get(market, self.door("products", self.products)),
+            web.get(f"{market}/{{id}}", self.door("product", self.product)),
+            web.get(f"{market}/{{id}}/candles", self.door("candles", self._candles)),
         ]
 
-    def _door(self, endpoint: str, answer: Answer) -> Callable[[web.Request], Any]:
-        async def door(request: web.Request) -> web.Response:
+    def door(
+        self,
+        endpoint: str,
+        answer: Answer,
+        bucket_of: Callable[[web.Request], RequestBucket] | None = None,
+    ) -> Callable[[web.Request], Any]:
+        """A handler that limits the request, by a bucket of its own where one is given, and counts it."""
+
+        async def door(request: web.Request) -> web.StreamResponse:
+            bucket = self.bucket if bucket_of is None else bucket_of(request)
             banned = self._ban_page()
             if banned is not None:
                 return await self.limited(endpoint, request, banned)
             refused = self.faults.strike(FaultKind.RATE_LIMIT, endpoint=endpoint)
-            taken = self.bucket.take()
+            taken = bucket.take()
             foreign = self.faults.find(FaultKind.FOREIGN_WEIGHT)
             if foreign is not None and foreign.count is not None:
-                self.bucket.eat(foreign.count)
+                bucket.eat(foreign.count)
                 self.faults.note(foreign, foreign.count)
             if taken.status != 200 or refused is not None:
                 reply = Reply(_TOO_MANY["errors" if refused is None else str(refused.own["form"])], 429)
             else:
                 try:
-                    reply = Reply(await answer(request))
+                    reply = reply_of(await answer(request))
                 except _Refused as error:
                     reply = error.reply
             headers = (
-                ("x-ratelimit-limit", f"{self.bucket.rate:g}"),
-                ("x-ratelimit-remaining", str(self.bucket.remaining)),
+                ("x-ratelimit-limit", f"{bucket.rate:g}"),
+                ("x-ratelimit-remaining", str(bucket.remaining)),
                 ("x-ratelimit-reset", "1"),
             )
-            return await self.limited(endpoint, request, Reply(reply.body, reply.status, headers))
+            return await self.limited(endpoint, request, replace(reply, headers=headers))
 
         return door
 
@@ -122,15 +129,12 @@ class CoinbaseRest(Rest):
         iso = f"{rfc3339(now)[:19]}Z"
         return {"iso": iso, "epochSeconds": str(now // 1000), "epochMillis": str(now)}
 
-    async def _unsigned(self, _: web.Request) -> Any:
-        raise _Refused(401, "UNAUTHENTICATED", "Unauthorized")
-
     # --- products ---------------------------------------------------------------------------------------
-    async def _products(self, request: web.Request) -> dict[str, Any]:
+    async def products(self, request: web.Request) -> dict[str, Any]:
         kind = request.query.get("product_type", "")
         if kind not in ("", "SPOT", "UNKNOWN_PRODUCT_TYPE", "FUTURE"):
             raise _Refused(400, "INVALID_ARGUMENT", "product_type argument is invalid")
-        listings = [] if kind == "FUTURE" else list(self.venue.listings.values())
+        listings = [] if kind == "FUTURE" else self.venue.visible()
         wanted = request.query.getall("product_ids", [])
         if wanted:
             listings = [item for item in listings if item.symbol in wanted]
@@ -143,12 +147,12 @@ class CoinbaseRest(Rest):
             await asyncio.sleep(0)  # a whole list is too much work to keep the sockets waiting
         return {"products": described, "num_products": len(page)}
 
-    async def _product(self, request: web.Request) -> dict[str, Any]:
+    async def product(self, request: web.Request) -> dict[str, Any]:
         return self._describe(self._listing(request), self.venue.clock.now_ms())
 
     def _listing(self, request: web.Request) -> Listing:
         found = self.venue.listings.get(request.match_info["id"])
-        if found is None:
+        if found is None or not self.venue.is_visible(found):
             raise _Refused(404, "NOT_FOUND", "valid product_id is required")
         return found
 
@@ -162,7 +166,7 @@ class CoinbaseRest(Rest):
             "product_id": item.symbol,
             "price": price_text(day.last, plan) if day.last else "",
             "price_percentage_change_24h": change,
-            "volume_24h": canonical(f"{item.quote_volume / plan.price:.8f}"),
+            "volume_24h": canonical(f"{self.venue.quote_volume(item) / plan.price:.8f}"),
             "volume_percentage_change_24h": "1.25",
             "base_increment": step,
             "quote_increment": tick,
@@ -179,7 +183,7 @@ class CoinbaseRest(Rest):
             "cancel_only": False,
             "limit_only": False,
             "post_only": False,
-            "trading_disabled": not item.trading,
+            "trading_disabled": not self.venue.is_trading(item),
             "auction_mode": False,
             "product_type": "SPOT",
             "quote_currency_id": item.quote,
@@ -196,7 +200,7 @@ class CoinbaseRest(Rest):
             "price_increment": tick,
             "display_name": item.symbol,
             "product_venue": "CBE",
-            "approximate_quote_24h_volume": canonical(f"{item.quote_volume:.2f}"),
+            "approximate_quote_24h_volume": canonical(f"{self.venue.quote_volume(item):.2f}"),
         }
 
     # --- candles ----------------------------------------------------------------------------------------

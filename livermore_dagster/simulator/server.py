@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import json
 import ssl
 import time
 from collections import Counter
@@ -16,13 +17,17 @@ from typing import Any, Self
 from aiohttp import web
 
 from livermore_dagster.errors import BadSetting, PortInUse, UnknownExchange
-from livermore_dagster.simulator.binance_feed import BinanceFeed
+from livermore_dagster.simulator.accounts.directory import Accounts
+from livermore_dagster.simulator.accounts.door import account_door
+from livermore_dagster.simulator.accounts.opening import open_accounts
+from livermore_dagster.simulator.binance_feed import WS_API_PATH, BinanceFeed
 from livermore_dagster.simulator.binance_rest import BINANCE, BINANCE_US, BinanceRest
 from livermore_dagster.simulator.clock import MarketClock, RunningClock, load_anchor
 from livermore_dagster.simulator.coinbase_feed import CoinbaseFeed
 from livermore_dagster.simulator.coinbase_rest import CoinbaseRest
 from livermore_dagster.simulator.control import CONTROL_BODY_LIMIT, control_routes
 from livermore_dagster.simulator.edge import edge_of
+from livermore_dagster.simulator.events import Event
 from livermore_dagster.simulator.fault_kinds import ACTS
 from livermore_dagster.simulator.faults import Fault, FaultBoard
 from livermore_dagster.simulator.feed import Feed, FeedSettings
@@ -41,8 +46,10 @@ class PlayedExchange:
         self.name = name
         self.faults = FaultBoard(name, clock.now_ms)
         self.counters: Counter[str] = Counter()
+        self.events_file: Path | None = None
         self._acts: set[asyncio.Task[None]] = set()
         self.venue = Venue(name, seed, clock, fills=name != "coinbase", symbols=symbols)
+        self.accounts = Accounts(self.venue)
         self.feed: Feed
         self.rest: Rest
         about = self.venue, self.faults, self.counters
@@ -75,6 +82,7 @@ class PlayedExchange:
                 self.rest = CoinbaseRest(*about, four_hour=coinbase_4h)
             case _:
                 raise UnknownExchange(name, EXCHANGES)
+        self._account_routes = open_accounts(self.accounts, self.rest, self.feed)
 
     @property
     def speed(self) -> float:
@@ -130,6 +138,21 @@ class PlayedExchange:
             task.add_done_callback(self._acts.discard)
         return fault
 
+    def befall(self, wanted: Mapping[str, Any]) -> Event:
+        """Takes an event of the market, and keeps it for the next start. Raises BadEvent."""
+        event = self.venue.befall(wanted, self.venue.clock.now_ms())
+        if self.events_file is not None:
+            kept = [known.as_json() for known in self.venue.fate.events]
+            self.events_file.write_text(json.dumps(kept))
+        return event
+
+    def recall(self, path: Path) -> None:
+        """The market's events of earlier starts, from now on kept at `path`."""
+        self.events_file = path
+        if path.exists():
+            for wanted in json.loads(path.read_text()):
+                self.venue.befall(wanted, 0)
+
     def storm(self, storm: Storm) -> list[dict[str, Any]]:
         """Orders a storm from now on; its plan. Raises BadFault."""
         plan = storm_plan(storm, self.name, self.venue.listings.values())
@@ -153,8 +176,11 @@ class PlayedExchange:
     def application(self) -> web.Application:
         application = web.Application(client_max_size=CONTROL_BODY_LIMIT, middlewares=[edge_of(self.rest)])
         application.add_routes(control_routes(self))
+        application.add_routes(account_door(self.accounts))
         application.add_routes(self.rest.routes())
-        paths = ("/",) if self.name == "coinbase" else ("/ws", "/ws/{streams:.*}", "/stream")
+        application.add_routes(self._account_routes)
+        binance = ("/ws", "/ws/{streams:.*}", "/stream", WS_API_PATH)
+        paths = ("/",) if self.name == "coinbase" else binance
         application.add_routes([web.get(path, self.feed.handle) for path in paths])
         return application
 
@@ -196,6 +222,9 @@ class Simulator:
             name: PlayedExchange(name, seed, clock, symbols, coinbase_4h=coinbase_4h)
             for name in dict.fromkeys(exchanges)
         }
+        if anchor is not None:
+            for name, played in self.exchanges.items():
+                played.recall(anchor.with_name(f"{anchor.stem}.{name}.events.json"))
         self._ports: dict[str, int] = {}
         self._runners: list[web.AppRunner] = []
         self._beats: list[asyncio.Task[None]] = []

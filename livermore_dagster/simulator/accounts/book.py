@@ -307,7 +307,7 @@ class Book:
             price = ticks / 10**item.plan.price_decimals * self._pricing.rough_prices([item])[item.quote]
             return max(1, int(_DEFAULT_USD / price * 10**scale))
         lots = size.scaleb(scale)
-        if lots != lots.to_integral_value() or not 0 < lots < 10**12:
+        if lots != lots.to_integral_value() or not 0 < lots < 10**14:
             raise CannotTrade(
                 f"size {size} of {item.symbol} must be above 0 and a multiple of {_exact(1, scale)}"
             )

@@ -201,13 +201,17 @@ async def test_coinbase_four_hour_in_both_outcomes(by_hand: Played) -> None:
         ("market/products/BTC-USD/candles", {"end": 2, "granularity": "ONE_MINUTE"}, 400),
         ("market/products/BTC-USD/candles", {"start": "x", "end": 2, "granularity": "ONE_MINUTE"}, 400),
         ("market/products/NOPE-USD", {}, 404),
-        ("products", {}, 401),
     ],
 )
 async def test_coinbase_refusals(by_hand: Played, path: str, query: dict[str, Any], status: int) -> None:
     reply = await by_hand.get("coinbase", f"{COINBASE}/{path}", **query)
     assert reply.status_code == status
     assert reply.json()["message"]
+
+
+async def test_coinbase_wants_a_token_where_the_path_is_private(by_hand: Played) -> None:
+    reply = await by_hand.get("coinbase", f"{COINBASE}/products")
+    assert (reply.status_code, reply.text) == (401, "Unauthorized\n")
 
 
 async def test_coinbase_products_page_and_name_aliases(by_hand: Played) -> None:
