@@ -68,6 +68,30 @@ CREATE TABLE settings_changes (
 );
 CREATE INDEX settings_changes_by_user ON settings_changes (identity_sub, id DESC);
 
+-- Commands to instances: who, what, where, when, outcome (C4). Times are epoch ms of the Redis server's clock.
+-- No foreign keys: history outlives users, and a refused command may name an exchange that does not exist.
+CREATE TABLE command_history (
+    correlation_id text NOT NULL,
+    identity_sub text NOT NULL,
+    type text NOT NULL,
+    exchange text NOT NULL,
+    payload jsonb NOT NULL,
+    priority text NOT NULL,
+    sent_ms bigint NOT NULL,
+    received_ms bigint NOT NULL,
+    started_ms bigint NULL,
+    finished_ms bigint NULL,
+    outcome text NOT NULL,
+    error text NOT NULL,
+    result jsonb NOT NULL,
+    instance_id text NOT NULL,
+    PRIMARY KEY (correlation_id, identity_sub),
+    CONSTRAINT command_history_outcome_known CHECK (
+        outcome IN ('accepted', 'running', 'done', 'failed', 'expired', 'refused')
+    )
+);
+CREATE INDEX command_history_newest ON command_history (received_ms DESC);
+
 -- Secrets are never stored: key and secret columns hold names of environment variables. markets: those whose
 -- trades are read where the exchange tells them by market only (Binance).
 CREATE TABLE user_exchanges (

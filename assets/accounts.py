@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.cells import OWNERS, table
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.resources import ACCOUNTS, AccountResource
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ async def _read(
     def tell(progress: ReadProgress) -> None:
         if progress.pages % 50 == 0:
             context.log.info(
-                f"{progress.pages} pages, {progress.rows} {kind} until {utc(progress.reached_ms)}"
+                f"{progress.pages} pages, {progress.rows} {kind} until {utc_text(progress.reached_ms)}"
             )
 
     report = await read_history(session, kind, tell)
@@ -115,7 +116,7 @@ def fee_tier(context: dg.AssetExecutionContext, account: AccountResource) -> dg.
             seen = await read_fee_tiers(connection, session.account.id)
         rows: list[Row] = [
             {
-                "seen (UTC)": utc(one.seen_ms),
+                "seen (UTC)": utc_text(one.seen_ms),
                 "market": one.market or "all",
                 "tier": one.tier.name,
                 "maker": as_rate(one.tier.maker_rate),

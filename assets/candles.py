@@ -13,10 +13,11 @@ from assets.cells import OWNERS, cell_of, exchange_of, table
 from assets.series_picture import picture_of
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import WINDOW_BARS, SyncReport, find_gaps, sync_from_cache
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.backfill import BackfillReport, backfill
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.fetch import FetchReport, fetch_due
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.candles import SeriesFacts, Span
@@ -133,8 +134,8 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
                 "rank": rank,
                 "symbol": symbol,
                 "candles": fact.count if fact else 0,
-                "oldest (UTC)": utc(fact.first_open_ms) if fact else "",
-                "newest (UTC)": utc(fact.last_open_ms) if fact else "",
+                "oldest (UTC)": utc_text(fact.first_open_ms) if fact else "",
+                "newest (UTC)": utc_text(fact.last_open_ms) if fact else "",
                 "behind boundary (s)": (cell.boundary_ms - end_ms) // 1000 if end_ms is not None else None,
                 "gaps": len(brought.gaps.get(symbol, ())),
                 "requests": fetched.requests if fetched else 0,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from assets.cells import table
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.resources import AccountResource
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def no_page_lost(stored: "StoredAccount") -> Verdict:
             "rows received": one.rows_received,
             "rows new": one.rows_new,
             "read to the end": "yes" if one.complete else "no",
-            "at (UTC)": utc(one.updated_ms),
+            "at (UTC)": utc_text(one.updated_ms),
         }
         for one in reads.values()
     ]

@@ -13,9 +13,10 @@ from assets.candles import BOUNDARY_BARS
 from assets.cells import OWNERS, cell_of, exchange_of, table
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import WINDOW_BARS
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.standard_indicators import (
@@ -146,7 +147,7 @@ async def _recompute_series(cell: Cell, symbol: str) -> tuple[int, Row] | None:
         )
     latest = {name: columns[name][-1] for name in ("rsi_14", "adx_14", "sma_20", "sma_50", "ema_9")}
     shown = {name: None if value is None else float(f"{value:.6g}") for name, value in latest.items()}
-    return changed, {"symbol": symbol, "newest (UTC)": utc(opens[-1]), "bars": len(candles), **shown}
+    return changed, {"symbol": symbol, "newest (UTC)": utc_text(opens[-1]), "bars": len(candles), **shown}
 
 
 def continued_obv(

@@ -12,9 +12,10 @@ from assets.cells import OWNERS, cell_of, exchange_of, table
 from assets.series_picture import picture_of
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import WINDOW_BARS
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.macdv import FORMULA
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.series_macdv import FORGET_BARS, macdv_points
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
@@ -107,7 +108,7 @@ async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tup
     newest = max(known_rows, key=lambda row: row.open_ms, default=None)
     return added, {
         "symbol": symbol,
-        "bar (UTC)": utc(newest.open_ms) if newest else "",
+        "bar (UTC)": utc_text(newest.open_ms) if newest else "",
         "MACD-V": _shown(newest.macdv if newest else None),
         "signal": _shown(newest.signal if newest else None),
         "stage": newest.stage if newest else "unknown",

@@ -8,7 +8,8 @@ import dagster as dg
 
 from assets.accounts import GROUP
 from assets.cells import OWNERS, table
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.resources import ACCOUNTS, AccountResource
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def portfolio(context: dg.AssetExecutionContext, account: AccountResource) -> dg
             "account": found.account.key,
             "cost method": found.method.value,
             "fills": found.fills,
-            "balances read (UTC)": utc(found.balances_ms),
+            "balances read (UTC)": utc_text(found.balances_ms),
             "dagster/partition_row_count": len(found.positions),
             "positions": table([_row(one) for one in found.positions]),
         }

@@ -9,8 +9,9 @@ import dagster as dg
 
 from assets.cells import OWNERS, cell_of, exchange_of, table
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.verdict import Row, utc
+from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.retention import cutoff_ms
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
@@ -61,7 +62,7 @@ async def _trim(cell: Cell) -> Mapping[str, Any]:
             {
                 "timeframe": timeframe.value,
                 "kept (days)": kept[timeframe],
-                "kept from (UTC)": utc(before_ms) if before_ms is not None else "the beginning",
+                "kept from (UTC)": utc_text(before_ms) if before_ms is not None else "the beginning",
                 "candles deleted": deleted,
                 "series shortened": len(symbols),
             }

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.pictures import Bar, picture_markdown
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.verdict import utc
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.series_macdv import FORGET_BARS, macdv_points
 
 __all__ = ["picture_of"]
@@ -41,6 +41,10 @@ async def picture_of(cell: Cell) -> dg.MarkdownMetadataValue:
                 row.signal if row else None,
             )
         )
-    until = f"{utc(candles[0].candle.open_ms)} to {utc(candles[-1].candle.open_ms)} UTC" if candles else ""
+    until = (
+        f"{utc_text(candles[0].candle.open_ms)} to {utc_text(candles[-1].candle.open_ms)} UTC"
+        if candles
+        else ""
+    )
     title = f"{symbol} {cell.timeframe.value} on {cell.ctx.row.display_name}"
     return dg.MetadataValue.md(picture_markdown(title, bars, until))

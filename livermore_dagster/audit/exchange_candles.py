@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import sync_from_cache
-from livermore_dagster.audit.verdict import Row, Verdict, utc
+from livermore_dagster.audit.verdict import Row, Verdict
 from livermore_dagster.exchanges.client import CandlePage
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.redis.metrics import count, incident
 
 __all__ = ["matches_exchange", "pages_of"]
@@ -57,7 +58,7 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
     if found.repaired:
         await _tell(cell, found.repaired)
     numbers: dict[str, str | int] = {
-        "window (UTC)": f"{utc(from_ms)} to {utc(end_ms)}",
+        "window (UTC)": f"{utc_text(from_ms)} to {utc_text(end_ms)}",
         "candles compared": found.compared,
         "differences, now repaired": found.repaired,
         "candles the exchange does not have": found.foreign,
@@ -96,7 +97,13 @@ async def _tell(cell: Cell, repaired: int) -> None:
 
 
 def _row(symbol: str, at: int, name: str, stored: str, exchange: str) -> Row:
-    return {"symbol": symbol, "open (UTC)": utc(at), "field": name, "stored": stored, "exchange": exchange}
+    return {
+        "symbol": symbol,
+        "open (UTC)": utc_text(at),
+        "field": name,
+        "stored": stored,
+        "exchange": exchange,
+    }
 
 
 def _difference(ours: Candle | None, theirs: Candle) -> tuple[str, str, str]:

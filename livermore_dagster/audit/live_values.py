@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.verdict import Row, Verdict, utc
+from livermore_dagster.audit.verdict import Row, Verdict
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.series_macdv import FORGET_BARS, columns_of
 from livermore_dagster.stores.postgres.indicators import StoredIndicator, read_indicators
 
@@ -31,7 +32,7 @@ async def live_equals_batch(cell: Cell, from_ms: int) -> Verdict:
                 rows.append(
                     {
                         "symbol": symbol,
-                        "open (UTC)": utc(live.open_ms),
+                        "open (UTC)": utc_text(live.open_ms),
                         "live": live.macdv,
                         "recomputed": again,
                         "difference": off if math.isfinite(off) else None,

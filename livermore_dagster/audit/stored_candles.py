@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import find_gaps, settled_until
-from livermore_dagster.audit.verdict import Row, Verdict, utc
+from livermore_dagster.audit.verdict import Row, Verdict
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.postgres.soundness import judge_candles
 
 __all__ = ["fresh", "no_gaps", "sane"]
@@ -16,8 +17,8 @@ async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     rows: list[Row] = [
         {
             "symbol": symbol,
-            "from (UTC)": utc(span.from_ms),
-            "to (UTC)": utc(span.to_ms),
+            "from (UTC)": utc_text(span.from_ms),
+            "to (UTC)": utc_text(span.to_ms),
             "bars": (span.to_ms - span.from_ms) // cell.timeframe.ms,
         }
         for symbol, spans in gaps.items()
@@ -26,7 +27,7 @@ async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     missing = sum((one.to_ms - one.from_ms) // cell.timeframe.ms for spans in gaps.values() for one in spans)
     numbers: dict[str, str | int] = {
         "symbols judged": len(cell.symbols),
-        "judged from (UTC)": utc(from_ms),
+        "judged from (UTC)": utc_text(from_ms),
         "bars missing": missing,
     }
     return Verdict(not rows, numbers, "gaps", rows)
@@ -39,7 +40,7 @@ async def sane(cell: Cell, from_ms: int) -> Verdict:
     rows: list[Row] = [
         {
             "symbol": one.symbol,
-            "open (UTC)": utc(one.open_ms),
+            "open (UTC)": utc_text(one.open_ms),
             "open": one.open,
             "high": one.high,
             "low": one.low,
@@ -66,11 +67,11 @@ async def fresh(cell: Cell) -> Verdict:
     least = min(behind.values(), default=None)
     silent = {symbol: bars for symbol, bars in behind.items() if bars > 0}
     rows: list[Row] = [
-        {"symbol": symbol, "newest (UTC)": utc(newest[symbol]), "bars behind": bars}
+        {"symbol": symbol, "newest (UTC)": utc_text(newest[symbol]), "bars behind": bars}
         for symbol, bars in sorted(silent.items(), key=lambda item: -item[1])
     ]
     numbers: dict[str, str | int] = {
-        "newest candle due (UTC)": utc(due_ms),
+        "newest candle due (UTC)": utc_text(due_ms),
         "bars the freshest symbol is behind": least if least is not None else "no candles",
         "symbols up to date": len(behind) - len(silent),
         "symbols without that candle": len(silent),

@@ -127,6 +127,50 @@ def account_channels(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:account-channels"
 
 
+def command_queue(exchange_id: int, lane: str) -> str:
+    """Sorted set: ids of commands taken and not yet run, by rank and order of arrival."""
+    return f"exchange:{exchange_id}:commands:{lane}"
+
+
+def command_bodies(exchange_id: int) -> str:
+    """Hash, id -> command as JSON, of those queued and those running."""
+    return f"exchange:{exchange_id}:commands:bodies"
+
+
+def command_running(exchange_id: int) -> str:
+    """Hash, id -> token of the claim under which it runs."""
+    return f"exchange:{exchange_id}:commands:running"
+
+
+def command_sequence(exchange_id: int) -> str:
+    """String: counts commands taken, for their order."""
+    return f"exchange:{exchange_id}:commands:sequence"
+
+
+def command_seen(correlation_id: str) -> str:
+    """String with TTL: a command of this id was taken."""
+    return f"livermore:command:{correlation_id}:seen"
+
+
+def command_reply(correlation_id: str) -> str:
+    """String (JSON, TTL): the newest reply to a command, for a sender that missed it."""
+    return f"livermore:command:{correlation_id}:reply"
+
+
+def malformed_seen(digest: str) -> str:
+    """String with TTL: this malformed message has been answered by one of the instances that heard it."""
+    return f"livermore:command:malformed:{digest}"
+
+
+def channel_commands(sub: str) -> str:
+    """Commands of the user `sub`; '*' for the pattern of all users' (C1)."""
+    return f"livermore:commands:{sub}"
+
+
+def channel_responses(sub: str) -> str:
+    return f"livermore:responses:{sub}"
+
+
 def run_process(task_id: str) -> str:
     """String (JSON): the process that works on the Dagster run of this Celery task."""
     return f"livermore:run-process:{task_id}"

@@ -1,0 +1,61 @@
+"""`livermore network`: what happened to the instances of the exchanges."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from livermore_dagster.cli.store_session import Home, Json
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="The network of instances: what each went through.\n\nExample: livermore network log",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _group() -> None:
+    """A group, also while it has one command only."""
+
+
+@app.command("log")
+def show_log(
+    exchange: Annotated[str | None, typer.Option("--exchange", "-e", help="Of this exchange only.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000)] = 40,
+    as_json: Json = False,
+    home: Home = None,
+) -> None:
+    """Show states and errors of instances, the newest last. Kept for 90 days.
+
+    Example: livermore network log --exchange coinbase --limit 100
+    """
+    import msgspec
+
+    from livermore_dagster.cli.console import console, plain_table
+    from livermore_dagster.control.network_log import read_log
+    from livermore_dagster.exchanges.factory import row_named
+    from livermore_dagster.exchanges.rows import ROWS
+    from livermore_dagster.market.moments import utc_text
+    from livermore_dagster.platform.config import Settings
+    from livermore_dagster.stores.redis.client import connect
+
+    rows = ROWS if exchange is None else (row_named(exchange),)
+    with connect(Settings.discover(home).redis_url) as client:
+        events = [event for row in rows for event in read_log(client, row.name, limit)]
+    events = sorted(events, key=lambda event: event.at)[-limit:]
+    if as_json:
+        typer.echo(msgspec.json.encode(events).decode())
+        return
+    table = plain_table("Network", ["when (UTC)", "exchange", "host", "what"], [], ["words"])
+    for event in events:
+        what = f"{event.old} → {event.new}" if event.event == "transition" else event.event
+        colour = "red" if event.event in ("error", "offline") else "default"
+        table.add_row(
+            utc_text(event.at), event.exchange_name, event.hostname, f"[{colour}]{what}[/]", event.message
+        )
+    console().print(table)

@@ -1,0 +1,226 @@
+"""Runs the commands that were taken: each lane one after another, each command once, each answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import psycopg
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from livermore_dagster.clock import Clock
+from livermore_dagster.control.commands.message import (
+    LANES,
+    Command,
+    CommandType,
+    Lane,
+    Outcome,
+    Reply,
+    ReplyKind,
+)
+from livermore_dagster.control.commands.queue import CommandQueue, server_ms
+from livermore_dagster.errors import LivermoreError, UsageError
+from livermore_dagster.stores.postgres.commands import CommandRecord, record_command
+from livermore_dagster.stores.postgres.connect import Pool
+
+__all__ = ["CommandExecutor", "Handler", "Progress"]
+
+log = structlog.get_logger(__name__)
+
+Progress = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Tells the sender how far a long command is."""
+Handler = Callable[[Command, Progress], Awaitable[Mapping[str, Any]]]
+"""Does what a command says and says what it did. A UsageError refuses it, another LivermoreError fails it."""
+
+_RETRY_S: Final = 0.5
+_SWEEP_S: Final = 5.0
+_NOTES_KEPT: Final = 5_000
+
+
+class CommandExecutor:
+    """Used from the instance's loop; other threads `call_soon_threadsafe` its `wake` and `note`.
+
+    `run` works until cancelled. A command that runs when it is cancelled stays marked as running: the next
+    instance answers it as failed, and does not run it again.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        pool: Pool,
+        exchange_id: int,
+        *,
+        token: str,
+        instance_id: str,
+        handlers: Mapping[CommandType, Handler],
+        clock: Clock,
+    ) -> None:
+        self._redis = client
+        self._pool = pool
+        self._queue = CommandQueue(client, exchange_id, token)
+        self._instance_id = instance_id
+        self._handlers = handlers
+        self._clock = clock
+        self._wakes = {lane: asyncio.Event() for lane in LANES}
+        self._notes: deque[CommandRecord] = deque(maxlen=_NOTES_KEPT)
+        self._noted = asyncio.Event()
+
+    def wake(self) -> None:
+        """Something was queued."""
+        for event in self._wakes.values():
+            event.set()
+
+    def note(self, record: CommandRecord) -> None:
+        """To be written to the history; never waited for."""
+        self._notes.append(record)
+        self._noted.set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._keep_history())
+            lanes.create_task(self._answer_orphans())
+            for lane in LANES:
+                lanes.create_task(self._work(lane))
+
+    # --- lanes --------------------------------------------------------------------------------------------
+    async def _work(self, lane: Lane) -> None:
+        wake = self._wakes[lane]
+        while True:
+            wake.clear()
+            try:
+                command = await self._queue.take(lane)
+                if command is not None:
+                    await self._run_one(command)
+                    continue
+            except (RedisError, OSError) as error:
+                log.warning("commands_waiting", lane=lane.value, error=type(error).__name__)
+                await self._clock.sleep(_RETRY_S)
+                continue
+            # A wake-up that was lost with a connection is made good by looking again.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), _SWEEP_S)
+
+    async def _run_one(self, command: Command) -> None:
+        started_ms = await server_ms(self._redis)
+        if command.expired(started_ms):
+            words = f"It waited {(started_ms - command.timestamp) / 1000:.0f} s for its turn: too long."
+            await self._finish(command, Outcome.EXPIRED, words, {}, None)
+            return
+        self.note(self._record(command, Outcome.RUNNING, started_ms=started_ms))
+
+        async def progress(facts: Mapping[str, Any]) -> None:
+            at_ms = await server_ms(self._redis)
+            await self._queue.tell(
+                command, self._reply(command, ReplyKind.PROGRESS, Outcome.RUNNING, at_ms, "", facts)
+            )
+
+        try:
+            result = await self._handlers[command.type](command, progress)
+        except UsageError as error:
+            await self._finish(command, Outcome.REFUSED, str(error), {}, started_ms)
+        except (LivermoreError, psycopg.Error, RedisError, OSError) as error:
+            words = str(error) or type(error).__name__
+            log.warning("command_failed", type=command.type.value, error=words)
+            await self._finish(command, Outcome.FAILED, words, {}, started_ms)
+        else:
+            await self._finish(command, Outcome.DONE, "", result, started_ms)
+
+    async def _answer_orphans(self) -> None:
+        words = "The instance ended while it ran this; whether it took effect is not known."
+        while True:
+            try:
+                for command in await self._queue.orphans():
+                    await self._finish(command, Outcome.FAILED, words, {}, None)
+                return
+            except (RedisError, OSError) as error:
+                log.warning("orphans_waiting", error=type(error).__name__)
+                await self._clock.sleep(_RETRY_S)
+
+    async def _finish(
+        self,
+        command: Command,
+        outcome: Outcome,
+        error: str,
+        result: Mapping[str, Any],
+        started_ms: int | None,
+    ) -> None:
+        """Answers until the answer is in Redis: a command is answered, whatever happens."""
+        while True:
+            try:
+                at_ms = await server_ms(self._redis)
+                kind = ReplyKind.RESULT if outcome is Outcome.DONE else ReplyKind.ERROR
+                reply = self._reply(command, kind, outcome, at_ms, error, result, started_ms)
+                await self._queue.finish(command, reply)
+                break
+            except (RedisError, OSError) as trouble:
+                log.warning("answer_waiting", type=command.type.value, error=type(trouble).__name__)
+                await self._clock.sleep(_RETRY_S)
+        record = self._record(command, outcome, started_ms=started_ms, finished_ms=at_ms)
+        self.note(replace(record, error=error, result=dict(result)))
+
+    # --- telling ------------------------------------------------------------------------------------------
+    def _reply(
+        self,
+        command: Command,
+        kind: ReplyKind,
+        outcome: Outcome,
+        at_ms: int,
+        error: str,
+        result: Mapping[str, Any],
+        started_ms: int | None = None,
+    ) -> Reply:
+        return Reply(
+            correlation_id=command.correlation_id,
+            kind=kind,
+            outcome=outcome,
+            exchange=command.exchange,
+            at=at_ms,
+            instance_id=self._instance_id,
+            error=error,
+            result=dict(result),
+            duration_ms=None if started_ms is None else at_ms - started_ms,
+        )
+
+    def _record(
+        self,
+        command: Command,
+        outcome: Outcome,
+        *,
+        started_ms: int | None = None,
+        finished_ms: int | None = None,
+    ) -> CommandRecord:
+        return CommandRecord(
+            correlation_id=command.correlation_id,
+            sub=command.sub,
+            type=command.type.value,
+            exchange=command.exchange,
+            payload=command.payload,
+            priority=command.priority.value,
+            sent_ms=command.timestamp,
+            received_ms=command.timestamp,
+            started_ms=started_ms,
+            finished_ms=finished_ms,
+            outcome=outcome.value,
+            instance_id=self._instance_id,
+        )
+
+    async def _keep_history(self) -> None:
+        """Writes notes in their order; what PostgreSQL cannot take now is written when it can."""
+        while True:
+            await self._noted.wait()
+            self._noted.clear()
+            while self._notes:
+                try:
+                    async with self._pool.connection() as connection:
+                        await record_command(connection, self._notes[0])
+                except psycopg.Error as error:
+                    log.warning("command_history_waiting", error=type(error).__name__)
+                    await self._clock.sleep(_RETRY_S)
+                else:
+                    self._notes.popleft()

@@ -1,0 +1,138 @@
+"""Commands taken and not yet run, in Redis: they outlive the instance that took them and run at most once."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any, Final, cast
+
+import msgspec
+import redis
+import redis.asyncio
+
+from livermore_dagster.control.commands.message import Command, Lane, Reply
+from livermore_dagster.stores.redis import keys
+
+__all__ = [
+    "REMEMBERED_MS",
+    "Accepted",
+    "CommandQueue",
+    "accept",
+    "answer_sync",
+    "server_ms",
+    "server_ms_sync",
+]
+
+REMEMBERED_MS: Final = 600_000
+"""A correlation id used again within this time is the same command again."""
+REPLY_S: Final = 600
+
+
+def _script(name: str) -> str:
+    return files("livermore_dagster.control.commands").joinpath(f"lua/{name}.lua").read_text()
+
+
+_ACCEPT: Final = _script("accept")
+_TAKE: Final = _script("take")
+_ORPHANS: Final = _script("orphans")
+
+
+def server_ms_sync(client: redis.Redis) -> int:
+    """The Redis server's clock, epoch ms: the one clock that senders and instances of all machines share."""
+    seconds, micros = client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+async def server_ms(client: redis.asyncio.Redis) -> int:
+    seconds, micros = await client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """`fresh`: False for a command known already. `held`: False when the claim is another's, or
+    the sender has withdrawn it: then there is nothing to say."""
+
+    fresh: bool
+    held: bool
+
+
+def accept(client: redis.Redis, exchange_id: int, command: Command, token: str) -> Accepted:
+    """Puts a command into its lane's queue, once; `token`: of the claim under which it is taken."""
+    answer: Any = client.eval(
+        _ACCEPT,
+        5,
+        keys.command_seen(command.correlation_id),
+        keys.command_queue(exchange_id, command.lane.value),
+        keys.command_bodies(exchange_id),
+        keys.command_sequence(exchange_id),
+        keys.status(exchange_id),
+        command.correlation_id,
+        command.encode(),
+        str(command.rank),
+        token,
+        str(REMEMBERED_MS),
+    )
+    return Accepted(fresh=int(answer) == 1, held=int(answer) >= 0)
+
+
+def answer_sync(client: redis.Redis, sub: str, reply: Reply) -> None:
+    """Publishes a reply, and keeps it for a sender that was not listening."""
+    text = reply.encode()
+    pipe = client.pipeline(transaction=False)
+    if reply.correlation_id:
+        pipe.set(keys.command_reply(reply.correlation_id), text, ex=REPLY_S)
+    pipe.publish(keys.channel_responses(sub), text)
+    pipe.execute()
+
+
+class CommandQueue:
+    """The running side: one per instance, under its claim's token."""
+
+    def __init__(self, client: redis.asyncio.Redis, exchange_id: int, token: str) -> None:
+        self._redis = client
+        self._id = exchange_id
+        self._token = token
+
+    async def take(self, lane: Lane) -> Command | None:
+        """The lane's next command, from now on this instance's to answer; None for an empty lane."""
+        text = await cast(
+            "Any",
+            self._redis.eval(
+                _TAKE,
+                4,
+                keys.command_queue(self._id, lane.value),
+                keys.command_bodies(self._id),
+                keys.command_running(self._id),
+                keys.status(self._id),
+                self._token,
+            ),
+        )
+        return msgspec.json.decode(text, type=Command) if text else None
+
+    async def orphans(self) -> list[Command]:
+        """Commands that an earlier instance was running when it ended; whether with effect nobody knows."""
+        found = await cast(
+            "Any",
+            self._redis.eval(
+                _ORPHANS,
+                3,
+                keys.command_bodies(self._id),
+                keys.command_running(self._id),
+                keys.status(self._id),
+                self._token,
+            ),
+        )
+        return [msgspec.json.decode(text, type=Command) for text in found if text]
+
+    async def finish(self, command: Command, reply: Reply) -> None:
+        """Answers a command and forgets it, in one step: an answered command is never an orphan."""
+        text = reply.encode()
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hdel(keys.command_running(self._id), command.correlation_id)
+        pipe.hdel(keys.command_bodies(self._id), command.correlation_id)
+        pipe.set(keys.command_reply(command.correlation_id), text, ex=REPLY_S)
+        pipe.publish(keys.channel_responses(command.sub), text)
+        await pipe.execute()
+
+    async def tell(self, command: Command, reply: Reply) -> None:
+        """A reply that does not end the command: its progress."""
+        await self._redis.publish(keys.channel_responses(command.sub), reply.encode())

@@ -1,0 +1,259 @@
+"""The control channel over real servers: acknowledged, run once, in order, answered, whatever is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+import redis.asyncio
+
+from livermore_dagster.control.commands.message import CommandType, Priority, Reply
+from livermore_dagster.control.commands.queue import server_ms
+from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
+from livermore_dagster.errors import BadSetting
+from livermore_dagster.exchanges.factory import row_named
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.stores.postgres.commands import read_commands
+from livermore_dagster.stores.postgres.exchanges import upsert_rows
+from livermore_dagster.stores.postgres.users import User, insert_user, update_user
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.client import connect_async
+from tests.eventually import eventually
+
+from .commanded import EXCHANGE, RAN, instance
+
+ROW = row_named(EXCHANGE)
+
+
+@pytest.fixture
+async def database(database_url: str) -> str:
+    """With an admin, a user without accounts, and one who has binance."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await upsert_rows(connection, ROWS)
+        for sub, role in (("root", "admin"), ("eve", "user"), ("ana", "user")):
+            user_id = await insert_user(connection, User(0, "local", sub, "", sub, None, role))
+            if sub == "ana":
+                await connection.execute(
+                    "INSERT INTO user_exchanges (user_id, exchange_id) VALUES (%s, %s)", (user_id, ROW.id)
+                )
+    return database_url
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    client = connect_async(redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def gate() -> asyncio.Event:
+    opened = asyncio.Event()
+    opened.set()
+    return opened
+
+
+async def send(client: redis.asyncio.Redis, kind: str, sub: str = "root", **options) -> Answer:
+    payload = options.pop("payload", {})
+    return await send_command(client, ROW, sub, CommandType(kind), payload, **options)
+
+
+async def ran(client: redis.asyncio.Redis) -> list[str]:
+    return await client.lrange(RAN, 0, -1)
+
+
+async def test_each_outcome_is_told_as_what_it_is(redis_url, database, client, gate) -> None:
+    async with instance(redis_url, database, gate):
+        done = await send(client, "pause")
+        assert (done.verdict, done.reply.result) == (Verdict.DONE, {"did": "pause"})
+        assert done.ack_ms < 1_000
+        refused = await send(client, "add-symbol", payload={"symbol": "NOPE"})
+        assert (refused.verdict, "BTCUSDT" in refused.words) == (Verdict.REFUSED, True)
+        failed = await send(client, "switch-mode", payload={"mode": "position-monitor"})
+        assert (failed.verdict, failed.words) == (Verdict.FAILED, "The exchange is away.")
+        assert (await send(client, "pause", sub="eve")).words.startswith("User 'eve' is no admin")
+        assert (await send(client, "pause", sub="ana")).verdict is Verdict.DONE
+        assert (await send(client, "pause", sub="nobody")).words == "There is no user 'nobody'."
+        told: list[Reply] = []
+        await send(client, "force-backfill", on_reply=told.append)
+        assert [reply.result for reply in told] == [{}, {"percent": 50}]
+    with pytest.raises(BadSetting, match="mode"):
+        await send(client, "switch-mode", payload={"mode": "sleep"})
+    nobody = await send(client, "pause")
+    assert (nobody.verdict, "No instance of binance" in nobody.words) == (Verdict.NOBODY, True)
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        history = {one.correlation_id: one for one in await read_commands(connection)}
+    assert history[done.correlation_id].outcome == "done"
+    assert history[done.correlation_id].duration_ms is not None
+    assert history[refused.correlation_id].error == refused.words
+    assert Counter(one.outcome for one in history.values()) == {"done": 3, "refused": 3, "failed": 1}
+
+
+async def test_a_disabled_user_commands_nothing(redis_url, database, client, gate) -> None:
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        (user_id,) = await (
+            await connection.execute("SELECT id FROM users WHERE identity_sub = 'ana'")
+        ).fetchone()
+        known = User(user_id, "local", "ana", "", "ana", None, "user")
+        await update_user(connection, replace(known, active=False))
+    async with instance(redis_url, database, gate):
+        assert (await send(client, "pause", sub="ana")).words == "User 'ana' is disabled."
+    assert await ran(client) == []
+
+
+async def passed(client: redis.asyncio.Redis, at_ms: int) -> bool:
+    return await server_ms(client) > at_ms
+
+
+async def publish(client: redis.asyncio.Redis, text: str, kinds: tuple[str, ...] = ("ack", "error")) -> dict:
+    """Publishes raw text as root and returns the first reply of one of these kinds."""
+    async with client.pubsub(ignore_subscribe_messages=True) as channel:
+        await channel.subscribe(keys.channel_responses("root"))
+        await channel.get_message(timeout=1)
+        await client.publish(keys.channel_commands("root"), text)
+        async with asyncio.timeout(5):
+            while True:
+                message = await channel.get_message(timeout=1)
+                if message is not None and json.loads(message["data"])["kind"] in kinds:
+                    return json.loads(message["data"])
+
+
+def wire(now_ms: int, **changed) -> str:
+    return json.dumps(
+        {
+            "correlationId": str(uuid.uuid4()),
+            "type": "pause",
+            "exchange": EXCHANGE,
+            "timestamp": now_ms,
+            "payload": {},
+            **changed,
+        }
+    )
+
+
+async def test_malformed_stale_and_repeated_messages_are_answered(redis_url, database, client, gate) -> None:
+    async with instance(redis_url, database, gate):
+        now = await server_ms(client)
+        for text, words in (
+            ("no json", "malformed"),
+            (wire(now, type="explode"), "Known types: start"),
+            (wire(now, exchange="nasdaq"), "Unknown exchange 'nasdaq'"),
+            (wire(now, correlationId="a b"), "correlationId"),
+            (wire(now, payload={"speed": 9}), "unknown field `speed`"),
+            (wire(now, surprise=1), "unknown field `surprise`"),
+            (wire(now + 60_000), "in the future"),
+            (wire(now, type="clear-cache", payload={"scope": "moon"}), "$.scope"),
+            (wire(now - 31_000), "a command lives 30 s"),
+        ):
+            reply = await publish(client, text)
+            assert reply["kind"] == "error", text
+            assert words.lower() in reply["error"].lower(), (text, reply)
+        text = wire(now)
+        assert (await publish(client, text))["kind"] == "ack"
+        assert (await publish(client, text))["kind"] == "ack"
+        # Once both are acknowledged and a later one has run, the first has run, and only once.
+        assert (await send(client, "resume")).verdict is Verdict.DONE
+        assert [line.split()[1] for line in await ran(client)] == ["pause", "resume"]
+
+
+async def test_steering_overtakes_and_what_waits_too_long_expires(redis_url, database, client, gate) -> None:
+    gate.clear()
+    async with instance(redis_url, database, gate):
+        first = asyncio.create_task(send(client, "force-backfill"))
+        await eventually(lambda: ran(client))
+        now = await server_ms(client)
+        # The second backfill is nearly 30 s old already: it will be too old when the first is through.
+        old = wire(now - 29_500, type="force-backfill")
+        assert (await publish(client, old))["kind"] == "ack"
+        assert (await send(client, "pause")).verdict is Verdict.DONE
+        assert (await send(client, "add-symbol", payload={"symbol": "BTCUSDT"})).verdict is Verdict.DONE
+        await eventually(lambda: passed(client, now + 600))
+        gate.set()
+        assert (await first).verdict is Verdict.DONE
+        key = keys.command_reply(json.loads(old)["correlationId"])
+        await eventually(lambda: client.get(key))
+        assert json.loads(await client.get(key))["outcome"] == "expired"
+    assert [line.split()[1] for line in await ran(client)] == ["force-backfill", "pause", "add-symbol"]
+
+
+async def test_within_a_lane_rank_goes_before_arrival(redis_url, database, client, gate) -> None:
+    gate.clear()
+    async with instance(redis_url, database, gate):
+        first = asyncio.create_task(send(client, "force-backfill"))
+        await eventually(lambda: ran(client))
+        others = []
+        for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH, Priority.NORMAL):
+            acked = asyncio.Event()
+            others.append(
+                asyncio.create_task(
+                    send(client, "force-backfill", priority=priority, on_reply=lambda _, a=acked: a.set())
+                )
+            )
+            await asyncio.wait_for(acked.wait(), 5)
+        gate.set()
+        await asyncio.gather(first, *others)
+    order = [line.split()[2] for line in await ran(client)]
+    assert order == ["normal", "high", "normal", "normal", "low"]
+
+
+SENDERS, EACH = 20, 50
+
+
+async def test_a_thousand_commands_with_the_instance_killed_among_them(redis_url, database, client) -> None:
+    """Every one is answered or expired, and none runs twice."""
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.control.commanded", redis_url, database],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        assert process.stdout is not None
+        assert any(line == "ready\n" for line in process.stdout)
+        return process
+
+    first = await asyncio.to_thread(start)
+    sent: list[Answer] = []
+    half = asyncio.Event()
+
+    async def one_sender(number: int) -> None:
+        own = connect_async(redis_url)
+        kinds = ("add-symbol", "reload-settings", "pause")
+        try:
+            for place in range(EACH):
+                kind = kinds[(number + place) % len(kinds)]
+                payload = {"symbol": "BTCUSDT"} if kind == "add-symbol" else {}
+                sent.append(await send(own, kind, payload=payload, patience_s=45.0))
+                if len(sent) >= SENDERS * EACH // 2:
+                    half.set()
+        finally:
+            await own.aclose()
+
+    senders = [asyncio.create_task(one_sender(number)) for number in range(SENDERS)]
+    await half.wait()
+    first.kill()
+    await asyncio.to_thread(first.wait)
+    second = await asyncio.to_thread(start)
+    await asyncio.gather(*senders)
+    second.terminate()
+    await asyncio.to_thread(second.wait)
+    verdicts = Counter(answer.verdict for answer in sent)
+    assert len(sent) == SENDERS * EACH
+    # Nobody: sent while the first was dead and the second had not begun. All others have a definite end.
+    assert set(verdicts) <= {Verdict.DONE, Verdict.NOBODY, Verdict.FAILED, Verdict.EXPIRED}, verdicts
+    assert verdicts[Verdict.DONE] >= SENDERS * EACH * 0.9, verdicts
+    assert verdicts[Verdict.FAILED] <= 2, "what ran when it was killed: one per lane that was in use"
+    times = Counter(line.split()[0] for line in await ran(client))
+    assert max(times.values()) == 1
+    done = {answer.correlation_id for answer in sent if answer.verdict is Verdict.DONE}
+    assert done <= set(times)
+    assert await client.hlen(keys.command_bodies(ROW.id)) == 0
+    assert await client.hlen(keys.command_running(ROW.id)) == 0
