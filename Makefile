@@ -25,7 +25,7 @@ $(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
 	@touch $@
 
 demo: install ## the whole platform against simulated exchanges at 60x; Ctrl-C ends it
-	$(BIN)/livermore up --simulate --speed 60 --seed 7 --symbols 20 --autostart binance --autostart coinbase
+	$(BIN)/livermore up --simulate --speed 60 --seed 7 --symbols 20 --accounts --autostart binance --autostart coinbase
 
 check: $(VENV)/.installed-dev ## style, types, import contracts
 	$(BIN)/ruff format --check .

@@ -23,7 +23,9 @@ def env(
 
     from livermore_dagster.platform.config import Settings
     from livermore_dagster.platform.dagster_yaml import dagster_environment
+    from livermore_dagster.platform.demo_accounts import demo_environment
 
     settings = Settings.discover(home)
-    for name, value in {**settings.environment(), **dagster_environment(settings)}.items():
+    values = {**settings.environment(), **dagster_environment(settings)}
+    for name, value in {**values, **demo_environment(settings.provenance)}.items():
         typer.echo(f"export {name}={shlex.quote(value)}")

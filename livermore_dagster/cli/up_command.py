@@ -32,6 +32,10 @@ def up(
         int | None,
         typer.Option(min=0, metavar="SEED", help="Ten minutes of faults drawn from a seed (--simulate)."),
     ] = None,
+    accounts: Annotated[
+        bool,
+        typer.Option("--accounts", help="Register simulated accounts with a year of trades (--simulate)."),
+    ] = False,
     autostart: Annotated[
         list[str] | None, typer.Option(metavar="EXCHANGE", help="Start this exchange at once; repeatable.")
     ] = None,
@@ -86,6 +90,7 @@ def up(
             "--seed": seed is not None,
             "--from": from_,
             "--storm": storm is not None,
+            "--accounts": accounts,
         }
         for name, given in simulated.items():
             if given:
@@ -114,6 +119,7 @@ def up(
             database_ca=Path(ca) if ca else None,
             metrics_port=metrics_port,
             storm=storm,
+            accounts=accounts,
         )
     )
     if as_json:

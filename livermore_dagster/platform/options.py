@@ -47,6 +47,8 @@ class UpOptions:
     """Seed of the storm of faults the simulated exchanges play."""
     metrics_port: int | None = None
     """None: DEFAULT_METRICS_PORT, or a free one where that is taken."""
+    accounts: bool = False
+    """Register the simulated exchanges' accounts for this home's user."""
 
     @property
     def provenance(self) -> str:

@@ -22,6 +22,7 @@ from livermore_dagster.platform.dagster_yaml import (
     ensure_dagster_database,
     write_dagster_yaml,
 )
+from livermore_dagster.platform.demo_accounts import demo_environment, register_demo_accounts
 from livermore_dagster.platform.home import Home, check_port
 from livermore_dagster.platform.log_rotation import rotate_logs
 from livermore_dagster.platform.metrics_server import MetricsServer, free_metrics_port, process_facts
@@ -163,6 +164,9 @@ class Supervisor:
             self.rows = rows_for_simulation(ROWS, self.doors)
         write_rows(self.settings, self.rows)
         self._find_user()
+        if self.options.accounts:
+            registered = register_demo_accounts(self.settings, self.doors)
+            self.tell(f"Simulated accounts: {', '.join(registered) or 'registered before'}.")
         self._autostart()
 
     def _find_user(self) -> None:
@@ -336,7 +340,12 @@ class Supervisor:
 
     def _dagster_environment(self) -> dict[str, str]:
         return children.child_environment(
-            {**self.settings.environment(), **dagster_environment(self.settings), TOKEN: self.token}
+            {
+                **self.settings.environment(),
+                **dagster_environment(self.settings),
+                **demo_environment(self.settings.provenance),
+                TOKEN: self.token,
+            }
         )
 
     def _alive(self, name: str) -> bool:
