@@ -12,21 +12,29 @@ if TYPE_CHECKING:
 
 __all__ = ["status"]
 
+WATCH_S = 1.0
+
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object for scripts.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="One screen, redrawn until Ctrl-C.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object for scripts; with --watch one a line each second.")
+    ] = False,
     home: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
     ] = None,
 ) -> None:
     """Show every process with its address, every exchange with its state, and the simulator's doors.
 
-    Example: livermore status --json
+    Example: livermore status --watch
     """
     import json
 
     from livermore_dagster.platform.status import gather
 
+    if watch:
+        _watch(home, as_json)
+        return
     facts = gather(home)
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
@@ -34,13 +42,42 @@ def status(
     _show(facts)
 
 
-def _state(exchange: dict[str, Any]) -> str:
-    """'active', 'warming 75 %, 12 s left'."""
-    state, warmup = str(exchange["state"]), exchange["warmup"]
-    if warmup is None:
-        return state
-    left = f", {warmup['eta_s']:.0f} s left" if warmup["eta_s"] else ""
-    return f"{state} {warmup['percent']:.0f} %{left}"
+def _watch(home: Path | None, as_json: bool) -> None:
+    import asyncio
+    import json
+
+    from livermore_dagster.cli.status_screen import status_view
+    from livermore_dagster.cli.watching import watch_screen
+    from livermore_dagster.errors import PlatformError
+    from livermore_dagster.platform.attach import attach
+    from livermore_dagster.platform.status import StatusReader
+
+    reader = StatusReader(attach(home))
+    last = reader.read()
+
+    async def read() -> dict[str, Any]:
+        nonlocal last
+        try:
+            last = await asyncio.to_thread(reader.read)
+        except PlatformError as error:
+            # The last facts stand, with what is wrong on top of them.
+            last = {**last, "trouble": [f"{error.message} What is shown is older."]}
+        return last
+
+    async def draw(width: int, height: int) -> Any:
+        return status_view(await read(), width, height)
+
+    async def lines() -> None:
+        while True:
+            typer.echo(json.dumps(await read()))
+            await asyncio.sleep(WATCH_S)
+
+    try:
+        asyncio.run(lines() if as_json else watch_screen(draw, WATCH_S))
+    except KeyboardInterrupt:
+        return
+    finally:
+        reader.close()
 
 
 def _incidents(lines: list[dict[str, Any]]) -> Table:
@@ -65,17 +102,11 @@ def _show(facts: dict[str, Any]) -> None:
     from rich.text import Text
 
     from livermore_dagster.cli.console import console as console_for
-    from livermore_dagster.platform.screen import clock_text, memory_text
+    from livermore_dagster.cli.status_screen import header, state_text
+    from livermore_dagster.platform.screen import memory_text
 
     console = console_for()
-    kind = (
-        Text(f" SIMULATED {facts['provenance']} · {facts['speed']:g}× ", "bold black on #ffb300")
-        if facts["simulated"]
-        else Text(" LIVE ", "bold white on #1565c0")
-    )
-    console.print(
-        Text("LIVERMORE ", "bold"), kind, f"market time {clock_text(facts['market_time_ms'])} ", facts["home"]
-    )
+    console.print(header(facts, note=facts["home"]))
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for column in ("process", "pid", "memory", "address"):
         table.add_column(column, justify="right" if column in ("pid", "memory") else "left")
@@ -96,7 +127,7 @@ def _show(facts: dict[str, Any]) -> None:
         counters, instance = exchange["counters"], exchange["instance"] or {}
         exchanges.add_row(
             name,
-            _state(exchange),
+            state_text(exchange),
             exchange["desired"],
             str(len(exchange["symbols"])),
             f"{counters.get('closes', 0):,}",

@@ -10,52 +10,89 @@ from typing import Any
 import psycopg
 
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.platform.attach import attach
 from livermore_dagster.platform.config import Settings, platform_record
 from livermore_dagster.platform.incident_lines import incident_lines
 from livermore_dagster.platform.notifications import channel_troubles, gather_notifications
 from livermore_dagster.platform.processes import family_memory, read_record
+from livermore_dagster.platform.report import LATENCIES
+from livermore_dagster.platform.vitals import read_vitals
 from livermore_dagster.platform.watch import ExchangeView, Watch
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.metrics import LatencyHistogram
 
-__all__ = ["gather"]
+__all__ = ["StatusReader", "gather"]
+
+ALERTS = 20
 
 
 def gather(home: Path | None) -> dict[str, Any]:
     """Processes, addresses, exchanges, counters and newest alerts of the platform of a home."""
-    settings = Settings.discover(home)
-    record: dict[str, Any] = platform_record(settings.home) or {}
-    watch = Watch(settings, _rows(settings))
-    connect(settings.redis_url).close()  # says in words when Redis is away; the watch would wait for it
-    watch.refresh()
-    watch.close()
-    doors: dict[str, dict[str, str]] = record.get("doors", {})
-    notifications = asyncio.run(gather_notifications(settings))
-    return {
-        "home": str(settings.home),
-        "provenance": settings.provenance,
-        "simulated": settings.simulated,
-        "speed": record.get("speed", 1.0),
-        "market_time_ms": watch.market_time.now_ms(),
-        "pid": record.get("pid"),
-        "addresses": {
-            "dagster": record.get("web_url"),
-            "redis": settings.redis_url,
-            "postgresql": _without_password(settings.database_url),
-        },
-        "processes": [_process(settings.home, process) for process in record.get("processes", [])],
-        "simulator": doors,
-        "exchanges": {view.row.name: _exchange(view, doors) for view in watch.exchanges},
-        "alerts": [vars(alert) for alert in watch.alerts],
-        "incidents": _incidents(settings, watch),
-        "notifications": notifications,
-        "trouble": [
-            *_slot_trouble(watch.exchanges),
-            *_last_errors(watch.exchanges),
-            *channel_troubles(notifications),
-        ],
-    }
+    reader = StatusReader(attach(home))
+    try:
+        return reader.read()
+    finally:
+        reader.close()
+
+
+class StatusReader:
+    """Reads the same facts again and again; rates are over the time it has been looking."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises PlatformError when PostgreSQL does not answer."""
+        self._settings = settings
+        self._watch = Watch(settings, _rows(settings))
+
+    def close(self) -> None:
+        self._watch.close()
+
+    def read(self) -> dict[str, Any]:
+        """Raises PlatformError when a server does not answer."""
+        settings, watch = self._settings, self._watch
+        record: dict[str, Any] = platform_record(settings.home) or {}
+        speed = float(record.get("speed", 1.0))
+        watch.refresh(alerts=ALERTS)
+        now_ms = watch.market_time.now_ms()
+        with connect(settings.redis_url) as client:
+            vitals = {one.name: one for one in read_vitals(client, [v.row for v in watch.exchanges], now_ms)}
+            names = {view.row.id: view.row.name for view in watch.exchanges}
+            incidents = [asdict(line) for line in incident_lines(client, names)]
+            latency = {name: LatencyHistogram(name).snapshot_sync(client).summary() for name in LATENCIES}
+        doors: dict[str, dict[str, str]] = record.get("doors", {})
+        notifications = asyncio.run(gather_notifications(settings))
+        metrics = record.get("metrics_url")
+        return {
+            "home": str(settings.home),
+            "provenance": settings.provenance,
+            "simulated": settings.simulated,
+            "speed": speed,
+            "market_time_ms": now_ms,
+            "pid": record.get("pid"),
+            "addresses": {
+                "dagster": record.get("web_url"),
+                "metrics": f"{metrics}/metrics" if metrics else None,
+                "health": f"{metrics}/health" if metrics else None,
+                "redis": settings.redis_url,
+                "postgresql": _without_password(settings.database_url),
+            },
+            "processes": [_process(settings.home, process) for process in record.get("processes", [])],
+            "simulator": doors,
+            "exchanges": {
+                view.row.name: {**vitals[view.row.name].as_dict(speed), **_exchange(view, doors)}
+                for view in watch.exchanges
+            },
+            "latency_ms": {name: summary.as_dict() for name, summary in latency.items()},
+            "alerts": [vars(alert) for alert in watch.alerts],
+            "incidents": incidents,
+            "notifications": notifications,
+            "trouble": [
+                *_slot_trouble(watch.exchanges),
+                *_last_errors(watch.exchanges),
+                *channel_troubles(notifications),
+            ],
+        }
 
 
 def _rows(settings: Settings) -> list[ExchangeRow]:
@@ -68,16 +105,6 @@ def _rows(settings: Settings) -> list[ExchangeRow]:
         return asyncio.run(read())
     except psycopg.OperationalError as error:
         raise no_answer(error) from None
-
-
-def _incidents(settings: Settings, watch: Watch) -> list[dict[str, Any]]:
-    client = connect(settings.redis_url)
-    try:
-        return [
-            asdict(line) for line in incident_lines(client, {v.row.id: v.row.name for v in watch.exchanges})
-        ]
-    finally:
-        client.close()
 
 
 def _process(home: Path, process: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +130,7 @@ def _exchange(view: ExchangeView, doors: dict[str, dict[str, str]]) -> dict[str,
         "desired": view.desired,
         "symbols": list(view.symbols),
         "settled_ms": view.settled_ms,
+        "closes_per_minute": round(view.closes_per_minute, 1),
         "warmup": None
         if view.warmup_percent is None
         else {"percent": view.warmup_percent, "phase": view.warmup_phase, "eta_s": view.warmup_eta_s},
