@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from tests.soak.sampling import Sample, series
 
-mpl.rcParams |= {"font.size": 11, "axes.grid": True, "grid.alpha": 0.3, "svg.fonttype": "none"}
+mpl.rcParams |= {"font.size": 11, "axes.grid": True, "grid.alpha": 0.3}
 SIZE = (11, 8)
+STYLES = ("-", "--", ":")
+"""One for each round of the ten colours."""
 
 
 def draw_memory(samples: list[Sample], path: Path, title: str) -> None:
@@ -40,17 +42,18 @@ def draw_latency(samples: list[Sample], path: Path, title: str) -> None:
                 axes.plot(hours, values, marker="o", markersize=3, label=name.removeprefix(f"{prefix} "))
         axes.set_ylabel(label)
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_formatter("")
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper right", ncols=3)
+            axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False)
     panels[1].set_xlabel("market time, hours; each point is the hour before it")
     figure.savefig(path, dpi=110)
 
 
 def _lines(axes: Axes, samples: list[Sample], kind: str, label: str) -> None:
-    for name, (hours, values) in sorted(
-        series(samples, kind).items(), key=lambda item: -max(item[1][1], default=0)
-    ):
-        axes.plot(hours, values, label=name, linewidth=1.4)
+    found = sorted(series(samples, kind).items(), key=lambda item: -max(item[1][1], default=0))
+    for place, (name, (hours, values)) in enumerate(found):
+        axes.plot(hours, values, STYLES[place // 10], label=name, linewidth=1.4)
     axes.set_ylabel(label)
     axes.set_ylim(bottom=0)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
