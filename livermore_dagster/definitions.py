@@ -15,11 +15,13 @@ from assets.macdv import macdv_assets
 from assets.macdv_checks import macdv_checks
 from assets.portfolio import portfolio
 from assets.retention import retention_asset
+from livermore_dagster.platform.logging import configure_from_environment
 from livermore_dagster.resources import AccountResource, ExchangeResource, IngestResource, PlatformResource
 from sensors.account_fills import account_sensor
 from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
 
+configure_from_environment()
 defs = dg.Definitions(
     assets=[
         *candle_assets(),

@@ -1,18 +1,14 @@
-"""What a service started as a process of its own needs: addresses from the environment, JSON lines out."""
+"""What a service started as a process of its own needs: addresses from the environment."""
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from livermore_dagster.errors import BadSetting
 
-__all__ = ["ServiceEnvironment", "log_as_json"]
+__all__ = ["ServiceEnvironment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +37,3 @@ def _needed(name: str) -> str:
     if not value:
         raise BadSetting(f"{name} is not set.", 'Run eval "$(livermore env)" first.')
     return value
-
-
-def log_as_json() -> None:
-    """One JSON object a line on standard error. Nothing here logs an address that may hold a password."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-    )

@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 
-from livermore_dagster.control.service_process import ServiceEnvironment, log_as_json
+from livermore_dagster.control.service_process import ServiceEnvironment
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.logs import log_to_stderr
 
 _STOP_S = 3.0
 
@@ -22,7 +23,7 @@ def main() -> int:
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
-    log_as_json()
+    log_to_stderr()
     try:
         found = ServiceEnvironment.read()
         service = IngestService(found, exchange, provenance=found.provenance)

@@ -8,8 +8,9 @@ import logging
 import signal
 import sys
 
-from livermore_dagster.control.service_process import ServiceEnvironment, log_as_json
+from livermore_dagster.control.service_process import ServiceEnvironment
 from livermore_dagster.errors import LivermoreError
+from livermore_dagster.logs import log_to_stderr
 from livermore_dagster.notify.service import Notifier
 
 
@@ -24,7 +25,7 @@ async def _run(addresses: ServiceEnvironment) -> None:
 
 def main() -> int:
     """Exit code 0 after a clean stop, 1 or 2 with words on standard error otherwise."""
-    log_as_json()
+    log_to_stderr()
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their lines hold webhooks' addresses
     try:

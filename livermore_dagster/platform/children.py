@@ -12,9 +12,11 @@ from pathlib import Path
 
 import psycopg
 
+from livermore_dagster.logs import LEVEL
 from livermore_dagster.platform.addresses import read_doors
 from livermore_dagster.platform.child import Child, ChildSpec
 from livermore_dagster.platform.home import Home
+from livermore_dagster.platform.logging import ROLE
 from livermore_dagster.platform.options import UpOptions
 
 __all__ = [
@@ -35,7 +37,7 @@ WORKERS: tuple[tuple[str, int], ...] = (("boundary", 2), ("batch", 1), ("ingest"
 SUPERVISED = "LIVERMORE_UP"
 """Set for all children of `up`: sensors are running by default there, and stopped anywhere else."""
 _OURS = ("LIVERMORE_", "DAGSTER_")
-_KEPT = ("LIVERMORE_NOTIFY",)
+_KEPT = ("LIVERMORE_NOTIFY", LEVEL)
 
 
 def child_environment(values: Mapping[str, str]) -> dict[str, str]:
@@ -89,7 +91,7 @@ def code_server(home: Home, environment: Mapping[str, str]) -> ChildSpec:
         f"unix:{path}",
         home.logs / "code-server.log",
         ready=lambda: _accepts(path),
-        environment=environment,
+        environment={**environment, ROLE: "code-server"},
         prepare=lambda: path.unlink(missing_ok=True),
     )
 

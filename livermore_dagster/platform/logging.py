@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import structlog
 
-__all__ = ["configure", "get_logger"]
+from livermore_dagster.logs import log_level, scrub
+from livermore_dagster.platform.config import HOME
+
+__all__ = ["ROLE", "configure", "configure_from_environment", "get_logger"]
+
+ROLE = "LIVERMORE_LOG_ROLE"
+"""Set by `up` for a process that loads our code without being started by it: Dagster's code server."""
 
 
-def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
+def configure(home: Path, role: str) -> Path:
     """Send structlog and the standard library's records to `<home>/logs/<role>.jsonl`; returns that path.
 
-    Forked workers share the file: whole lines are appended, and `up` keeps it bounded (log_rotation).
+    At the level of LIVERMORE_LOG_LEVEL; raises BadSetting for one that is none. Forked workers share the
+    file: whole lines are appended, and `up` keeps it bounded (log_rotation).
     """
+    level = log_level()
     folder = home / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{role}.jsonl"
@@ -26,6 +35,7 @@ def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
+        scrub,
     ]
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(
@@ -53,6 +63,13 @@ def configure(home: Path, role: str, level: int = logging.INFO) -> Path:
         cache_logger_on_first_use=True,
     )
     return path
+
+
+def configure_from_environment() -> None:
+    """`configure` where `up` has named a role, nothing elsewhere."""
+    role, home = os.environ.get(ROLE), os.environ.get(HOME)
+    if role and home:
+        configure(Path(home), role)
 
 
 def get_logger(name: str, **facts: Any) -> Any:

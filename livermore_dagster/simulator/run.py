@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from livermore_dagster.logs import log_to_stderr
 from livermore_dagster.simulator.server import Simulator
 from livermore_dagster.simulator.storm import Storm, storm_plan
 from livermore_dagster.simulator.universe import universe
@@ -44,6 +45,7 @@ def run(
         symbols=symbols,
         coinbase_4h=coinbase_4h,
     )
+    log_to_stderr()
     asyncio.run(_play(simulator, storm, as_json=as_json))
 
 

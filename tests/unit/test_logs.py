@@ -1,0 +1,78 @@
+"""Log lines are JSON, at the level asked for, and hold no secret wherever it stood."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import structlog
+
+from livermore_dagster.errors import BadSetting
+from livermore_dagster.logs import LEVEL, MASK, log_level, log_to_stderr, scrub
+
+PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIB\n-----END EC PRIVATE KEY-----"
+JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJvcmcifQ.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://me:hunter2@host:5432/x", f"postgresql://me:{MASK}@host:5432/x"),
+        ("redis://:hunter2@host", f"redis://:{MASK}@host"),
+        ("https://discord.com/api/webhooks/123/a-B_c9", f"https://discord.com/api/webhooks/123/{MASK}"),
+        (f"Authorization: Bearer {JWT}", f"Authorization: Bearer {MASK}"),
+        (f"token {JWT} refused", f"token {MASK} refused"),
+        ("GET /api?symbol=BTC&signature=ab12cd&x=1", f"GET /api?symbol=BTC&signature={MASK}&x=1"),
+        (f"cannot read {PEM}", f"cannot read {MASK}"),
+        (
+            "https://api.binance.com/api/v3/klines?symbol=BTCUSDT",
+            "https://api.binance.com/api/v3/klines?symbol=BTCUSDT",
+        ),
+        ("2026-01-05T23:30:00Z BTC-USD level_-150", "2026-01-05T23:30:00Z BTC-USD level_-150"),
+    ],
+)
+def test_what_looks_like_a_secret_is_masked(text: str, shown: str) -> None:
+    assert scrub(None, "info", {"event": text})["event"] == shown
+    assert scrub(None, "info", {"event": "x", "deep": {"list": [text]}})["deep"]["list"] == [shown]
+    assert scrub(None, "info", {"event": "x", "error": ValueError(text)})["error"] == shown
+
+
+def test_names_decide_too_but_not_of_what_is_none() -> None:
+    event = {
+        "event": "x",
+        "api_key": "k",
+        "client_secret": "s",
+        "key_env": "MY_KEY",
+        "secret": None,
+        "symbol": "KEY",
+    }
+    shown = scrub(None, "info", dict(event))
+    assert shown == {**event, "api_key": MASK, "client_secret": MASK}
+
+
+def test_a_line_is_one_json_object(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LEVEL, "warning")
+    before = structlog.get_config()
+    try:
+        log_to_stderr()
+        log = structlog.get_logger("somewhere")
+        log.info("unheard")
+        try:
+            raise OSError("redis://:hunter2@host")
+        except OSError:
+            log.exception("failed", exchange="binance")
+    finally:
+        structlog.configure(**before)
+    (line,) = capsys.readouterr().err.splitlines()
+    found = json.loads(line)
+    assert (found["event"], found["level"], found["exchange"]) == ("failed", "error", "binance")
+    assert "hunter2" not in line
+    assert "Traceback" in found["exception"]
+
+
+def test_a_level_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LEVEL, "loud")
+    with pytest.raises(BadSetting, match=r"'loud'.*debug, info, warning, error"):
+        log_level()
