@@ -58,7 +58,7 @@ def address_of(variable: str, environment: Mapping[str, str] | None = None) -> s
     address = values.get(variable, "").strip()
     if address:
         return address
-    return Refused(f"the environment variable {variable} is not set where the notifier runs")
+    return Refused(f"the environment variable {variable} is not set in this process")
 
 
 def scrubbed(text: str, address: str) -> str:

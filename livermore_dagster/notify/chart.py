@@ -28,6 +28,8 @@ _UP, _DOWN, _LINE, _SIGNAL, _EMA = "#2fbf8f", "#ef5b6b", "#4da3ff", "#f5a623", "
 _WIDTH_IN, _HEIGHT_IN, _DPI = 10.0, 8.4, 100
 _BIG, _TYPE, _SMALL = 21.0, 16.0, 14.5
 """Points: at 400 pixels wide the smallest is still 8 pixels high."""
+_TITLE_CHARS: Final = 44
+"""As many fit at full size."""
 _EMA_BARS: Final = 9
 _BARS_LEAST: Final = 30.0
 """Places on the time axis, however few bars there are: a candle is never a wall."""
@@ -117,13 +119,14 @@ def _dress(axes: Axes) -> None:
 
 def _head(figure: Figure, request: ChartRequest) -> None:
     colour = _UP if request.up else _DOWN
-    figure.text(0.018, 0.972, request.title, color=_TEXT, fontsize=_BIG, weight="bold", va="top")
+    size = _BIG * min(1.0, _TITLE_CHARS / max(1, len(request.title)))
+    figure.text(0.018, 0.972, request.title, color=_TEXT, fontsize=size, weight="bold", va="top")
     figure.text(0.018, 0.925, request.subtitle, color=colour, fontsize=_TYPE, va="top", weight="bold")
     if request.simulated:
         box = {"boxstyle": "round,pad=0.3", "facecolor": _SIGNAL, "edgecolor": "none"}
         figure.text(
             0.982,
-            0.968,
+            0.927,
             "SIMULATED",
             color=_BACK,
             fontsize=_TYPE,

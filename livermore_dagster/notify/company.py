@@ -21,7 +21,7 @@ from livermore_dagster.notify.discord import Gates
 from livermore_dagster.notify.illustrator import Illustrator
 from livermore_dagster.notify.keeping import keep
 from livermore_dagster.notify.opening import open_channel
-from livermore_dagster.notify.painter import Painter
+from livermore_dagster.notify.painter import ChartFailed, Painter
 from livermore_dagster.notify.router import ExchangeClocks
 from livermore_dagster.notify.text import Notice
 from livermore_dagster.notify.worker import ChannelWorker
@@ -63,6 +63,8 @@ class Company:
         self._simulated = simulated
         self._changed = changed
         self._gates = Gates(clock)
+        self._painter = painter
+        self._warming: asyncio.Task[None] | None = None
         self._illustrator = Illustrator(client, pool, painter, simulated=simulated)
         self._posts: dict[Place, _Post] = {}
         self._users: dict[int, UserSettings] = {}
@@ -87,9 +89,18 @@ class Company:
             # What was muted meanwhile is sifted out now, what is due is sent.
             self._posts[place].worker.wake()
         await self.expire()
+        if self._warming is None and any(settings.chart for settings in wanted.values()):
+            # So that the first alert has its chart in time; where nobody wants charts nothing is imported.
+            self._warming = asyncio.create_task(self._warm())
         self._changed()
         _log.info("settings_taken", users=len(users), channels=len(wanted))
         return users
+
+    async def _warm(self) -> None:
+        try:
+            await self._painter.warm()
+        except ChartFailed as error:
+            _log.warning("painter_cold", error=str(error))
 
     def wake(self, places: Collection[Place]) -> None:
         for place in places:
@@ -138,6 +149,8 @@ class Company:
         await self._redis.set(key, json.dumps(facts), ex=ttl_s)
 
     async def close(self) -> None:
+        if self._warming is not None:
+            self._warming.cancel()
         await asyncio.gather(*(self._end(place) for place in [*self._posts]))
 
     def exchange_named(self, exchange_id: int | None) -> str | None:

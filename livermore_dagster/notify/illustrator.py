@@ -49,13 +49,22 @@ class Illustrator:
         self._painter = painter
         self._simulated = simulated
         self._within_s = within_s
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._painting: OrderedDict[int, asyncio.Task[bytes]] = OrderedDict()
 
     async def chart(self, heard: HeardAlert) -> bytes:
         """PNG. Raises ChartFailed, soon."""
-        kept = self._kept.get(heard.alert.id)
-        if kept is not None:
-            return kept
+        alert_id = heard.alert.id
+        painting = self._painting.get(alert_id)
+        if painting is None or (painting.done() and painting.exception() is not None):
+            painting = asyncio.create_task(self._paint(heard))
+            painting.add_done_callback(lambda task: task.cancelled() or task.exception())
+            self._painting[alert_id] = painting
+            if len(self._painting) > _KEPT:
+                self._painting.popitem(last=False)
+        # Another channel may be waiting for the same picture when this one is taken out.
+        return await asyncio.shield(painting)
+
+    async def _paint(self, heard: HeardAlert) -> bytes:
         try:
             async with asyncio.timeout(self._within_s):
                 bars = await self._bars(heard)
@@ -66,11 +75,7 @@ class Illustrator:
         if not bars:
             raise ChartFailed("its bars are no longer stored")
         request = request_of(heard, bars, simulated=self._simulated)
-        png = await self._painter.paint(request, self._within_s)
-        self._kept[heard.alert.id] = png
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
-        return png
+        return await self._painter.paint(request, self._within_s)
 
     async def _bars(self, heard: HeardAlert) -> list[Candle]:
         """Up to the alert's own candle and not one further: a late alert shows what was known then."""

@@ -23,6 +23,8 @@ _HEAD: Final = 4
 _PAINTED, _FAILED = b"\x01", b"\x00"
 _START_S: Final = 30.0
 """For matplotlib's first import on a busy machine, its font list included."""
+_HUNG_S: Final = 30.0
+"""A painter that has not answered for so long is ended."""
 PATIENCE_S: float = 4.0
 """A painter that is only being started is waited for this much longer."""
 
@@ -39,33 +41,50 @@ class Painter:
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._warm = False
+        self._late: set[asyncio.Task[bytes]] = set()
 
     async def warm(self) -> None:
         """Has the process started and its imports done. Raises ChartFailed."""
         async with self._turn:
-            await self._ready(_START_S)
+            await self._ready()
 
     async def paint(self, request: ChartRequest, within_s: float) -> bytes:
-        """PNG. Raises ChartFailed after `within_s` at the latest; a painter that hangs is ended."""
+        """PNG. Raises ChartFailed after `within_s` at the latest.
+
+        What takes longer is painted to its end all the same, for nobody: a painter ended in the middle would
+        have to begin with its imports, and on a busy machine never get beyond them.
+        """
         if not self._warm:
             within_s += PATIENCE_S
-        begun = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout(within_s):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise ChartFailed("the painter was busy") from None
-        try:
-            await self._ready(within_s - (asyncio.get_running_loop().time() - begun))
-            left_s = within_s - (asyncio.get_running_loop().time() - begun)
-            return await self._ask(msgspec.msgpack.encode(request), left_s)
-        finally:
-            self._turn.release()
+        begun = asyncio.Event()
+        work = asyncio.create_task(self._take_turn(request, begun))
+        done, _ = await asyncio.wait({work}, timeout=within_s)
+        if done:
+            return work.result()
+        if not begun.is_set():
+            work.cancel()
+            raise ChartFailed("the painter was busy")
+        self._late.add(work)
+        work.add_done_callback(self._forget)
+        raise ChartFailed(f"not painted within {within_s:g} s")
 
     async def close(self) -> None:
+        for work in [*self._late]:
+            work.cancel()
         await self._end()
 
-    async def _ready(self, within_s: float) -> None:
+    def _forget(self, work: asyncio.Task[bytes]) -> None:
+        self._late.discard(work)
+        if not work.cancelled():
+            work.exception()  # looked at, so that nobody complains that it was not
+
+    async def _take_turn(self, request: ChartRequest, begun: asyncio.Event) -> bytes:
+        async with self._turn:
+            begun.set()
+            await self._ready()
+            return await self._ask(msgspec.msgpack.encode(request), _HUNG_S)
+
+    async def _ready(self) -> None:
         if self._process is not None and self._process.returncode is None:
             return
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -78,7 +97,7 @@ class Painter:
         )
         try:
             # An empty request: its answer says that the imports are done.
-            await self._ask(b"", within_s)
+            await self._ask(b"", _START_S)
         except ChartFailed as error:
             raise ChartFailed(f"the painter is not ready: {error}") from None
         self._warm = True
@@ -88,14 +107,14 @@ class Painter:
         if process is None or process.stdin is None or process.stdout is None:
             raise ChartFailed("the painter is gone")
         try:
-            async with asyncio.timeout(max(0.0, within_s)):
+            async with asyncio.timeout(within_s):
                 process.stdin.write(len(request).to_bytes(_HEAD, "big") + request)
                 await process.stdin.drain()
                 length = int.from_bytes(await process.stdout.readexactly(_HEAD), "big")
                 reply = await process.stdout.readexactly(length)
         except TimeoutError:
             await self._end()
-            raise ChartFailed(f"not painted within {within_s:.1f} s") from None
+            raise ChartFailed("the painter hung") from None
         except (asyncio.IncompleteReadError, ConnectionError):
             await self._end()
             raise ChartFailed("the painter died") from None

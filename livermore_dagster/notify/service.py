@@ -22,7 +22,7 @@ from livermore_dagster.control.service_process import ServiceEnvironment
 from livermore_dagster.notify.company import Company
 from livermore_dagster.notify.keeping import Part, keep
 from livermore_dagster.notify.listening import listen_to_incidents, listen_to_messages
-from livermore_dagster.notify.painter import ChartFailed, Painter
+from livermore_dagster.notify.painter import Painter
 from livermore_dagster.notify.router import ExchangeClocks, Router
 from livermore_dagster.stores.postgres.connect import conninfo, open_pool
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
@@ -124,7 +124,6 @@ class Notifier:
                     ),
                     "state": lambda: self._beat(company),
                     "old": lambda: self._forget(company),
-                    "painter": lambda: _warm(painter),
                 }
             )
 
@@ -185,11 +184,3 @@ class _Lost(Exception):
 def _words(error: Exception) -> str:
     inner = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
     return f"{type(inner).__name__}: {inner}"
-
-
-async def _warm(painter: Painter) -> None:
-    """So that the first alert has its chart in time."""
-    try:
-        await painter.warm()
-    except ChartFailed as error:
-        _log.warning("painter_cold", error=str(error))

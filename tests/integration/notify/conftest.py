@@ -121,6 +121,17 @@ class Told:
             task.cancel()
             await asyncio.wait({task}, timeout=10)
 
+    @asynccontextmanager
+    async def standing_by(self) -> AsyncIterator[Notifier]:
+        """A second notifier, which does not become ready while the first is at work."""
+        notifier = Notifier(ServiceEnvironment(self.redis_url, self.database_url, None, "live"))
+        task = asyncio.create_task(notifier.run())
+        try:
+            yield notifier
+        finally:
+            task.cancel()
+            await asyncio.wait({task}, timeout=10)
+
     async def until_settings_taken(self) -> None:
         """Until the notifier that listens works under the newest settings."""
         async with self.pool.connection() as connection:
