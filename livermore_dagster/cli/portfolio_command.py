@@ -60,7 +60,7 @@ async def _portfolios(session: StoreSession, exchange: str | None, method: Any) 
 
 def _show(found: Portfolio) -> None:
     from livermore_dagster.cli.console import console, plain_table
-    from livermore_dagster.trades.fee_text import as_money, moment
+    from livermore_dagster.trades.fee_text import as_money, as_size, moment
 
     screen = console()
     table = plain_table(
@@ -70,18 +70,22 @@ def _show(found: Portfolio) -> None:
         ["size", "cost", "price", "value", "unrealised", "realised", "fees"],
         ["signal", "without a fill"],
     )
+    told: set[str] = set()
     for held in found.positions:
         one = held.position
+        # The asset's own difference, told once however many currencies it was bought in.
+        other = f"{one.transferred} {as_size(abs(one.other))}" if one.other and one.base not in told else ""
+        told.add(one.base)
         unrealised = as_money(one.unrealised, one.quote)
         colour = "" if one.unrealised is None else "green" if one.unrealised >= 0 else "red"
         reason = f" ({held.signal.reason})" if held.signal.reason else ""
         table.add_row(
-            one.base, one.quote or "–", f"{one.size.normalize():f}", as_money(one.cost, one.quote),
-            "–" if one.price is None else f"{one.price.normalize():f}", as_money(one.value, one.quote),
+            one.base, one.quote or "–", as_size(one.size), as_money(one.cost, one.quote),
+            "–" if one.price is None else as_size(one.price), as_money(one.value, one.quote),
             f"[{colour}]{unrealised}[/{colour}]" if colour else unrealised,
             as_money(one.realised, one.quote), as_money(one.fees, one.quote),
             f"{held.signal.label.value}{reason}" if one.quote else "",
-            f"{one.transferred} {abs(one.other).normalize():f}" if one.other else "",
+            other,
         )  # fmt: skip
     screen.print(table)
     if any(held.position.sold_without_cost for held in found.positions):

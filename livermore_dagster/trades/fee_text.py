@@ -13,6 +13,7 @@ from livermore_dagster.market.fees import FeeLine, FeeReport, MonthBy, Unconvert
 __all__ = [
     "as_money",
     "as_rate",
+    "as_size",
     "heading_lines",
     "maker_taker_row",
     "markdown",
@@ -35,7 +36,14 @@ def as_money(amount: Decimal | None, currency: str) -> str:
     places = Decimal("0.01") if currency in CASH else Decimal("0.00000001")
     with exact():
         rounded = amount.quantize(places, ROUND_HALF_UP)
-        return f"{rounded or abs(rounded):,}"
+        return f"{rounded or abs(rounded):,f}"
+
+
+def as_size(amount: Decimal) -> str:
+    """A size in units of an asset, or a price: at most eight places, no zeros at the end."""
+    with exact():
+        text = f"{amount.quantize(Decimal('0.00000001'), ROUND_HALF_UP):f}"
+    return text.rstrip("0").rstrip(".")
 
 
 def as_rate(fraction: Decimal | None) -> str:
