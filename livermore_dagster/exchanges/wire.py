@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -16,6 +15,7 @@ from livermore_dagster.market.candle import canonical
 __all__ = ["decode_body", "fresh_text", "product_text", "retry_after_ms", "text", "text_or_none"]
 
 T = TypeVar("T")
+_MOST_KNOWN: Final = 32_768
 
 
 def fresh_text(number: str) -> str:
@@ -32,13 +32,21 @@ def fresh_text(number: str) -> str:
     return canonical(number)
 
 
-@lru_cache(maxsize=32_768)
-def text(number: str) -> str:
-    """Canonical decimal text of what an exchange sent. Raises ValueError for anything but a finite number.
+class _Known(dict[str, str]):
+    """Canonical text by what was sent. Full, it begins anew: keeping an order of use costs too much."""
 
-    Remembered: prices repeat from frame to frame of a candle.
-    """
-    return fresh_text(number)
+    def __missing__(self, number: str) -> str:
+        if len(self) >= _MOST_KNOWN:
+            self.clear()
+        found = self[number] = fresh_text(number)
+        return found
+
+
+text: Final[Callable[[str], str]] = _Known().__getitem__
+"""Canonical decimal text of what an exchange sent. Raises ValueError for anything but a finite number.
+
+Remembered: prices repeat from frame to frame of a candle.
+"""
 
 
 def text_or_none(number: str | None) -> str | None:

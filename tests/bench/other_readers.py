@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-ROUNDS = 5
+ROUNDS = 15
 
 
 def bases(frames: Sequence[str]) -> list[str]:
