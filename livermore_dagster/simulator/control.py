@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from livermore_dagster.market.timeframe import TIMEFRAMES
+from livermore_dagster.simulator.events import BadEvent
 from livermore_dagster.simulator.faults import BadFault, Fault, FaultKind
 from livermore_dagster.simulator.market import MINUTE_MS
 from livermore_dagster.simulator.storm import checked_storm
@@ -43,6 +44,8 @@ def control_routes(played: PlayedExchange) -> list[web.RouteDef]:
         web.get("/control/connections", door.wrap(door.connections)),
         web.get("/control/faults", door.wrap(door.faults)),
         web.post("/control/faults", door.wrap(door.order_fault)),
+        web.get("/control/market", door.wrap(door.market)),
+        web.post("/control/market", door.wrap(door.order_event)),
         web.post("/control/storm", door.wrap(door.order_storm)),
         web.get("/control/settings", door.wrap(door.settings)),
         web.post("/control/settings", door.wrap(door.change_settings)),
@@ -59,7 +62,7 @@ class _Control:
         async def door(request: web.Request) -> web.Response:
             try:
                 return _json(await answer(request))
-            except (_Bad, BadFault) as error:
+            except (_Bad, BadFault, BadEvent) as error:
                 return _json({"error": str(error)}, 400)
 
         return door
@@ -68,9 +71,10 @@ class _Control:
         return {
             "exchange": self.played.name,
             "get": [
-                "counters", "clock", "symbols", "truth", "requests", "connections", "faults", "settings",
+                "counters", "clock", "symbols", "truth", "requests", "connections", "faults",
+                "market", "settings",
             ],
-            "post": ["faults", "storm", "settings"],
+            "post": ["faults", "storm", "market", "settings"],
             "fault_kinds": [kind.value for kind in FaultKind],
         }  # fmt: skip
 
@@ -111,9 +115,10 @@ class _Control:
                 "kind": item.kind,
                 "base": item.base,
                 "quote": item.quote,
-                "trading": item.trading,
+                "trading": self.played.venue.is_trading(item),
+                "visible": self.played.venue.is_visible(item),
                 "alias_of": item.alias_of or None,
-                "quote_volume_24h": item.quote_volume,
+                "quote_volume_24h": self.played.venue.quote_volume(item),
                 "listed_ms": item.plan.listed_ms,
                 "silent": item.plan.silent,
                 "quote_stall": item.quote_stall,
@@ -169,6 +174,12 @@ class _Control:
 
     async def order_fault(self, request: web.Request) -> dict[str, Any]:
         return self._shown(self.played.order(await _object(request)))
+
+    async def market(self, _: web.Request) -> list[dict[str, Any]]:
+        return [event.as_json() for event in self.played.venue.fate.events]
+
+    async def order_event(self, request: web.Request) -> dict[str, Any]:
+        return self.played.befall(await _object(request)).as_json()
 
     async def order_storm(self, request: web.Request) -> dict[str, Any]:
         storm = checked_storm(await _object(request))

@@ -41,6 +41,8 @@ class FeedSettings:
     connections_per_s: float
     update_s: float
     """How often changed candles are sent."""
+    beat_s: float = 1.0
+    """How often tickers and heartbeats are sent."""
     ping_s: float = 20.0
     pong_s: float = 60.0
     lifetime_s: float = 86_400.0
@@ -65,6 +67,7 @@ class Feed(ABC):
         self._later: list[tuple[int, int, Callable[[int], None]]] = []
         """Frames to be sent at a market time: (due, order, what sends them, given its stamp); a heap."""
         self._boundary = 0
+        self._second = self._update = 0.0
 
     # --- to be spoken by subclasses ---------------------------------------------------------------------
     @abstractmethod
@@ -115,22 +118,26 @@ class Feed(ABC):
     async def run(self) -> None:
         """Sends frames as they fall due, until cancelled."""
         self._boundary = _next_minute(self.venue.clock.now_ms())
-        second = update = time.monotonic()
+        self.beat_anew()
         while True:
             now = self.stamp()
             real = time.monotonic()
-            if real >= update:
+            if real >= self._update:
                 # Not quite regular, or at 60× every update would fall on the same moment of a minute.
-                update = max(update + self.settings.update_s * random.uniform(0.93, 1.07), real)
+                self._update = max(self._update + self.settings.update_s * random.uniform(0.93, 1.07), real)
                 self.send_updates(now)
-            if real >= second:
-                second = max(second + 1.0, real)
+            if real >= self._second:
+                self._second = max(self._second + self.settings.beat_s, real)
                 self.faults.tidy()
                 self.send_second(now)
                 await self._keep_alive(real)
             due = min(self._boundary, self._next_due())
-            limit = max(0.0, min(second, update) - time.monotonic())
+            limit = max(0.0, min(self._second, self._update) - time.monotonic())
             await self.venue.clock.wait_until(due, limit)
+
+    def beat_anew(self) -> None:
+        """Counts the beat from now on: after a change of how often, it would first be as long as before."""
+        self._second = self._update = time.monotonic()
 
     def stamp(self) -> int:
         """Market time now, after everything due before it has been queued."""

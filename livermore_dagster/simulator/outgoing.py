@@ -57,13 +57,14 @@ class Connection:
     beats: int = 0
     sent: int = 0
     _queue: asyncio.Queue[tuple[float, str]] = field(default_factory=lambda: asyncio.Queue(_QUEUE_LIMIT))
-    _held: str | None = None
+    _held: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    """A frame of each stream that waits for its successor."""
     _earlier: dict[tuple[str, str, str], Frame] = field(default_factory=dict)
     """A frame of each stream that a replay will send again."""
 
     def send(self, frame: Frame) -> bool:
         """Queues a frame, as the active faults let it. False: it was never made, so it has no number."""
-        if self.faults.is_quiet and self._held is None:
+        if self.faults.is_quiet and not self._held:
             self._put(self._numbered(frame))
             return True
         return self._send_under_faults(frame)
@@ -89,13 +90,13 @@ class Connection:
             return True
         if self.strikes(FaultKind.GARBLE, frame):
             text = text[: len(text) // 2]
-        if self._held is None and self.strikes(FaultKind.REORDER, frame):
-            self._held = text
+        stream = _stream_of(frame)
+        if stream not in self._held and self.strikes(FaultKind.REORDER, frame):
+            self._held[stream] = text
             return True
         self._put(text)
-        if self._held is not None:
-            self._put(self._held)
-            self._held = None
+        if stream in self._held:
+            self._put(self._held.pop(stream))
         if self.strikes(FaultKind.DUPLICATE, frame):
             self._put(text)
         self._replay(frame)
@@ -105,10 +106,9 @@ class Connection:
         """The first frame of a stream under this fault is kept, and comes again after each later one."""
         fault = self.faults.find(FaultKind.REPLAY, connection=self.id, **_passing(frame))
         if fault is None:
-            self._earlier.clear()
+            self._earlier.pop(_stream_of(frame), None)
             return
-        key = frame.channel, frame.symbol, frame.timeframe
-        earlier = self._earlier.setdefault(key, frame)
+        earlier = self._earlier.setdefault(_stream_of(frame), frame)
         if earlier is not frame:
             self.faults.note(fault)
             self._put(self._numbered(earlier))
@@ -144,6 +144,10 @@ class Connection:
 
     def abort(self) -> None:
         self.transport.abort()
+
+
+def _stream_of(frame: Frame) -> tuple[str, str, str]:
+    return frame.channel, frame.symbol, frame.timeframe
 
 
 def _passing(frame: Frame | None) -> dict[str, Any]:

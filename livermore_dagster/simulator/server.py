@@ -96,6 +96,7 @@ class PlayedExchange:
             "ping_s": rules.ping_s,
             "pong_s": rules.pong_s,
             "update_s": rules.update_s,
+            "beat_s": rules.beat_s,
             "messages_per_s": rules.messages_per_s,
         }
         if isinstance(self.rest, BinanceRest):
@@ -128,6 +129,7 @@ class PlayedExchange:
             elif name == "four_hour":
                 owner = self.rest
             setattr(owner, "limit" if name == "weight_limit" else name, value)
+        self.feed.beat_anew()
 
     def order(self, wanted: Mapping[str, Any]) -> Fault:
         """Takes an order; what is done once is done at its time. Raises BadFault."""

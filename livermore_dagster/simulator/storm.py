@@ -31,8 +31,8 @@ _STRUCK: Final = ("liquid", "sparse", "silent")
 _SYMBOLS: Final = 20
 Order = dict[str, Any]
 
-# A kind that joins this list makes other storms of the same seeds. Not in it: swapped fillers, with which what
-# is rightly stored differs from the exchange's usual rows; and what concerns accounts.
+# A kind that joins this list makes other storms of the same seeds. Not in it: swapped fillers, with which
+# what is rightly stored differs from the exchange's usual rows; and what concerns accounts.
 _KINDS: Final = (
     FaultKind.DROP, FaultKind.CLOSE, FaultKind.SHUTDOWN, FaultKind.STALL, FaultKind.SILENCE, FaultKind.LAG,
     FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.LOSE, FaultKind.REPLAY, FaultKind.GARBLE,

@@ -2,78 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import websockets
 
 from livermore_dagster.simulator.clock import ManualClock
 from livermore_dagster.simulator.server import Simulator
+from tests.integration.simulator.dialects import Dialect
+from tests.integration.simulator.played import MINUTE, START, Played, Socket
 
-START = 1_767_655_800_000  # 2026-01-05T23:30:00Z
-MINUTE = 60_000
-
-
-class Played:
-    """A simulator with a client at hand."""
-
-    def __init__(self, simulator: Simulator, http: httpx.AsyncClient) -> None:
-        self.simulator, self.http = simulator, http
-
-    def advance(self, milliseconds: int) -> None:
-        assert isinstance(self.simulator.clock, ManualClock)
-        self.simulator.clock.advance(milliseconds)
-
-    def now(self) -> int:
-        return self.simulator.clock.now_ms()
-
-    async def get(self, name: str, path: str, **query: Any) -> httpx.Response:
-        return await self.http.get(self.simulator.rest_url(name) + path, params=query)
-
-    async def control(self, name: str, path: str, **query: Any) -> Any:
-        reply = await self.get(name, f"/control/{path}", **query)
-        assert reply.status_code == 200, reply.text
-        return reply.json()
-
-    async def order(self, name: str, path: str = "faults", **body: Any) -> Any:
-        reply = await self.http.post(f"{self.simulator.control_url(name)}/{path}", json=body)
-        assert reply.status_code == 200, reply.text
-        return reply.json()
-
-    async def truth(
-        self, name: str, symbol: str, timeframe: str, start: int, end: int
-    ) -> list[dict[str, Any]]:
-        reply = await self.control(name, "truth", symbol=symbol, timeframe=timeframe, start=start, end=end)
-        candles: list[dict[str, Any]] = reply["candles"]
-        return candles
-
-    @asynccontextmanager
-    async def socket(self, name: str, path: str = "") -> AsyncIterator[Socket]:
-        async with websockets.connect(self.simulator.ws_url(name) + path, open_timeout=10) as connection:
-            yield Socket(connection)
-
-
-class Socket:
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
-        self.frames: list[Any] = []
-
-    async def say(self, message: Any) -> None:
-        await self.connection.send(message if isinstance(message, str) else json.dumps(message))
-
-    async def until(self, wanted: Callable[[Any], object], seconds: float = 20.0) -> Any:
-        """The first frame from here on that is wanted; all frames are kept."""
-        async with asyncio.timeout(seconds):
-            while True:
-                frame = json.loads(await self.connection.recv())
-                self.frames.append(frame)
-                if wanted(frame):
-                    return frame
+__all__ = ["MINUTE", "START", "Played", "Socket"]
 
 
 @pytest.fixture
@@ -81,6 +20,25 @@ async def by_hand() -> AsyncIterator[Played]:
     clock = ManualClock(START)
     async with Simulator(seed=7, clock=clock, symbols=20) as simulator, httpx.AsyncClient() as http:
         yield Played(simulator, http)
+
+
+@pytest.fixture(params=["binance", "binance_us", "coinbase"])
+def spoken(request: pytest.FixtureRequest) -> Dialect:
+    """The exchange a test speaks to."""
+    return Dialect(request.param)
+
+
+@pytest.fixture
+async def quick(spoken: Dialect) -> AsyncIterator[Played]:
+    """That exchange alone, sending often, so that a test need not wait for real seconds."""
+    clock = ManualClock(START)
+    async with (
+        Simulator([spoken.name], seed=7, clock=clock, symbols=20) as simulator,
+        httpx.AsyncClient() as http,
+    ):
+        played = Played(simulator, http)
+        await played.order(spoken.name, "settings", update_s=0.04, beat_s=0.1)
+        yield played
 
 
 @pytest.fixture
