@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["start", "stop"]
 
+FOLLOW_S = 30.0
+
 Exchange = Annotated[str, typer.Argument(help="Name of the exchange, such as binance.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Home of the platform, where there are several.")]
 User = Annotated[str, typer.Option("--user", help="Who wants it.")]
@@ -25,6 +27,9 @@ def start(
         typer.Option("--symbols", help="A number: the top so many by volume. Or a list: BTC-USD,ETH-USD."),
     ] = "",
     user: User = "",
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Say how the start goes, for half a minute at most.")
+    ] = True,
     home: Home = None,
 ) -> None:
     """Start an exchange's instance: it connects, warms up and stays up until stopped.
@@ -35,7 +40,50 @@ def start(
     from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 
     _wish(exchange, Desired("running", parse_symbols(symbols or None) or SymbolChoice(), user), home)
-    typer.echo(f"{exchange} starts within seconds. `livermore status` shows when it is active.")
+    if wait:
+        _follow_start(exchange, home)
+    else:
+        typer.echo(f"{exchange} starts within seconds. `livermore status` shows when it is active.")
+
+
+def _follow_start(exchange: str, home: Path | None) -> None:
+    """Tells the states it goes through until it warms up, or what keeps it from that; then it goes on alone.
+
+    Exit code 1 when it could not start: it is tried again by itself all the same.
+    """
+    import time
+
+    from livermore_dagster.control.registry import read_instance
+    from livermore_dagster.exchanges.factory import row_named
+    from livermore_dagster.platform.attach import attach
+    from livermore_dagster.platform.config import platform_record
+    from livermore_dagster.stores.redis.client import connect
+
+    settings, row = attach(home), row_named(exchange)
+    if platform_record(settings.home) is None:
+        typer.echo(f"{exchange} is wanted. It starts when a platform runs: livermore up")
+        return
+    begun_ms, deadline = time.time_ns() // 1_000_000, time.monotonic() + FOLLOW_S
+    told = ""
+    with connect(settings.redis_url) as client:
+        while time.monotonic() < deadline:
+            view = read_instance(client, row.id, row.name)
+            status = view.claim.status if view.claim is not None else view.last_known
+            if status is not None and (status.last_error_at or 0) >= begun_ms and view.state != "active":
+                typer.secho(f"{exchange} could not start: {status.last_error}", fg=typer.colors.RED, err=True)
+                typer.echo("It is tried again by itself, once a minute at least.", err=True)
+                raise typer.Exit(1)
+            if view.state != told and view.state in ("starting", "warming", "active"):
+                told = view.state
+                typer.echo(f"{exchange} is {told}.")
+            if told in ("warming", "active"):
+                typer.echo("`livermore status --watch` shows how it goes on.")
+                return
+            time.sleep(0.2)
+    state = told or "not yet starting"
+    typer.echo(
+        f"{exchange} is {state} after {FOLLOW_S:.0f} s. `livermore status --watch` shows how it goes on."
+    )
 
 
 def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
@@ -52,7 +100,7 @@ def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
 def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
     """Raises UnknownExchange, InactiveExchange or UnknownSymbol before anything is written."""
     from livermore_dagster.exchanges.factory import require_active, row_named
-    from livermore_dagster.platform.config import Settings
+    from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.symbols import check_symbols
     from livermore_dagster.stores.redis.client import connect
     from livermore_dagster.stores.redis.desired import (
@@ -62,7 +110,7 @@ def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
     )
 
     row = require_active(row_named(exchange))
-    settings = Settings.discover(home)
+    settings = attach(home)
     check_symbols(settings, row, desired.symbols)
     with connect(settings.redis_url) as client:
         known = read_desired_sync(client, row.id)

@@ -26,6 +26,9 @@ HEADER_LINES = 4
 MIDDLE_WIDTH = 36
 BAR_WIDTH = 10
 FRAME_LINES = 2
+TROUBLE_LINES = 3
+TALL = 30
+"""Lines of a terminal from which a trouble is told in full."""
 TITLED_LINES = FRAME_LINES + 1
 """A frame and the line that names the columns."""
 EVENTS_BOXED = 5
@@ -128,13 +131,17 @@ class LiveScreen:
         parts.append(_panel("processes", _processes(supervisor.children, self._memory)))
         room = self.console.size.height - HEADER_LINES - TITLED_LINES - len(supervisor.children)
         if self.watch is not None and self.watch.exchanges:
-            parts.append(_panel("exchanges", _exchanges(self.watch.exchanges)))
+            lines = TROUBLE_LINES if self.console.size.height >= TALL else 1
+            troubles = _troubles(self.watch.exchanges, self.console.size.width - 4, lines)
+            parts.append(_panel("exchanges", Group(_exchanges(self.watch.exchanges), *troubles)))
             room -= TITLED_LINES + len(self.watch.exchanges)
+            room -= sum(-(-len(line.plain) // (self.console.size.width - 4)) for line in troubles)
             events = FRAME_LINES + EVENTS_BOXED if room >= ROOMY + TITLED_LINES else EVENTS_BARE
             shown = max(1, min(ALERTS_MOST, room - TITLED_LINES - events))
             parts.append(_panel("last alerts", _alerts(self.watch.alerts[:shown])))
             if events == EVENTS_BARE:
-                return Group(*parts, *list(self._lines)[-EVENTS_BARE:])
+                left = min(EVENTS_BARE, max(0, room - TITLED_LINES - shown))
+                return Group(*parts, *(list(self._lines)[-left:] if left else ()))
         parts.append(_panel("events", Group(*self._lines) if self._lines else Text("nothing yet", "dim")))
         return Group(*parts)
 
@@ -160,7 +167,11 @@ class LiveScreen:
             market = Text.assemble(
                 ("market time ", "dim"), (clock_text(self.watch.market_time.now_ms()), "bold")
             )
-        row.add_row(Text(_tilde(str(options.home)), "dim"), market, Text("Ctrl-C stops all", "dim"))
+        metrics = getattr(supervisor, "metrics", None)
+        ends = Text("Ctrl-C stops all", "dim")
+        if metrics is not None:
+            ends = Text.assemble(("metrics ", "dim"), (f":{metrics.port}", "cyan"), ("  Ctrl-C stops all", "dim"))
+        row.add_row(Text(_tilde(str(options.home)), "dim"), market, ends)
         return Panel(row, border_style="#ffb300" if options.simulate else "#1565c0")
 
 
@@ -211,7 +222,7 @@ def _processes(children: list[Child], memory: dict[str, int]) -> Table:
 def _exchanges(views: list[ExchangeView]) -> Table:
     table = _table(
         ("exchange", "<"), ("state", "<"), ("warm-up", "<"), ("symbols", ">"), ("closes/min", ">"),
-        ("settled to", ">"), ("429", ">"), ("trouble", "<"),
+        ("settled to", ">"), ("429", ">"), ("", "<"),
     )  # fmt: skip
     for view in views:
         limited = view.counters.get("http_429", 0)
@@ -223,9 +234,21 @@ def _exchanges(views: list[ExchangeView]) -> Table:
             f"{view.closes_per_minute:,.0f}" if view.state == "active" else "–",
             time_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
             Text(str(limited), "bold red" if limited else "dim"),
-            _last((view.desired == "running" and view.last_error) or view.given_up, "red"),
+            "",
         )
     return table
+
+
+def _troubles(views: list[ExchangeView], width: int, lines: int) -> list[Text]:
+    """Why an exchange does not run though it shall, with advice: at most so many lines each."""
+    found = []
+    for view in views:
+        error = (view.desired == "running" and view.state != "active" and view.last_error) or view.given_up
+        if error:
+            line = f"✖ {view.row.display_name}: {error}"
+            room = lines * (width - 2)
+            found.append(Text(line if len(line) <= room else f"{line[: room - 1]}…", "red"))
+    return found
 
 
 def _warmup(view: ExchangeView) -> Text:
