@@ -42,7 +42,7 @@ unit: $(VENV)/.installed-dev ## tests without servers, under 30 s
 
 test: $(VENV)/.installed-dev tools ## everything but the soak, under 10 min
 	$(BIN)/pytest -q -n 2 -m "not soak" tests/unit
-	$(BIN)/pytest -q -n 4 -m "not soak" tests/integration # they wait on real servers more than they compute
+	$(BIN)/pytest -q -n 4 --dist loadgroup -m "not soak" tests/integration # they wait on real servers more than they compute
 	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not soak" tests/e2e
 
 soak: $(VENV)/.installed-dev tools ## the long runs: full kill matrix
