@@ -20,6 +20,7 @@ import structlog
 from livermore_dagster.clock import Clock, SystemClock
 from livermore_dagster.control.service_process import ServiceEnvironment
 from livermore_dagster.notify.company import Company
+from livermore_dagster.notify.instances import watch_instances
 from livermore_dagster.notify.keeping import Part, keep
 from livermore_dagster.notify.listening import listen_to_incidents, listen_to_messages
 from livermore_dagster.notify.painter import Painter
@@ -121,6 +122,13 @@ class Notifier:
                     "messages": lambda: listen_to_messages(client, self._route, self._settings),
                     "incidents": lambda: listen_to_incidents(
                         client, company, self._clock, simulated=self._simulated
+                    ),
+                    "instances": lambda: watch_instances(
+                        self._addresses.redis_url,
+                        [row for row in company.rows.values() if row.active],
+                        company.say_to_admins,
+                        self._clock,
+                        simulated=self._simulated,
                     ),
                     "state": lambda: self._beat(company),
                     "old": lambda: self._forget(company),

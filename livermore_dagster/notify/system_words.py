@@ -6,6 +6,7 @@ from collections import Counter, deque
 from typing import Final
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.incidents import CATALOGUE, IncidentName, Severity
 from livermore_dagster.notify.text import DOWN_COLOUR, Notice, plain_notice
 from livermore_dagster.stores.redis.metrics import Incident
 
@@ -28,7 +29,7 @@ class Conflation:
 
     def notice(self, incident: Incident, exchange: str | None) -> Notice | None:
         """What to tell of an error; None for a warning, and for what was told just now."""
-        if incident.severity != "error":
+        if incident.severity is not Severity.ERROR:
             return None
         kind, now = (incident.name, incident.exchange_id), self._clock.monotonic()
         full = len(self._recent) == _MOST and now - self._recent[0] < _WINDOW_S
@@ -41,4 +42,10 @@ class Conflation:
         more = f" ({held} more like this since the last word)" if held else ""
         where = f" on {exchange}" if exchange else ""
         title = f"Livermore: {incident.name.replace('_', ' ')}{where}"
-        return plain_notice(title, incident.text + more, simulated=self._simulated, colour=DOWN_COLOUR)
+        text = f"{_meaning(incident.name)} {incident.text}{more}".strip()
+        return plain_notice(title, text, simulated=self._simulated, colour=DOWN_COLOUR)
+
+
+def _meaning(name: str) -> str:
+    """The catalogue's sentence; '' for a name an older version wrote."""
+    return next((CATALOGUE[known].words for known in IncidentName if known.value == name), "")
