@@ -49,9 +49,10 @@ class Field:
         reply = await self._http.get(f"{self.simulator.control_url(name)}/{path}", params=query)
         return reply.raise_for_status().json()
 
-    async def order(self, name: str, path: str = "faults", **body: object) -> None:
-        reply = await self._http.post(f"{self.simulator.control_url(name)}/{path}", json=body)
+    async def order(self, name: str, path: str = "faults", **body: object) -> dict[str, object]:
+        reply = await self._http.post(f"{self.simulator.control_url(name)}/{path}", json=body, timeout=60)
         assert reply.status_code == 200, reply.text
+        return reply.json()
 
 
 @pytest.fixture
@@ -75,6 +76,16 @@ async def at_sixty(connected: redis.asyncio.Redis) -> AsyncIterator[Field]:
     """Market time runs sixty times as fast."""
     async with (
         Simulator(seed=7, speed=60, start_ms=START, symbols=20) as simulator,
+        httpx.AsyncClient() as http,
+    ):
+        yield Field(simulator, connected, http)
+
+
+@pytest.fixture
+async def alone(connected: redis.asyncio.Redis, name: str) -> AsyncIterator[Field]:
+    """The named exchange only; market time stands alone."""
+    async with (
+        Simulator([name], seed=7, clock=ManualClock(START), symbols=20) as simulator,
         httpx.AsyncClient() as http,
     ):
         yield Field(simulator, connected, http)
