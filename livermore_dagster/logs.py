@@ -13,7 +13,7 @@ import structlog
 
 from livermore_dagster.errors import BadSetting
 
-__all__ = ["LEVEL", "log_level", "log_to_stderr", "processors", "scrub"]
+__all__ = ["LEVEL", "log_for_commands", "log_level", "log_to_stderr", "processors", "scrub"]
 
 LEVEL: Final = "LIVERMORE_LOG_LEVEL"
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -94,9 +94,18 @@ def processors() -> list[Any]:
 
 def log_to_stderr() -> None:
     """For a process whose standard error is its log."""
+    _to_stderr(log_level())
+
+
+def log_for_commands() -> None:
+    """A command says what it has to say itself; its libraries' lines only where a level is asked for."""
+    _to_stderr(log_level() if os.environ.get(LEVEL) else logging.CRITICAL)
+
+
+def _to_stderr(level: int) -> None:
     structlog.configure(
         processors=[*processors(), structlog.processors.JSONRenderer()],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(log_level()),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )

@@ -86,6 +86,9 @@ def _overview(name: str) -> Any:
 
 
 def _load(name: str) -> Any:
+    from livermore_dagster.logs import log_for_commands
+
+    log_for_commands()
     module_name, attribute, line = COMMANDS[name]
     target = getattr(importlib.import_module(f"livermore_dagster.cli.{module_name}"), attribute)
     if not isinstance(target, typer.Typer):
