@@ -31,10 +31,11 @@ from livermore_dagster.simulator.events import Event
 from livermore_dagster.simulator.fault_kinds import ACTS
 from livermore_dagster.simulator.faults import Fault, FaultBoard
 from livermore_dagster.simulator.feed import Feed, FeedSettings
+from livermore_dagster.simulator.recorded import RecordedFile, Series, read_series
 from livermore_dagster.simulator.rest import Rest
 from livermore_dagster.simulator.storm import Storm, storm_plan
 from livermore_dagster.simulator.universe import EXCHANGES
-from livermore_dagster.simulator.venue import Venue
+from livermore_dagster.simulator.venue import INTERVALS, Venue
 
 __all__ = ["PlayedExchange", "Simulator"]
 
@@ -103,6 +104,7 @@ class PlayedExchange:
             window = self.rest.window
             return {
                 **shared,
+                "listen_key_s": self._listen_key_s(),
                 "weight_limit": window.limit,
                 "raw_limit": window.raw_limit,
                 "refusals": window.refusals,
@@ -112,6 +114,10 @@ class PlayedExchange:
             bucket = self.rest.bucket
             return {**shared, "rate": bucket.rate, "burst": bucket.burst, "four_hour": self.rest.four_hour}
         return shared
+
+    def _listen_key_s(self) -> float:
+        users = self.feed.users if isinstance(self.feed, BinanceFeed) else None
+        return 0.0 if users is None else users.life_s
 
     def change(self, wanted: Mapping[str, Any]) -> None:
         """Sets what `settings` names; the caller has checked names and types."""
@@ -128,6 +134,8 @@ class PlayedExchange:
                 owner = self.rest.bucket
             elif name == "four_hour":
                 owner = self.rest
+            elif name == "listen_key_s" and isinstance(self.feed, BinanceFeed):
+                owner, name = self.feed.users, "life_s"
             setattr(owner, "limit" if name == "weight_limit" else name, value)
         self.feed.beat_anew()
 
@@ -192,7 +200,7 @@ class Simulator:
 
     `speed`: market seconds per real second; `start_ms`: market time of the first start (default: now);
     `base_port` 0 takes free ports, otherwise exchange i listens on base_port + i; `tls`: certificate and key
-    files. Give a `clock` (clock.ManualClock) to move market time by hand instead.
+    files; `recorded`: series played instead of drawn markets. Give a `clock` (clock.ManualClock) to move market time by hand instead.
     """
 
     def __init__(
@@ -208,6 +216,7 @@ class Simulator:
         symbols: int = 40,
         clock: MarketClock | None = None,
         coinbase_4h: bool = True,
+        recorded: Sequence[RecordedFile] = (),
         host: str = "127.0.0.1",
     ) -> None:
         for name in exchanges:
@@ -224,12 +233,23 @@ class Simulator:
             name: PlayedExchange(name, seed, clock, symbols, coinbase_4h=coinbase_4h)
             for name in dict.fromkeys(exchanges)
         }
+        self._play_recorded(recorded)
         if anchor is not None:
             for name, played in self.exchanges.items():
                 played.recall(anchor.with_name(f"{anchor.stem}.{name}.events.json"))
         self._ports: dict[str, int] = {}
         self._runners: list[web.AppRunner] = []
         self._beats: list[asyncio.Task[None]] = []
+
+    def _play_recorded(self, files: Sequence[RecordedFile]) -> None:
+        by_symbol: dict[tuple[str, str], list[Series]] = {}
+        for file in files:
+            if file.exchange not in self.exchanges:
+                raise UnknownExchange(file.exchange, tuple(self.exchanges))
+            series = read_series(file.path, file.symbol, INTERVALS[file.timeframe])
+            by_symbol.setdefault((file.exchange, file.symbol), []).append(series)
+        for (exchange, symbol), found in by_symbol.items():
+            self.exchanges[exchange].venue.play_recorded(symbol, found)
 
     async def __aenter__(self) -> Self:
         try:

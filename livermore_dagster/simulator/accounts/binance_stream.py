@@ -58,7 +58,6 @@ class BinanceUserStream:
         self._keys: dict[str, _ListenKey] = {}
         self._made = itertools.count(1)
         self._subscriptions: dict[Connection, dict[int, Account]] = {}
-        self._ids = itertools.count()
         self._used = 0
         accounts.watch(self._on_trade)
 
@@ -143,8 +142,9 @@ class BinanceUserStream:
             case "session.subscriptions":
                 return [{"subscriptionId": number} for number in subscriptions]
             case "userDataStream.subscribe.signature":
-                number = next(self._ids)
-                subscriptions[number] = self._signer(params)
+                signer = self._signer(params)
+                number = max(subscriptions, default=-1) + 1
+                subscriptions[number] = signer
                 connection.streams.add(f"user:{number}")
                 return {"subscriptionId": number}
             case "userDataStream.unsubscribe":
