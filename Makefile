@@ -45,7 +45,7 @@ test: $(VENV)/.installed-dev tools ## everything but the soak, under 10 min
 	$(BIN)/pytest -q -n 4 --dist loadgroup -m "not soak" tests/integration # they wait on real servers more than they compute
 	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not soak" tests/e2e
 
-soak: $(VENV)/.installed-dev tools ## the long runs: full kill matrix
+soak: $(VENV)/.installed-dev tools ## the long runs: full kill matrix, a day of market time (LIVERMORE_SOAK_HOURS, LIVERMORE_SOAK_SPEED)
 	$(BIN)/pytest -q -m soak tests
 
 bench: $(VENV)/.installed-dev ## speeds against their baselines, as ratios of one run
