@@ -14,8 +14,8 @@ from livermore_dagster.stores.redis.metrics import Incident
 STATUS = InstanceStatus(
     exchange_id=2, exchange_name="binance", instance_id="i", connection_state=InstanceState.ACTIVE,
     hostname="box", ip_address="", admin_email="", admin_display_name="", symbol_count=3, paused=False,
-    connected_at=None, registered_at=0, last_heartbeat=1_767_225_600_000, last_state_change=0, last_error=None,
-    last_error_at=None, token="", machine_id="m", pid=1, pid_start_time="0", run_id=None,
+    connected_at=None, registered_at=0, last_heartbeat=1_767_225_600_000, last_state_change=0,
+    last_error=None, last_error_at=None, token="", machine_id="m", pid=1, pid_start_time="0", run_id=None,
 )  # fmt: skip
 GONE = InstanceView(2, "binance", None, STATUS)
 LIVE = InstanceView(2, "binance", ClaimFacts(STATUS, 40_000, gone=False), STATUS)
