@@ -226,7 +226,7 @@ def _levels(facts: KnownSeries, value: float) -> list[Sentence]:
             found.append(
                 Sentence(
                     f"It moves {near.speed:+.1f} points a candle towards {near.level:+d}: "
-                    f"{max(1.0, near.bars):.0f} candles at that speed."
+                    f"{_count(max(1, round(near.bars)), 'candle')} at that speed."
                 )
             )
         else:
