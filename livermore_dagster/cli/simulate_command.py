@@ -46,6 +46,13 @@ def simulate(
     coinbase_4h: Annotated[
         str, typer.Option("--coinbase-4h", help="yes or no: whether Coinbase serves four-hour candles.")
     ] = "yes",
+    recorded: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXCHANGE:SYMBOL:TIMEFRAME=FILE",
+            help="Play a recorded series (CSV or JSON) as it was, at its own time; repeatable.",
+        ),
+    ] = None,
     storm: Annotated[
         int | None, typer.Option(min=0, metavar="SEED", help="Play the storm of faults this seed makes.")
     ] = None,
@@ -63,6 +70,7 @@ def simulate(
 
     Example: livermore simulate --exchange binance --speed 60 --json
     """
+    from livermore_dagster.simulator.recorded import parse_recorded
     from livermore_dagster.simulator.run import run, show_plan
     from livermore_dagster.simulator.storm import Storm
     from livermore_dagster.simulator.universe import EXCHANGES
@@ -87,6 +95,7 @@ def simulate(
         coinbase_4h=coinbase_4h == "yes",
         as_json=as_json,
         storm=weather,
+        recorded=[parse_recorded(text) for text in recorded or ()],
     )
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from livermore_dagster.errors import BadSetting
+from livermore_dagster.market.timeframe import TIMEFRAMES
 from livermore_dagster.simulator.market import MINUTE_MS, Bar
 
-__all__ = ["Recorded", "Series", "read_series"]
+__all__ = ["Recorded", "RecordedFile", "Series", "parse_recorded", "read_series"]
 
 _VALUES = ("open", "high", "low", "close", "volume")
 _MOST_DECIMALS = 8
@@ -34,6 +35,31 @@ class Series:
     price_decimals: int
     lot_decimals: int
     bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFile:
+    """Which file is played as what."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    path: Path
+
+
+def parse_recorded(text: str) -> RecordedFile:
+    """'binance:ADAUSDT:5m=ada.csv'. Raises BadSetting."""
+    name, _, path = text.partition("=")
+    parts = name.split(":")
+    if len(parts) != 3 or not all(parts) or not path:
+        raise BadSetting(
+            f"--recorded {text!r} names no series.", "Write it as EXCHANGE:SYMBOL:TIMEFRAME=FILE."
+        )
+    exchange, symbol, timeframe = parts
+    if timeframe not in {one.value for one in TIMEFRAMES}:
+        known = ", ".join(one.value for one in TIMEFRAMES)
+        raise BadSetting(f"--recorded {text!r}: unknown timeframe {timeframe!r}.", f"There are {known}.")
+    return RecordedFile(exchange, symbol, timeframe, Path(path))
 
 
 def read_series(path: Path, symbol: str, minutes: int) -> Series:

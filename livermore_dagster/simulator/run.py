@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from livermore_dagster.logs import log_to_stderr
+from livermore_dagster.simulator.recorded import RecordedFile
 from livermore_dagster.simulator.server import Simulator
 from livermore_dagster.simulator.storm import Storm, storm_plan
 from livermore_dagster.simulator.universe import universe
@@ -32,6 +33,7 @@ def run(
     coinbase_4h: bool,
     as_json: bool,
     storm: Storm | None = None,
+    recorded: Sequence[RecordedFile] = (),
 ) -> None:
     """Plays the exchanges until SIGTERM or SIGINT, having said on standard output where they are."""
     simulator = Simulator(
@@ -44,6 +46,7 @@ def run(
         tls=tls,
         symbols=symbols,
         coinbase_4h=coinbase_4h,
+        recorded=recorded,
     )
     log_to_stderr()
     asyncio.run(_play(simulator, storm, as_json=as_json))

@@ -200,7 +200,8 @@ class Simulator:
 
     `speed`: market seconds per real second; `start_ms`: market time of the first start (default: now);
     `base_port` 0 takes free ports, otherwise exchange i listens on base_port + i; `tls`: certificate and key
-    files; `recorded`: series played instead of drawn markets. Give a `clock` (clock.ManualClock) to move market time by hand instead.
+    files; `recorded`: series played instead of drawn markets. Give a `clock` (clock.ManualClock) to move
+    market time by hand instead.
     """
 
     def __init__(
@@ -237,6 +238,7 @@ class Simulator:
         if anchor is not None:
             for name, played in self.exchanges.items():
                 played.recall(anchor.with_name(f"{anchor.stem}.{name}.events.json"))
+                played.accounts.recall(anchor.with_name(f"{anchor.stem}.{name}.accounts.jsonl"))
         self._ports: dict[str, int] = {}
         self._runners: list[web.AppRunner] = []
         self._beats: list[asyncio.Task[None]] = []
