@@ -1,8 +1,9 @@
-"""One service for each exchange and module: the faults of a module strike it one after another."""
+"""One service at a time, kept while tests of its exchange follow one another: faults strike it in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import redis
@@ -10,13 +11,36 @@ import redis
 from tests.conftest import database
 from tests.integration.faults.stage import Stage, staged
 
-EXCHANGES = [pytest.param(name, marks=pytest.mark.xdist_group(f"faults-{name}")) for name in
-             ("binance", "binance_us", "coinbase")]  # fmt: skip
+EXCHANGES = {
+    name: pytest.mark.xdist_group(f"faults-{name}") for name in ("binance", "binance_us", "coinbase")
+}
 
 
-@pytest.fixture(scope="module", params=EXCHANGES)
-def stage(request: pytest.FixtureRequest, valkey_url: str, postgres_url: str) -> Iterator[Stage]:
-    with redis.Redis.from_url(valkey_url) as client:
-        client.flushall()
-    with database(postgres_url) as database_url, staged(valkey_url, database_url, request.param) as made:
-        yield made
+class Stages:
+    """`at` gives the running stage of an exchange, after ending that of another."""
+
+    def __init__(self, valkey_url: str, postgres_url: str) -> None:
+        self._valkey_url = valkey_url
+        self._postgres_url = postgres_url
+        self._open = ExitStack()
+        self._stage: Stage | None = None
+
+    def at(self, exchange: str) -> Stage:
+        if self._stage is None or self._stage.exchange != exchange:
+            self.close()
+            with redis.Redis.from_url(self._valkey_url) as client:
+                client.flushall()
+            url = self._open.enter_context(database(self._postgres_url))
+            self._stage = self._open.enter_context(staged(self._valkey_url, url, exchange))
+        return self._stage
+
+    def close(self) -> None:
+        self._stage = None
+        self._open.close()
+
+
+@pytest.fixture(scope="module")
+def stages(valkey_url: str, postgres_url: str) -> Iterator[Stages]:
+    made = Stages(valkey_url, postgres_url)
+    yield made
+    made.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ SPEED = {"binance": 60.0, "binance_us": 60.0, "coinbase": 120.0}
 """At which a Binance minute takes 1 s and Coinbase's five minutes 2.5 s."""
 TOP = 6
 IMPATIENT = Patience(
-    dead_s=4.5,
+    dead_s=5.0,
     silent_s=9.0,
     stable_s=0.5,
     ack_s=1.5,
@@ -156,18 +156,23 @@ def _is_filler(values: Values | None) -> bool:
 
 @contextlib.contextmanager
 def staged(
-    redis_url: str, database_url: str, exchange: str, patience: Patience = IMPATIENT, *, speed: float = 0.0
+    redis_url: str,
+    database_url: str,
+    exchange: str,
+    *,
+    without: Callable[[pytest.MonkeyPatch], None] = lambda _: None,
 ) -> Iterator[Stage]:
-    """A service of `exchange` that has warmed up, its market running at SPEED unless said otherwise."""
+    """A service of `exchange` that has warmed up. `without` takes a defence out of it."""
     with (
         pytest.MonkeyPatch.context() as patched,
         structlog.testing.capture_logs() as log,
-        played(redis_url, database_url, [exchange], speed or SPEED[exchange], START_MS) as platform,
+        played(redis_url, database_url, [exchange], SPEED[exchange], START_MS) as platform,
     ):
         # No Dagster is here to fetch a boundary.
         patched.setattr(boundary_raiser, "_FALLBACK_S", 0.5)
+        without(patched)
         platform.want(exchange, top=TOP)
-        service = IngestService(platform, exchange, provenance=platform.provenance, patience=patience)
+        service = IngestService(platform, exchange, provenance=platform.provenance, patience=IMPATIENT)
         service.start()
         try:
             assert service.wait_for_state(InstanceState.ACTIVE, 60), service.error

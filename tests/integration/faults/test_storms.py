@@ -34,7 +34,7 @@ def seeds() -> list[int]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("exchange", EXCHANGES)
+@pytest.mark.parametrize("exchange", list(EXCHANGES))
 @pytest.mark.parametrize("seed", seeds())
 def test_after_a_storm_everything_is_as_it_must_be(
     valkey_url: str, postgres_url: str, tmp_path: Path, exchange: str, seed: int
