@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -38,7 +38,6 @@ _MEASURED_FOR_S = 600.0
 
 T = TypeVar("T")
 ParsePage = Callable[..., AccountPage]
-ReadPage = Callable[[PageCursor, Mapping[str, Product]], Awaitable[AccountPage]]
 
 
 class ExchangeTime:
@@ -106,7 +105,7 @@ class AccountClient:
         await self.ask(self.dialect.check_request(), self.dialect.parse_balances)
 
     async def orders(self, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
-        """One page of orders, those without a fill included.
+        """One page of orders, those without a fill included. Store it with its `next`: reads resume there.
 
         Coinbase: newest first, `since_ms` limits by *creation*: an order that was open at the last read must
         lie inside it. Binance: oldest first from the id in the token.
@@ -118,13 +117,6 @@ class AccountClient:
         """One page of fills; order and `since_ms` (time of the fill) as for `orders`."""
         request = self.dialect.fills_request(cursor)
         return await self._page(request, products, partial(self.dialect.parse_fills, cursor=cursor))
-
-    def order_pages(self, cursor: PageCursor, products: Mapping[str, Product]) -> AsyncIterator[AccountPage]:
-        """All pages from `cursor` on. Store a page with its `next`, and a later run goes on from there."""
-        return _pages(self.orders, cursor, products)
-
-    def fill_pages(self, cursor: PageCursor, products: Mapping[str, Product]) -> AsyncIterator[AccountPage]:
-        return _pages(self.fills, cursor, products)
 
     async def fee_tier(self, market: str | None = None) -> FeeTier:
         """What applies now; of one market where the exchange has rates by market."""
@@ -221,18 +213,6 @@ class AccountClient:
             return await self._public.product(symbol, Priority.ACCOUNT)
         except RequestRefused:
             raise UnknownSymbol(symbol, self.row.name, known) from None
-
-
-async def _pages(
-    read: ReadPage, cursor: PageCursor, products: Mapping[str, Product]
-) -> AsyncIterator[AccountPage]:
-    following: PageCursor | None = cursor
-    seen = {cursor.token}
-    while following is not None:
-        page = await read(following, products)
-        _note(seen, page.next)
-        yield page
-        following = page.next
 
 
 def _note(seen: set[str], following: PageCursor | None) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from livermore_dagster.exchanges.account_contract import AccountPage, PageCursor
 from livermore_dagster.exchanges.factory import row_named
-from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.exchange import ExchangeRow, Product
 
+ReadPage = Callable[[PageCursor, Mapping[str, Product]], Awaitable[AccountPage]]
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -52,6 +54,17 @@ async def exchange(name: str, answer: Answer) -> AsyncIterator[Played]:
         yield played
     finally:
         await runner.cleanup()
+
+
+async def every_page(
+    read: ReadPage, cursor: PageCursor, products: Mapping[str, Product]
+) -> list[AccountPage]:
+    pages: list[AccountPage] = []
+    following: PageCursor | None = cursor
+    while following is not None:
+        pages.append(await read(following, products))
+        following = pages[-1].next
+    return pages
 
 
 def reply(body: Any, status: int = 200, **headers: str) -> web.Response:

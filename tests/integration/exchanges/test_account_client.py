@@ -31,7 +31,7 @@ from livermore_dagster.exchanges.account_contract import Credentials, PageCursor
 from livermore_dagster.exchanges.factory import account_client_for, row_named
 from livermore_dagster.market.exchange import Product
 from livermore_dagster.market.trades import Balance
-from tests.integration.exchanges.account_exchange import exchange, reply
+from tests.integration.exchanges.account_exchange import every_page, exchange, reply
 from tests.unit.exchanges.test_binance_account import RATES, TRADE
 from tests.unit.exchanges.test_coinbase_account import FILL, ORDER
 
@@ -76,7 +76,7 @@ async def test_a_failed_page_is_asked_again_by_itself(connected: redis.asyncio.R
     async with exchange("coinbase", answer) as played:
         client = account_client_for(played.row, COINBASE, connected, CLOCK)
         caller.ATTEMPTS = 4
-        read = [page async for page in client.order_pages(PageCursor(), PRODUCTS)]
+        read = await every_page(client.orders, PageCursor(), PRODUCTS)
         await client.close()
     assert [o.order_id for page in read for o in page.orders] == ["o1", "o2", "o3"]
     assert asked == ["", "c1", "c1", "c1", "c1", "c2"]
@@ -98,20 +98,35 @@ async def test_a_page_that_stays_bad_is_told_by_its_field(connected: redis.async
     assert len(played.requests) == 2
 
 
-@pytest.mark.parametrize("circle", [["c1", "c1"], ["c1", "c2", "c1"]])
-async def test_pages_in_a_circle_end_in_an_error(connected: redis.asyncio.Redis, circle: list[str]) -> None:
-    following = dict(zip(["", *circle], circle, strict=False))
-
-    async def answer(request: web.Request) -> web.Response:
-        return reply(orders("o", following[request.query.get("cursor", "")]))
+async def test_a_page_that_names_itself_as_the_next_ends_in_an_error(
+    connected: redis.asyncio.Redis,
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return reply(orders("o", "c1"))
 
     async with exchange("coinbase", answer) as played:
         client = account_client_for(played.row, COINBASE, connected, CLOCK)
-        with pytest.raises(ExchangeUnavailable, match="cursor"):
-            async for _ in client.order_pages(PageCursor(), PRODUCTS):
-                pass
+        with pytest.raises(ExchangeUnavailable, match="the one that was asked with"):
+            await every_page(client.orders, PageCursor(), PRODUCTS)
         await client.close()
-    assert len(played.requests) <= 4
+    assert len(played.requests) == 3
+
+
+async def test_balances_in_a_circle_end_in_an_error(connected: redis.asyncio.Redis) -> None:
+    following = {"": "c1", "c1": "c2", "c2": "c1"}
+    money = {"value": "1", "currency": "BTC"}
+    wallet = {"uuid": "u", "currency": "BTC", "available_balance": money, "hold": money}
+
+    async def answer(request: web.Request) -> web.Response:
+        cursor = following[request.query.get("cursor", "")]
+        return reply({"accounts": [wallet], "has_next": True, "cursor": cursor})
+
+    async with exchange("coinbase", answer) as played:
+        client = account_client_for(played.row, COINBASE, connected, CLOCK)
+        with pytest.raises(ExchangeUnavailable, match="go in a circle"):
+            await client.balances()
+        await client.close()
+    assert len(played.requests) == 3
 
 
 async def test_a_product_traded_no_more_is_looked_up_once(connected: redis.asyncio.Redis) -> None:
@@ -284,10 +299,10 @@ async def test_binance_reads_on_from_the_next_id(connected: redis.asyncio.Redis)
 
     async with exchange("binance_us", answer) as played:
         client = account_client_for(played.row, BINANCE, connected, CLOCK)
-        read = [page async for page in client.fill_pages(PageCursor("BNBBTC"), MARKET)]
+        read = await every_page(client.fills, PageCursor("BNBBTC"), MARKET)
         assert [int(f.fill_id) for page in read for f in page.fills] == ids
         assert read[0].next == PageCursor("BNBBTC", "2004")
-        resumed = [page async for page in client.fill_pages(read[0].next, MARKET)]
+        resumed = await every_page(client.fills, read[0].next, MARKET)
         assert [int(f.fill_id) for page in resumed for f in page.fills] == ids[1000:]
         await client.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -14,7 +15,7 @@ import redis.asyncio
 
 from livermore_dagster.errors import CredentialsRefused
 from livermore_dagster.exchanges.account_client import AccountClient
-from livermore_dagster.exchanges.account_contract import Credentials, PageCursor
+from livermore_dagster.exchanges.account_contract import AccountPage, Credentials, PageCursor
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.factory import account_client_for, client_for, user_stream_for
 from livermore_dagster.exchanges.user_stream import UserEventKind, UserStream
@@ -22,6 +23,7 @@ from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.market.trades import Fill, Order
 from livermore_dagster.simulator.server import Simulator
+from tests.integration.exchanges.account_exchange import every_page
 from tests.integration.exchanges.conftest import START, Field
 
 NAMES = ["binance", "binance_us", "coinbase"]
@@ -52,14 +54,14 @@ class Account:
     async def orders(self) -> list[Order]:
         read: list[Order] = []
         for market in await self.markets():
-            async for page in self.client.order_pages(PageCursor(market), self.products):
+            for page in await every_page(self.client.orders, PageCursor(market), self.products):
                 read += page.orders
         return read
 
     async def fills(self) -> list[Fill]:
         read: list[Fill] = []
         for market in await self.markets():
-            async for page in self.client.fill_pages(PageCursor(market), self.products):
+            for page in await every_page(self.client.fills, PageCursor(market), self.products):
                 read += page.fills
         return read
 
@@ -137,12 +139,16 @@ async def test_troubled_pages_lose_nothing_and_double_nothing(alone: Field, name
         "error_page",
         *(["repeat_cursor"] * mine.whole_account),
     ]
-    fills: list[Fill] = []
-    for market in await mine.markets():
-        async for page in mine.client.fill_pages(PageCursor(market), mine.products):
-            fills += page.fills
-            if kinds:
-                await alone.order(name, kind=kinds.pop(), count=1)
+
+    async def troubled(cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
+        page = await mine.client.fills(cursor, products)
+        if kinds:
+            await alone.order(name, kind=kinds.pop(), count=1)
+        return page
+
+    (market,) = await mine.markets()
+    pages = await every_page(troubled, PageCursor(market), mine.products)
+    fills = [fill for page in pages for fill in page.fills]
     assert not kinds
     assert sorted(map(as_truth, fills)) == sorted(map(true_fill, truth["fills"]))
     counters = await alone.control(name, "counters")
