@@ -50,7 +50,7 @@ def test_a_sound_series_has_nothing_bad() -> None:
         ({"cached": 0, "stored": 0}, "candles", "No candle of it is here", "bad"),
         ({"gaps": [(NOON - 9 * H1.ms, NOON - 7 * H1.ms)]}, "candles", "2 bars are missing in 1 gap", "wait"),
         ({"absent": [(NOON - 9 * H1.ms, NOON - 8 * H1.ms)]}, "candles", "1 bar had no trades", "plain"),
-        ({"value": None, "reason": LOW_ACTIVITY, "n_eff": 9}, "value", "needs 26 bars with trades, 9", "wait"),
+        ({"value": None, "reason": LOW_ACTIVITY, "n_eff": 9}, "value", "26 bars with trades, 9", "wait"),
         ({"value": None, "reason": NO_MOVEMENT}, "value", "no range to measure with", "wait"),
         ({"value": None, "reason": "Warming", "n_eff": 59}, "value", "60 bars with trades are", "wait"),
         ({"n_eff": 199}, "value", "1 more bar until it is settled; no alert is raised until then", "wait"),
