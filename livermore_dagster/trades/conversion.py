@@ -62,9 +62,11 @@ async def _convert(
         why = f"{UNCONVERTED}: no market {fills[0].fee_currency}/{fills[0].quote}"
         return [ConvertedFee(fill.symbol, fill.fill_id, None, why) for fill in fills]
     timeframe = min(session.row.streamed_timeframes, key=lambda one: one.ms)
-    opens = {fill.fill_id: _open_before(fill, timeframe) for fill in fills}
-    closes = await _closes(session, symbol, timeframe, sorted(set(opens.values())))
-    return [_valued(fill, symbol, timeframe, opens[fill.fill_id], closes) for fill in fills]
+    opens = [_open_before(fill, timeframe) for fill in fills]
+    closes = await _closes(session, symbol, timeframe, sorted(set(opens)))
+    return [
+        _valued(fill, symbol, timeframe, open_ms, closes) for fill, open_ms in zip(fills, opens, strict=True)
+    ]
 
 
 def _open_before(fill: UnconvertedFill, timeframe: Timeframe) -> int:

@@ -1,0 +1,197 @@
+"""A whole history read from a simulated exchange: complete, exact, resumed after kill -9, once."""
+
+from __future__ import annotations
+
+import random
+import signal
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from livermore_dagster.clock import SystemClock
+from livermore_dagster.market.decimals import exact
+from livermore_dagster.market.fees import FeeReport
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.orders import OrderDifference, find_differences
+from livermore_dagster.trades.conversion import convert_third_asset_fees
+from livermore_dagster.trades.history import ReadReport, read_history
+from livermore_dagster.trades.reports import make_fee_report
+from livermore_dagster.trades.session import AccountSession
+from livermore_dagster.trades.standing import read_held, read_tiers
+from tests.integration.ingest.played import Platform, played
+from tests.integration.trades.accounts import (
+    create,
+    environment,
+    expected,
+    in_session,
+    register,
+    reported,
+    requests_sent,
+    start_reader,
+    told_lines,
+    truth,
+)
+
+START_MS = 1_767_655_800_000
+M1 = Timeframe.M1
+
+
+async def read_all(
+    session: AccountSession,
+) -> tuple[ReadReport, ReadReport, FeeReport, list[OrderDifference]]:
+    fills = await read_history(session, "fills")
+    orders = await read_history(session, "orders")
+    await convert_third_asset_fees(session)
+    await read_tiers(session)
+    await read_held(session)
+    async with session.pool.connection() as connection:
+        report = await make_fee_report(connection, session.account, SystemClock().now_ms())
+        return fills, orders, report, await find_differences(connection, session.account.id)
+
+
+@pytest.fixture
+def coinbase(redis_url: str, database_url: str):
+    with played(redis_url, database_url, ["coinbase"], 1.0, START_MS, symbols=170) as platform:
+        yield platform
+
+
+def assert_equal(report: FeeReport, told: dict[str, list[dict[str, str]]]) -> None:
+    fills = told["fills"]
+    assert reported(report, "by_symbol", "symbol") == expected(fills, "symbol")
+    assert reported(report, "by_side", "symbol", "side") == expected(fills, "symbol", "side")
+    assert reported(report, "by_month", "month") == expected(fills, "month")
+    assert reported(report, "totals") == expected(fills)
+    for line in report.totals:
+        makers = [one for one in fills if one["quote"] == line.quote and one["liquidity"] == "maker"]
+        with exact():
+            assert line.maker_volume == sum((Decimal(one["value"]) for one in makers), Decimal(0))
+
+
+def test_every_number_of_the_report_is_the_exchanges_after_a_kill_too(
+    coinbase: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = create(coinbase, "coinbase", "trader", orders=1622, symbols=140, days=400)
+    account = register(coinbase, "coinbase")
+    secrets = environment("coinbase", shown)
+    killed = start_reader(coinbase, "coinbase", account, secrets, str(tmp_path))
+    assert killed.stdout is not None
+    for _ in range(9):
+        killed.stdout.readline()
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    kept = coinbase.query("SELECT pages, rows_received, under_way FROM account_reads WHERE kind = 'fills'")[0]
+    assert kept[2]
+    assert kept[0] >= 9
+    assert coinbase.query("SELECT count(*) FROM fills")[0][0] == kept[1]
+    asked_before = requests_sent(coinbase, "coinbase", "fills")
+
+    process = start_reader(coinbase, "coinbase", account, secrets, str(tmp_path))
+    lines, errors = told_lines(process)
+    assert process.returncode == 0, errors
+    told = truth(coinbase, "coinbase", "trader")
+    assert len(told["orders"]) == 1622
+    assert len({order["symbol"] for order in told["orders"]}) == 140
+    pages = -(-len(told["fills"]) // 100)
+    done = next(line for line in lines if line[:2] == ["done", "fills"])
+    assert done[5], "it went on where the killed one ended"
+    # What is left of the history, and one page of what may have come since: no stored page again.
+    assert done[2] == pages - kept[0] + 1
+    assert requests_sent(coinbase, "coinbase", "fills") == asked_before + done[2]
+    assert done[4] == len(told["fills"]) - kept[1]
+
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
+    assert (fills.new, orders.new) == (0, 0)
+    assert fills.pages == 1
+    assert differences == []
+    assert_equal(report, told)
+    tier = report.facts.tier
+    assert tier is not None
+    assert (tier.name, tier.maker_rate, tier.taker_rate, tier.volume_30d) == (
+        told["tier"]["name"], Decimal(told["tier"]["maker_rate"]), Decimal(told["tier"]["taker_rate"]),
+        Decimal(told["tier"]["volume_30d"]),
+    )  # fmt: skip
+    held = coinbase.query("SELECT currency, available, hold FROM balances ORDER BY currency")
+    assert {row[0]: row[1:] for row in held} == {
+        one["currency"]: (Decimal(one["available"]), Decimal(one["hold"]))
+        for one in told["balances"]
+        if Decimal(one["available"]) or Decimal(one["hold"])
+    }
+    assert coinbase.ask("coinbase", "counters")["http_429"] == 0
+    for text in (errors, *dumped(coinbase)):
+        assert shown["secret"] not in text
+        assert secrets["TEST_COINBASE_SECRET"] not in text
+        assert shown["key"] not in text
+
+
+def dumped(platform: Platform) -> list[str]:
+    tables = ("user_exchanges", "account_reads", "orders", "fills", "fee_tiers", "balances")
+    return [str(platform.query(f"SELECT {table}::text FROM {table}")) for table in tables]  # noqa: S608
+
+
+def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
+    coinbase: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = create(coinbase, "coinbase", "small", orders=150, symbols=12, days=60, key_type="ed25519")
+    account = register(coinbase, "coinbase")
+    for name, value in environment("coinbase", shown).items():
+        monkeypatch.setenv(name, value)
+    in_session(coinbase, "coinbase", account, read_all)
+    place(coinbase, "coinbase", account="small", symbol="BTC-USD", side="BUY", size="0.05")
+    fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
+    assert fills.new >= 1
+    assert orders.new == 1
+    assert fills.pages == 1, "only the newest page is asked for"
+    assert differences == []
+    assert_equal(report, truth(coinbase, "coinbase", "small"))
+
+
+def place(platform: Platform, exchange: str, **wanted: str) -> None:
+    import httpx
+
+    url = f"{platform.addresses[exchange]['control_url']}/fill"
+    reply = httpx.post(url, json=wanted, timeout=30)
+    assert reply.status_code == 200, reply.text
+
+
+def test_binance_by_market_with_fees_in_bnb(
+    redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with played(redis_url, database_url, ["binance"], 1.0, START_MS, symbols=40) as platform:
+        shown = create(platform, "binance", "trader", orders=400, symbols=10, days=90)
+        told = truth(platform, "binance", "trader")
+        markets = sorted({order["symbol"] for order in told["orders"]})
+        account = register(platform, "binance", markets)
+        for name, value in environment("binance", shown).items():
+            monkeypatch.setenv(name, value)
+        fills, _, report, differences = in_session(platform, "binance", account, read_all)
+        assert fills.new == len(told["fills"])
+        assert differences == []
+        stored = platform.query(
+            "SELECT symbol, fill_id, fee, fee_currency, fee_quote, fee_rate_source, filled_ms, quote"
+            " FROM fills"
+        )
+        assert {(row[0], row[1]): (row[2], row[3]) for row in stored} == {
+            (one["symbol"], one["fill_id"]): (Decimal(one["fee"]), one["fee_currency"])
+            for one in told["fills"]
+        }
+        third = [row for row in stored if row[3] != row[7] and row[5].startswith("candle:")]
+        assert third, "some fees were paid in BNB"
+        for _, _, fee, currency, fee_quote, source, filled_ms, quote in random.Random(1).sample(third, 12):
+            _, symbol, timeframe, opened = source.split(":")
+            open_ms = int(opened)
+            assert (symbol, timeframe) == (currency + quote, "1m")
+            assert open_ms + M1.ms <= filled_ms < open_ms + 2 * M1.ms
+            close = platform.truth("binance", symbol, M1, open_ms, open_ms + M1.ms)[open_ms][3]
+            assert fee_quote == fee * Decimal(close)
+        volume = {key: sums[2] for key, sums in expected(told["fills"], "symbol").items()}
+        assert {key: sums[2] for key, sums in reported(report, "by_symbol", "symbol").items()} == volume
+        again, _, _, _ = in_session(platform, "binance", account, read_all)
+        assert (again.new, again.rows) == (0, 0), "ids go on after the last one"
+        place(platform, "binance", account="trader", symbol=markets[0], side="BUY")
+        after, _, _, differences = in_session(platform, "binance", account, read_all)
+        assert after.new >= 1
+        assert differences == []
+        assert platform.ask("binance", "counters")["http_429"] == 0
