@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,7 +99,7 @@ class FaultBoard:
 
     def __init__(self, exchange: str, market_ms: Callable[[], int]) -> None:
         self.exchange = exchange
-        self.faults: list[Fault] = []
+        self.faults: deque[Fault] = deque(maxlen=_KEPT)
         """The newest, oldest first."""
         self.ordered = 0
         self.done: Counter[str] = Counter()
@@ -132,7 +132,7 @@ class FaultBoard:
         if kind is FaultKind.STALE_SNAPSHOT and wanted.get("stale_ms") is None:
             own["stale_ms"] = 60_000
         fault = self._timed(kind, aim, own, wanted)
-        self.faults = [*self.faults[1 - _KEPT :], fault]
+        self.faults.append(fault)
         self.ordered += 1
         if kind not in ACTS:
             self._live.setdefault(kind, []).append(fault)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livermore_dagster.simulator.limits import MessageRate, RequestBucket, WeightWindow
+from livermore_dagster.simulator.limits import RAW_WINDOW_S, MessageRate, RequestBucket, WeightWindow
 
 
 class Hands:
@@ -70,3 +70,34 @@ def test_message_rate_slides() -> None:
     assert [rate.allow() for _ in range(3)] == [True, True, False]
     hands.now += 1
     assert rate.allow()
+
+
+def test_raw_requests_count_whatever_they_weigh() -> None:
+    hands = Hands()
+    window = WeightWindow(1000, raw_limit=3, refusals=1, now=hands)
+    verdicts = [window.take(weight) for weight in (1, 900, 0, 1)]
+    assert [verdict.status for verdict in verdicts] == [200, 200, 200, 429]
+    assert verdicts[-1].is_raw
+    assert 0 < verdicts[-1].retry_after_s <= RAW_WINDOW_S
+    assert window.take(1).status == 418
+
+
+def test_who_goes_on_while_shut_is_banned() -> None:
+    hands = Hands()
+    window = WeightWindow(1000, raw_limit=61_000, refusals=2, ban_s=120, now=hands)
+    assert window.take(1).status == 200
+    assert window.shut(30).retry_after_s == 30
+    assert [window.take(1).status for _ in range(2)] == [429, 418]
+    patient = WeightWindow(1000, raw_limit=61_000, refusals=2, now=hands)
+    patient.shut(30)
+    hands.now += 30
+    assert patient.take(1).status == 200
+
+
+def test_a_ban_ordered_again_is_never_shortened() -> None:
+    hands = Hands()
+    window = WeightWindow(1000, raw_limit=61_000, now=hands)
+    window.ban(100)
+    longer = window.take(1).retry_after_s
+    window.ban(5)
+    assert window.take(1).retry_after_s > longer > 100
