@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import reduce
 from urllib.parse import urlencode
 
 import msgspec
@@ -92,8 +93,10 @@ class _Rates(msgspec.Struct, gc=False):
 class _Discount(msgspec.Struct, gc=False):
     for_account: bool = msgspec.field(name="enabledForAccount")
     for_symbol: bool = msgspec.field(name="enabledForSymbol")
-    asset: str = msgspec.field(name="discountAsset")
-    rate: str = msgspec.field(name="discount")
+    asset: str | None = msgspec.field(name="discountAsset")
+    """None where the exchange charges the account nothing (its test network)."""
+    share: str | None = msgspec.field(name="discount")
+    """What is left to pay of the standard commission: 0.75 is a quarter off (faqs/commission_faq.md)."""
 
 
 class _Commission(msgspec.Struct, gc=False):
@@ -216,8 +219,10 @@ class BinanceAccountDialect:
             told = decode_body(_commission, body, "commission")
             discount = told.discount
             name = told.symbol
-            if discount.for_account and discount.for_symbol:
-                name += f", paid in {discount.asset} at {amount(discount.rate, 'discount'):f} of it"
+            if discount.for_account and discount.for_symbol and discount.asset and discount.share:
+                name += (
+                    f", paid in {discount.asset} at {amount(discount.share, 'discount').normalize():f} of it"
+                )
             return _tier(name, [told.standard, told.tax, *([told.special] if told.special else [])])
         except ValueError as error:
             raise ExchangeUnavailable(f"Not a commission reply: {error}.") from error
@@ -330,10 +335,10 @@ def _fill(row: _Trade, product: Product) -> Fill:
 
 
 def _tier(name: str, parts: Sequence[_Rates]) -> FeeTier:
-    """Buyer and seller rates are charged beside maker and taker ones; the dearer side is taken."""
-    maker = taker = Decimal(0)
-    for part in parts:
-        side = max(amount(part.buyer, "buyer"), amount(part.seller, "seller"))
-        maker = total(maker, total(amount(part.maker, "maker"), side))
-        taker = total(taker, total(amount(part.taker, "taker"), side))
-    return FeeTier(name, maker, taker, None, None, None)
+    """The sides' rates are charged beside maker and taker ones; the dearer side is taken."""
+
+    def sum_of(rate: str) -> Decimal:
+        return reduce(total, (amount(getattr(part, rate), rate) for part in parts))
+
+    side = max(sum_of("buyer"), sum_of("seller"))
+    return FeeTier(name, total(sum_of("maker"), side), total(sum_of("taker"), side), None, None, None)

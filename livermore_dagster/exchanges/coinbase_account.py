@@ -166,14 +166,18 @@ class CoinbaseAccountDialect:
 
     def orders_request(self, cursor: PageCursor) -> Request:
         """Every order, whatever became of it; `since_ms` limits by creation, `market` to one product."""
+        params = self._page_params(cursor, "start_date")
+        return Request("orders", f"{_API}/orders/historical/batch", 1, params)
+
+    def _page_params(self, cursor: PageCursor, start: str) -> dict[str, str]:
         params = {"limit": str(self.page_rows)}
         if cursor.market is not None:
             params["product_ids"] = cursor.market
         if cursor.since_ms is not None:
-            params["start_date"] = _rfc3339(cursor.since_ms)
+            params[start] = _rfc3339(cursor.since_ms)
         if cursor.token:
             params["cursor"] = cursor.token
-        return Request("orders", f"{_API}/orders/historical/batch", 1, params)
+        return params
 
     def parse_orders(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
         page = decode_body(_orders, body, "historical orders")
@@ -186,13 +190,7 @@ class CoinbaseAccountDialect:
 
     def fills_request(self, cursor: PageCursor) -> Request:
         """`since_ms` limits by the time of the fill's sequence."""
-        params = {"limit": str(self.page_rows)}
-        if cursor.market is not None:
-            params["product_ids"] = cursor.market
-        if cursor.since_ms is not None:
-            params["start_sequence_timestamp"] = _rfc3339(cursor.since_ms)
-        if cursor.token:
-            params["cursor"] = cursor.token
+        params = self._page_params(cursor, "start_sequence_timestamp")
         return Request("fills", f"{_API}/orders/historical/fills", 1, params)
 
     def parse_fills(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:

@@ -187,9 +187,29 @@ def commission(**discount: object) -> bytes:
 def test_rates_of_a_market_hold_tax_and_the_dearer_side() -> None:
     tier = DIALECT.parse_tier(commission(), "BNBBTC")
     assert (tier.maker_rate, tier.taker_rate) == (Decimal("0.0013"), Decimal("0.0019"))
-    assert tier.name == "BNBBTC, paid in BNB at 0.75000000 of it"
+    assert tier.name == "BNBBTC, paid in BNB at 0.75 of it"
     assert (tier.volume_30d, tier.fees_30d, tier.currency) == (None, None, None)
     assert DIALECT.parse_tier(commission(enabledForSymbol=False), "BNBBTC").name == "BNBBTC"
+
+
+def test_the_commission_of_the_documentation_s_example() -> None:
+    """faqs/commission_faq.md: who sells at once pays taker and seller rates of all three kinds."""
+
+    def rates(*four: str) -> dict[str, str]:
+        return dict(zip(("maker", "taker", "buyer", "seller"), four, strict=True))
+
+    told = {
+        "symbol": "BTCUSDT",
+        "standardCommission": rates("0.00000010", "0.00000020", "0.00000030", "0.00000040"),
+        "specialCommission": rates("0.01000000", "0.02000000", "0.03000000", "0.04000000"),
+        "taxCommission": rates("0.00000112", "0.00000114", "0.00000118", "0.00000116"),
+        "discount": {
+            "enabledForAccount": False, "enabledForSymbol": False, "discountAsset": None, "discount": None,
+        },
+    }  # fmt: skip
+    tier = DIALECT.parse_tier(json.dumps(told).encode(), "BTCUSDT")
+    assert tier.taker_rate == Decimal("0.00000060") + Decimal("0.00000230") + Decimal("0.06")
+    assert tier.name == "BTCUSDT"
 
 
 def test_rates_of_the_account_where_a_market_has_none() -> None:
