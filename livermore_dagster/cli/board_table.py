@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from livermore_dagster.cli.console import console
@@ -22,13 +24,13 @@ LETTERS = {
     "oversold": "OS", "overbought": "OB", "rallying": "RA", "rebounding": "RB", "ranging": "RG",
     "retracing": "RT", "reversing": "RV", "unknown": "",
 }  # fmt: skip
-BIAS = {"bullish": Text("▲", "green"), "bearish": Text("▼", "red"), "neutral": Text("·", "dim")}
+BIAS = {"bullish": ("▲", "green"), "bearish": ("▼", "red"), "neutral": ("·", "dim")}
 PORTFOLIO = {
     "STRONG BUY": ("S.BUY", "bold green"), "Bullish": ("bull", "green"), "Reversal Up?": ("rev▲?", "cyan"),
     "Mixed": ("mixed", "yellow"), "Reversal Down?": ("rev▼?", "magenta"), "Bearish": ("bear", "red"),
     "STRONG SELL": ("S.SELL", "bold red"), "No Data": ("–", "dim"),
 }  # fmt: skip
-SYMBOL_LEAST, PRICE_LEAST = 8, 8
+PRICE_LEAST = 8
 ROOMY, WIDE = 108, 156
 """Columns from which one decimal and longer words fit, and from which stages are written out."""
 GROUP_LINES = 2
@@ -75,55 +77,83 @@ def _groups(rows: Sequence[BoardRow]) -> dict[str, list[BoardRow]]:
     return found
 
 
+Cell = tuple[str, str]
+"""Text and style."""
+
+
+class _Lines:
+    """Columns as wide as they need, without the layout of a rich table: 500 symbols shall not wait for it."""
+
+    def __init__(
+        self, title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]
+    ) -> None:
+        """`columns`: name and side, '<' or '>'."""
+        self._title = title
+        self._columns = columns
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        widths = [cell_len(name) for name, _ in self._columns]
+        for row in self._rows:
+            widths = [max(width, cell_len(text)) for width, (text, _) in zip(widths, row, strict=True)]
+        styles = cache(console.get_style)
+        yield Segment(self._title, styles("bold"))
+        yield Segment.line()
+        for row in ([(name, "dim") for name, _ in self._columns], *self._rows):
+            used = 0
+            for (text, style), width, (_, side) in zip(row, widths, self._columns, strict=True):
+                if used + width > options.max_width:
+                    break
+                used += width + 1
+                blank = " " * (width - cell_len(text))
+                yield Segment(
+                    f"{blank}{text} " if side == ">" else f"{text}{blank} ", styles(style or "none")
+                )
+            yield Segment.line()
+
+
 def _table(
     exchange: str, rows: Sequence[BoardRow], timeframes: Sequence[Timeframe] | None, width: int
-) -> Table:
+) -> _Lines:
     shown = [tf for tf in Timeframe if timeframes is None or tf in timeframes]
     if timeframes is None:
         # A timeframe the exchange never has live would be a column of dashes.
         shown = [tf for tf in shown if any(_lives(row.cells[tf.value]) for row in rows)] or shown
-    table = Table(
-        title=f"{exchange}, {len(rows)} symbols", title_justify="left", title_style="bold", box=None,
-        header_style="dim", padding=(0, 1, 0, 0), pad_edge=False,
-    )  # fmt: skip
-    table.add_column("symbol", no_wrap=True, min_width=SYMBOL_LEAST)
-    table.add_column("price", justify="right", no_wrap=True, min_width=PRICE_LEAST)
-    for timeframe in shown:
-        table.add_column(timeframe.value, justify="left" if width >= WIDE else "right", no_wrap=True)
-    table.add_column("" if width < ROOMY else "bias", no_wrap=True)
-    table.add_column("folio" if width < ROOMY else "portfolio", no_wrap=True)
-    table.add_column("age", justify="right", no_wrap=True)
-    for row in rows:
-        price = short_price(row.price) if width < ROOMY else row.price or "–"
-        table.add_row(
-            Text(row.symbol, "bold"),
-            Text(price, "" if row.price_source == "ticker" else "dim"),
-            *(_cell(timeframe, row.cells[timeframe.value], width) for timeframe in shown),
-            BIAS[row.bias] if width < ROOMY else BIAS[row.bias] + Text(f" {row.bias}", "dim"),
-            _portfolio(row.portfolio, width),
-            Text(age_text(row.age_ms), "dim"),
-        )
-    return table
+    narrow = width < ROOMY
+    columns = [("symbol", "<"), ("price", ">")]
+    columns += [(timeframe.value, "<" if width >= WIDE else ">") for timeframe in shown]
+    columns += [("" if narrow else "bias", "<"), ("folio" if narrow else "portfolio", "<"), ("age", ">")]
+    return _Lines(f"{exchange}, {len(rows)} symbols", columns, [_cells(row, shown, width) for row in rows])
+
+
+def _cells(row: BoardRow, shown: Sequence[Timeframe], width: int) -> list[Cell]:
+    narrow = width < ROOMY
+    price = short_price(row.price) if narrow else row.price or "–"
+    mark, style = BIAS[row.bias]
+    short, folio_style = PORTFOLIO[row.portfolio]
+    return [
+        (row.symbol, "bold"),
+        (price, "" if row.price_source == "ticker" else "dim"),
+        *(_cell(timeframe, row.cells[timeframe.value], width) for timeframe in shown),
+        (mark if narrow else f"{mark} {row.bias}", style),
+        (short if narrow else row.portfolio, folio_style),
+        (age_text(row.age_ms), "dim"),
+    ]
 
 
 def _lives(cell: Mapping[str, Any]) -> bool:
     return cell["reason"] not in ("unsupported", "not streamed")
 
 
-def _cell(timeframe: Timeframe, cell: Mapping[str, Any], width: int) -> Text:
+def _cell(timeframe: Timeframe, cell: Mapping[str, Any], width: int) -> Cell:
     value, stage = cell["value"], str(cell["stage"])
     if value is None:
-        return Text("–" if width < WIDE else str(cell["reason"] or "–")[:17], "dim")
+        return ("–" if width < WIDE else str(cell["reason"] or "–")[:17], "dim")
     number = f"{round(value) + 0:+d}" if width < ROOMY else f"{round(value, 1) + 0.0:+.1f}"
     if cell["age_ms"] is not None and is_stale(timeframe, cell["age_ms"]):
-        return Text(f"({number})", "dim")
-    word = stage if width >= WIDE else LETTERS[stage]
-    return Text(f"{number:>6} {word}" if width >= WIDE else f"{number} {word:<2}", STAGE_COLOURS[stage])
-
-
-def _portfolio(label: str, width: int) -> Text:
-    short, style = PORTFOLIO[label]
-    return Text(short if width < ROOMY else label, style)
+        return (f"({number})", "dim")
+    shown = f"{number:>6} {stage}" if width >= WIDE else f"{number} {LETTERS[stage]:<2}"
+    return (shown, STAGE_COLOURS[stage])
 
 
 def short_price(price: str | None) -> str:
