@@ -183,6 +183,8 @@ class _Run:
         async def one(known: Coverage) -> None:
             async with gate:
                 await self._fill(known)
+                # Kept for every series of a long list they would outweigh all else in this process.
+                known.opens.clear()
 
         await together(one(known) for known in self._schedule)
         self.stats.phase, self.stats.current = "done", ""
