@@ -104,6 +104,7 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
         "The exchange's REST API did not answer in its own protocol, not even when asked again.",
         "rest_retries",
         "rest_failures",
+        "rest_stale",
     ),
     _N.CONNECTION_LOST: _warning("A stream's connection broke and is made anew.", "reconnects"),
     _N.BREAKER_OPEN: _error("Connecting to the exchange has failed five times in a row.", "connects_failed"),

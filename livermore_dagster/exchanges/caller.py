@@ -41,6 +41,8 @@ RETRY_FOR_S = 45.0
 _TELL_EVERY_S = 30.0
 # Less than this of the capacity are the edges of our window and the exchange's.
 _FOREIGN_SHARE = 0.05
+# Seconds since the exchange made a reply that comes from a cache (RFC 9111: the header Age).
+_OLDEST_S = 1
 # A cancelled request has left already, or never will.
 CANCELLED_MS = 1_000
 
@@ -136,6 +138,11 @@ class RestCaller:
                 reply.status,
                 code,
             )
+        age = reply.headers.get("age", "")
+        if age.isdigit() and int(age) > _OLDEST_S:
+            # A candle that was open then would pass for closed now.
+            await metrics.count(self._redis, self._row.id, "rest_stale")
+            raise ExchangeUnavailable(f"{self._row.name} answered {request.path} from a cache {age} s old.")
         return reply
 
     async def _leave(self, request: Request, sign: Sign | None) -> HttpReply:

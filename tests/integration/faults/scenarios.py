@@ -11,6 +11,8 @@ from tests.integration.faults.stage import Order, Stage
 __all__ = ["SCENARIOS", "Scenario"]
 
 DROP: Order = {"kind": "drop"}
+LOST_CLOSES: Order = {"kind": "lose_close", "count": 12}
+"""Makes REST be asked for candles."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,14 @@ SCENARIOS = [
             {"kind": "late_row", "count": 3},
             {"kind": "no_open_row", "count": 2},
             {"kind": "stale_page", "count": 2},
-            DROP,
+            LOST_CLOSES,
         ],
-        ("repair_retries",),
+        ("repair_retries", "rest_stale"),
     ),
     Scenario(
         "swapped_fillers", "8 omitted or zero-volume",
-        lambda _: [{"kind": "swap_fillers", "count": 4}, DROP],
-        ("reconnects",), observed_only=True,
+        lambda _: [{"kind": "swap_fillers", "duration_s": 5}, LOST_CLOSES],
+        ("unproven|silent_asks",), observed_only=True,
     ),
     Scenario(
         "rate_limit", "9 rate limit and ban",
@@ -156,7 +158,7 @@ SCENARIOS = [
             {"kind": "error_body", "count": 3},
             {"kind": "broken_body", "count": 2},
             {"kind": "cut_reply", "count": 1},
-            DROP,
+            LOST_CLOSES,
         ],
         ("rest_retries",),
     ),

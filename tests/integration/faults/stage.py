@@ -75,11 +75,11 @@ class Stage:
         return ids
 
     def pending(self, ids: Collection[int]) -> list[str]:
-        """Those of the faults that have not struck yet, or are still active."""
+        """Those of the faults that are still active, or have not struck as often as they shall."""
         return [
             str(one)
             for one in self.platform.ask(self.exchange, "faults")
-            if one["id"] in ids and (one["active"] or not one["done"])
+            if one["id"] in ids and (one["active"] or (one["count"] and not one["done"]))
         ]
 
     def given(self) -> int:
