@@ -165,7 +165,7 @@ class Company:
             self._pool,
             self._illustrator,
             self._page_url,
-            self._clocks.now_ms,
+            self._clocks,
             self._clock,
             simulated=self._simulated,
             told=self._changed,

@@ -126,7 +126,7 @@ class DiscordChannel:
 
 
 def _body(notice: Notice) -> dict[str, Any]:
-    payload = json.dumps({"embeds": [notice.embed], "allowed_mentions": {"parse": []}})
+    payload = json.dumps({"embeds": notice.embeds, "allowed_mentions": {"parse": []}})
     if not notice.files:
         return {"content": payload, "headers": {"Content-Type": "application/json"}}
     files = {f"files[{i}]": (one.name, one.content, one.kind) for i, one in enumerate(notice.files)}

@@ -20,6 +20,8 @@ from livermore_dagster.notify.chart_request import ChartRequest
 __all__ = ["ChartFailed", "Painter"]
 
 _HEAD: Final = 4
+_NICE: Final = 5
+"""Below the notifier, which is below ingest: a picture takes a tenth of a second of a core."""
 _PAINTED, _FAILED = b"\x01", b"\x00"
 _START_S: Final = 30.0
 """For matplotlib's first import on a busy machine, its font list included."""
@@ -133,6 +135,8 @@ class Painter:
             return
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        if process.stdin is not None:
+            process.stdin.close()
         await process.wait()
 
 
@@ -151,5 +155,6 @@ def _serve(requests: IO[bytes], replies: IO[bytes]) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(_NICE)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         _serve(sys.stdin.buffer, sys.stdout.buffer)

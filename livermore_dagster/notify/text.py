@@ -17,10 +17,11 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.deliveries import HeardAlert
 
 __all__ = [
-    "CHART_NAME",
+    "BUNDLE_MOST",
     "Notice",
     "Picture",
     "alert_notice",
+    "bundled",
     "chart_titles",
     "digest_notice",
     "plain_notice",
@@ -30,9 +31,10 @@ __all__ = [
 UP_COLOUR: Final = 0x2FBF8F
 DOWN_COLOUR: Final = 0xEF5B6B
 PLAIN_COLOUR: Final = 0x4DA3FF
-CHART_NAME: Final = "chart.png"
+BUNDLE_MOST: Final = 5
+"""Alerts in one message."""
 DIGEST_NAME: Final = "alerts.txt"
-_TITLE, _DESCRIPTION, _VALUE, _FOOTER = 256, 4_096, 1_024, 2_048
+_TITLE, _DESCRIPTION, _VALUE, _FOOTER, _MESSAGE = 256, 4_096, 1_024, 2_048, 6_000
 _MARKUP: Final = re.compile(r"([\\`*_~|\[\]<>#@])")
 _DIGEST_LINES: Final = 25
 
@@ -48,11 +50,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message, in plain words and as Discord shows it; `embed` names a chart where there is one."""
+    """One message, in plain words and as Discord shows it; an embed names its chart where there is one."""
 
     title: str
     text: str
-    embed: dict[str, Any]
+    embeds: tuple[dict[str, Any], ...]
     files: tuple[Picture, ...] = field(default=(), repr=False)
 
 
@@ -101,9 +103,41 @@ def alert_notice(
     }
     files: tuple[Picture, ...] = ()
     if chart is not None:
-        embed["image"] = {"url": f"attachment://{CHART_NAME}"}
-        files = (Picture(CHART_NAME, "image/png", chart),)
-    return Notice(title, text, embed, files)
+        name = f"chart-{alert.id}.png"
+        embed["image"] = {"url": f"attachment://{name}"}
+        files = (Picture(name, "image/png", chart),)
+    return Notice(title, text, (embed,), files)
+
+
+def bundled(notices: Sequence[Notice]) -> list[Notice]:
+    """As few messages as Discord's limits allow, in order: several alerts of one moment come as one."""
+    found: list[list[Notice]] = []
+    room = 0
+    for notice in notices:
+        size = sum(_size(embed) for embed in notice.embeds)
+        if not found or size > room or len(found[-1]) == BUNDLE_MOST:
+            found.append([])
+            room = _MESSAGE
+        found[-1].append(notice)
+        room -= size
+    return [_together(some) for some in found]
+
+
+def _together(notices: Sequence[Notice]) -> Notice:
+    if len(notices) == 1:
+        return notices[0]
+    return Notice(
+        f"{len(notices)} alerts: {notices[0].title}, …",
+        "\n\n".join(f"{notice.title}\n{notice.text}" for notice in notices),
+        tuple(embed for notice in notices for embed in notice.embeds),
+        tuple(file for notice in notices for file in notice.files),
+    )
+
+
+def _size(embed: dict[str, Any]) -> int:
+    """Characters of it that Discord counts."""
+    fields = sum(len(one["name"]) + len(one["value"]) for one in embed.get("fields", []))
+    return fields + len(embed["title"]) + len(embed.get("description", "")) + len(embed["footer"]["text"])
 
 
 _WIDE: Final = ("MACD-V", "Candle")
@@ -167,7 +201,7 @@ def digest_notice(exchange_title: str, alerts: Sequence[HeardAlert], *, simulate
         "footer": {"text": f"Livermore · {up} up, {len(alerts) - up} down · older than two of their candles"},
     }
     files = (Picture(DIGEST_NAME, "text/plain", f"{title}\n{text}\n".encode()),) if more else ()
-    return Notice(title, text, embed, files)
+    return Notice(title, text, (embed,), files)
 
 
 def _digest_line(heard: HeardAlert) -> str:
@@ -189,7 +223,7 @@ def plain_notice(title: str, text: str, *, simulated: bool, colour: int = PLAIN_
         "color": colour,
         "footer": {"text": "Livermore"},
     }
-    return Notice(title, text, embed)
+    return Notice(title, text, (embed,))
 
 
 def _escape(text: str) -> str:

@@ -6,6 +6,7 @@ Its queue is the table, so nothing is lost with the process, and one that is slo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Final, Literal
 import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
+from redis.exceptions import RedisError
 
 from livermore_dagster.accounts.settings_document import AlertSettings, ChannelSettings
 from livermore_dagster.clock import Clock
@@ -22,7 +24,8 @@ from livermore_dagster.notify import rules
 from livermore_dagster.notify.channel import Channel, Refused, Reply, Sent, TryAgain
 from livermore_dagster.notify.illustrator import Illustrator
 from livermore_dagster.notify.painter import ChartFailed
-from livermore_dagster.notify.text import Notice, alert_notice, digest_notice
+from livermore_dagster.notify.router import ExchangeClocks
+from livermore_dagster.notify.text import BUNDLE_MOST, Notice, alert_notice, bundled, digest_notice
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.postgres.deliveries import (
     Delivery,
@@ -40,6 +43,8 @@ __all__ = ["ChannelState", "ChannelWorker", "delay_s"]
 _log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 500
 _SINGLES: Final = 20
+_MANY: Final = 4
+"""From so many due on, several go in one message."""
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 60.0
 _NOTE_AGAIN_S: Final = 0.5
@@ -79,14 +84,14 @@ class ChannelWorker:
         pool: Pool,
         illustrator: Illustrator,
         page_url: Callable[[str, str], str],
-        exchange_now: Callable[[int], int],
+        clocks: ExchangeClocks,
         clock: Clock,
         *,
         simulated: bool,
         told: Callable[[], None] = lambda: None,
     ) -> None:
-        """`alerts`: the user's settings as they are now. `page_url(exchange, symbol)`. `exchange_now`: that
-        exchange's clock, as far as it is known. `told` is called when `state` has changed."""
+        """`alerts`: the user's settings as they are now. `page_url(exchange, symbol)`. `told` is called when
+        `state` has changed."""
         self.place = place
         self.settings = settings
         self.state = ChannelState()
@@ -95,7 +100,7 @@ class ChannelWorker:
         self._pool = pool
         self._illustrator = illustrator
         self._page_url = page_url
-        self._exchange_now = exchange_now
+        self._clocks = clocks
         self._clock = clock
         self._simulated = simulated
         self._told = told
@@ -163,11 +168,11 @@ class ChannelWorker:
                 next_ms = await read_next_due_ms(connection, self.place)
                 # Rounded up: a look just before the time would find nothing and look again.
                 return None if next_ms is None else max(0.05, (next_ms - self._clock.now_ms()) / 1000)
+        with contextlib.suppress(RedisError):
+            await self._clocks.learn(sorted({one.heard.exchange_id for one in due}))
         singles = [one for one in due if one.form == "single"][:_SINGLES]
         if singles:
-            for one in await self._sift(singles):
-                if self._leaving.is_set() or self._pause_s() > 0 or not await self._send_single(one.heard):
-                    break
+            await self._send_singles([one.heard for one in await self._sift(singles)])
             return 0
         await self._send_digests(due)
         return 0
@@ -176,7 +181,7 @@ class ChannelWorker:
         """What is still to be told singly: settings may have changed, time has passed."""
         alerts, kept = self._alerts(), []
         for one in due:
-            now_ms = max(self._exchange_now(one.heard.exchange_id), one.heard.alert.triggered_ms)
+            now_ms = max(self._clocks.now_ms(one.heard.exchange_id), one.heard.alert.triggered_ms)
             reason = rules.silenced(alerts, one.heard, now_ms, simulated=self._simulated)
             if reason is None and not rules.too_old(one.heard.alert, now_ms):
                 kept.append(one)
@@ -188,20 +193,30 @@ class ChannelWorker:
                     await settle_deliveries(connection, self.place, [one.alert_id], "muted", reason=reason)
         return kept
 
-    async def _send_single(self, heard: HeardAlert) -> bool:
-        """Whether the next may follow."""
-        begun = await self._begin([heard])
-        if not begun:
-            return True
-        chart, note = await self._chart(begun[0])
-        notice = alert_notice(
-            begun[0],
-            self._page_url(heard.exchange, heard.alert.symbol),
-            simulated=self._simulated,
-            chart=chart,
-            chart_note=note,
-        )
-        return await self._settle(begun, await self._deliver(notice))
+    async def _send_singles(self, heard: Sequence[HeardAlert]) -> None:
+        """One message each, and where many are due a few in one: a service takes only so many messages."""
+        at_once = BUNDLE_MOST if len(heard) >= _MANY else 1
+        for start in range(0, len(heard), at_once):
+            if self._leaving.is_set() or self._pause_s() > 0:
+                return
+            begun = await self._begin(heard[start : start + at_once])
+            notices = await asyncio.gather(*(self._notice(one) for one in begun))
+            for notice in bundled(notices):
+                told, begun = begun[: len(notice.embeds)], begun[len(notice.embeds) :]
+                if not await self._settle(told, await self._deliver(notice)):
+                    # Their attempt was counted and not made; they are due again with those.
+                    await self._put_off(begun)
+                    return
+
+    async def _put_off(self, heard: Sequence[HeardAlert]) -> None:
+        ids = [one.alert.id for one in heard]
+        async with self._pool.connection() as connection:
+            await settle_deliveries(connection, self.place, ids, "pending", next_ms=self.state.retry_ms)
+
+    async def _notice(self, heard: HeardAlert) -> Notice:
+        chart, note = await self._chart(heard)
+        url = self._page_url(heard.exchange, heard.alert.symbol)
+        return alert_notice(heard, url, simulated=self._simulated, chart=chart, chart_note=note)
 
     async def _chart(self, heard: HeardAlert) -> tuple[bytes | None, str | None]:
         if not self.settings.chart:
@@ -217,7 +232,7 @@ class ChannelWorker:
         alerts = self._alerts()
         for exchange_id in dict.fromkeys(one.heard.exchange_id for one in due):
             mine = [one.heard for one in due if one.heard.exchange_id == exchange_id]
-            now_ms = self._exchange_now(exchange_id)
+            now_ms = self._clocks.now_ms(exchange_id)
             silent = {
                 heard.alert.id: reason
                 for heard in mine

@@ -61,7 +61,7 @@ def test_two_commands_bring_the_first_message(
     assert "main: sent" in done.out
     (message,) = services.received
     assert message.embed["title"].startswith("TEST · ")
-    assert message.files["chart.png"] == (tmp_path / "chart.png").read_bytes()
+    assert next(iter(message.files.values())) == (tmp_path / "chart.png").read_bytes()
     assert TOKEN not in done.out + done.err
 
 

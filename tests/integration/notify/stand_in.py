@@ -26,6 +26,7 @@ class Received:
     files: dict[str, bytes]
     alerts: list[tuple[int, int]]
     """(alert, attempt) of each alert it tells of."""
+    embeds: int = 1
 
 
 @dataclass
@@ -113,8 +114,9 @@ class StandIn:
         else:
             payload = await request.json()
         assert payload["allowed_mentions"] == {"parse": []}
-        (embed,) = payload["embeds"]
-        self.received.append(Received(hook, embed, files, told_in(embed, files)))
+        embeds = payload["embeds"]
+        told = [pair for embed in embeds for pair in told_in(embed, files)]
+        self.received.append(Received(hook, embeds[0], files, told, len(embeds)))
         async with self.arrived:
             self.arrived.notify_all()
 

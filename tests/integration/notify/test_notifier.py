@@ -19,8 +19,8 @@ async def test_an_alert_arrives_with_embed_chart_and_receipt(told: Told) -> None
     assert message.alerts == [(alert_id, 1)]
     assert message.embed["title"] == "▼ AAAUSDT 5m · level −150"
     assert message.embed["url"].endswith("AAAUSDT") or "AAA" in message.embed["url"]
-    assert message.embed["image"] == {"url": "attachment://chart.png"}
-    assert message.files["chart.png"].startswith(b"\x89PNG")
+    assert message.embed["image"] == {"url": f"attachment://chart-{alert_id}.png"}
+    assert message.files[f"chart-{alert_id}.png"].startswith(b"\x89PNG")
     assert rows[0]["receipt"] == "message 10001"
     assert (rows[0]["attempts"], rows[0]["last_error"]) == (1, None)
 
@@ -45,6 +45,19 @@ async def test_every_trouble_of_a_channel_ends_in_every_alert_told(told: Told) -
     twice = [pair for one in told.services.received if one.hook == "main" for pair in one.alerts]
     assert len(twice) == len(ids) + 1, "only what arrived and was not answered is told again"
     assert len(set(twice)) == len(twice), "told again with a higher attempt"
+
+
+async def test_many_at_once_come_several_in_a_message_none_twice(told: Told) -> None:
+    """At midnight all timeframes close: thirty messages would take a webhook twelve seconds."""
+    await told.user(channels=[told.channel("main", "ok", "500")])
+    async with told.notifier():
+        ids = await told.raise_alerts(*(alert(1, f"A{n}USDT") for n in range(30)), publish=False)
+        await told.raise_alerts(alert(1, "LASTUSDT"))
+        await told.until_rows(all_in("sent"), 30)
+    assert sorted(told.services.alerts("main"))[:30] == ids
+    assert len(told.services.alerts("main")) == 31
+    assert max(one.embeds for one in told.services.received) == 5
+    assert len(told.services.received) <= 9
 
 
 async def test_nothing_is_sent_into_a_closed_window(told: Told) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
-from livermore_dagster.notify.text import alert_notice, digest_notice, plain_notice
+from livermore_dagster.notify.text import alert_notice, bundled, digest_notice, plain_notice
 from tests.unit.notify.alerts import BEGIN, M5, heard
 
 URL = "https://www.binance.com/en/trade/BTCUSDT"
@@ -24,7 +24,7 @@ def size(embed: dict[str, object]) -> int:
 def test_an_alert_says_all_there_is(snapshot: SnapshotAssertion) -> None:
     notice = alert_notice(heard(), URL, simulated=False, chart=b"png")
     assert notice.text == snapshot(name="text")
-    assert json.dumps(notice.embed, indent=1, ensure_ascii=False) == snapshot(name="embed")
+    assert json.dumps(notice.embeds, indent=1, ensure_ascii=False) == snapshot(name="embed")
 
 
 def test_marks_stand_in_the_title() -> None:
@@ -34,11 +34,11 @@ def test_marks_stand_in_the_title() -> None:
     )
     assert notice.title == "SIMULATED · ▼ BTCUSDT 5m · level −200 · late · revised"
     assert (
-        notice.embed["footer"]["text"]
+        notice.embeds[0]["footer"]["text"]
         == "Livermore · alert 7 · attempt 3 · without its chart: the painter died"
     )
-    assert notice.embed["color"] == 0xEF5B6B
-    assert "image" not in notice.embed
+    assert notice.embeds[0]["color"] == 0xEF5B6B
+    assert "image" not in notice.embeds[0]
     assert notice.files == ()
 
 
@@ -51,7 +51,7 @@ def test_no_name_breaks_discords_limits_or_becomes_markup(symbol: str, reason: s
         digest_notice("Binance", [one] * 80, simulated=True),
         plain_notice(symbol, reason, simulated=False),
     ):
-        embed = notice.embed
+        (embed,) = notice.embeds
         assert len(embed["title"]) <= 256
         assert len(embed.get("description", "")) <= 4_096
         assert len(embed.get("fields", [])) <= 25
@@ -61,9 +61,20 @@ def test_no_name_breaks_discords_limits_or_becomes_markup(symbol: str, reason: s
         assert size(embed) <= 6_000
 
 
+@given(st.lists(st.integers(1, 900), min_size=1, max_size=30))
+def test_bundles_keep_order_and_discords_limits(lengths: list[int]) -> None:
+    frames = [{"1m": {"value": None, "stage": "unknown", "reason": "x" * length}} for length in lengths]
+    alerts = [heard(id=n, timeframes=one) for n, one in enumerate(frames)]
+    notices = [alert_notice(one, URL, simulated=False, chart=b"x") for one in alerts]
+    messages = bundled(notices)
+    assert [embed for one in messages for embed in one.embeds] == [one.embeds[0] for one in notices]
+    assert all(sum(size(embed) for embed in one.embeds) <= 6_000 and len(one.embeds) <= 5 for one in messages)
+    assert all(len({file.name for file in one.files}) == len(one.embeds) for one in messages)
+
+
 def test_markup_and_mentions_are_told_as_they_are() -> None:
     notice = alert_notice(heard(symbol="**A**_[x](y) @everyone"), URL, simulated=False, chart=None)
-    assert r"\*\*A\*\*\_\[x\](y) \@everyone" in notice.embed["title"]
+    assert r"\*\*A\*\*\_\[x\](y) \@everyone" in notice.embeds[0]["title"]
 
 
 def test_a_long_digest_has_its_whole_list_in_a_file() -> None:
@@ -72,5 +83,5 @@ def test_a_long_digest_has_its_whole_list_in_a_file() -> None:
     (file,) = notice.files
     assert notice.title == "60 late alerts on Binance"
     assert file.content.decode().count("· alert ") == 60
-    assert "and 35 more" in notice.embed["description"]
+    assert "and 35 more" in notice.embeds[0]["description"]
     assert digest_notice("Binance", alerts[:2], simulated=False).files == ()
