@@ -221,3 +221,33 @@ async def test_tls_serves_https_and_wss(tmp_path: Path) -> None:
             url = f"{simulator.ws_url('binance')}/ws/btcusdt@ticker"
             async with websockets.connect(url, ssl=trust) as connection:
                 assert json.loads(await connection.recv())["s"] == "BTCUSDT"
+
+
+async def test_a_storm_is_ordered_at_the_door_and_planned_by_the_command(by_hand: Played) -> None:
+    """The plan that is shown is the storm that is played, whenever its market began."""
+    ordered = await by_hand.order("coinbase", "storm", seed=11, duration_s=60, intensity=1)
+    faults = await by_hand.control("coinbase", "faults")
+    assert [fault["kind"] for fault in faults] == [order["kind"] for order in ordered["orders"]]
+    arguments = [
+        "--storm",
+        "11",
+        "--storm-for",
+        "60",
+        "--seed",
+        "7",
+        "--symbols",
+        "20",
+        "--storm-plan",
+        "--json",
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [*LIVERMORE, "simulate", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    plans = json.loads(done.stdout)["exchanges"]
+    assert list(plans) == ["binance", "binance_us", "coinbase"]
+    assert plans["coinbase"] == ordered["orders"]
