@@ -193,5 +193,5 @@ def _links(facts: Facts) -> list[Text]:
     if addresses["dagster"]:
         links.append("dagster ").append(addresses["dagster"], "cyan").append("  ")
     if addresses["metrics"]:
-        links.append("/health /metrics at ").append(addresses["metrics"].removesuffix("/metrics"), "cyan")
+        links.append("metrics ").append(addresses["metrics"].removesuffix("/metrics"), "cyan")
     return [_line("links", links)]
