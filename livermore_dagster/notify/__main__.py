@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 
@@ -12,6 +13,9 @@ from livermore_dagster.control.service_process import ServiceEnvironment
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.logs import log_to_stderr
 from livermore_dagster.notify.service import Notifier
+
+_NICE = 5
+"""Where cores are few, telling of an alert comes after finding the next one."""
 
 
 async def _run(addresses: ServiceEnvironment) -> None:
@@ -26,6 +30,7 @@ async def _run(addresses: ServiceEnvironment) -> None:
 def main() -> int:
     """Exit code 0 after a clean stop, 1 or 2 with words on standard error otherwise."""
     log_to_stderr()
+    os.nice(_NICE)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)  # their lines hold webhooks' addresses
     try:

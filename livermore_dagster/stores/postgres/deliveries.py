@@ -136,6 +136,7 @@ async def store_deliveries(
     connection: AsyncConnection[Any], ids: Collection[int], new: Sequence[NewDelivery], now_ms: int
 ) -> None:
     """Stores what was decided for these alerts and marks them as judged; the caller commits."""
+    await connection.execute(_SOON)
     if new:
         given = {
             "alert_id": [one.alert_id for one in new],
@@ -190,6 +191,7 @@ async def settle_deliveries(
         **_of(place), "ids": list(ids), "state": state, "error": error, "reason": reason, "receipt": receipt,
         "sent_ms": sent_ms, "next_ms": next_ms,
     }  # fmt: skip
+    await connection.execute(_SOON)
     await connection.execute(sql("settle_deliveries"), given)
 
 
@@ -221,6 +223,9 @@ async def read_counts(connection: AsyncConnection[Any], since_ms: int) -> list[C
     return [ChannelCounts(*row) for row in rows]
 
 
+_SOON: Final = "SET LOCAL synchronous_commit = off"
+"""Durable within a second: what a fall of the server takes back is judged, or told, once more. Ingest does not
+wait at the disk behind it."""
 _HOLD: Final = {"hold_ms": DIGEST_HOLD_MS, "hold_most_ms": DIGEST_HOLD_MOST_MS}
 
 
