@@ -247,7 +247,7 @@ def test_a_token_is_what_the_exchange_verifies(secret: str, public: object, algo
         token, public, algorithms=[algorithm], options={"verify_exp": False, "verify_nbf": False}
     )
     assert claims == {
-        "sub": KEY_NAME, "iss": "cdp", "nbf": NOW_MS // 1000, "exp": NOW_MS // 1000 + 120,
+        "sub": KEY_NAME, "iss": "cdp", "nbf": NOW_MS // 1000 - 1, "exp": NOW_MS // 1000 + 119,
         "uri": "GET localhost:18443/api/v3/brokerage/orders/historical/batch",
     }  # fmt: skip
     assert signed.query == "limit=100&cursor=c1"
