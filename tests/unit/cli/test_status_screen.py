@@ -16,7 +16,8 @@ TROUBLE = "binance shall run and is idle: api.binance.com cannot be found: its n
 def exchange(health: str, state: str) -> dict[str, Any]:
     return {
         "health": health, "wrong": ["no heartbeat for 41 s"], "state": state, "warmup": None,
-        "symbols": ["X"] * 500,        "closes_per_minute": 30_000.0, "settled_lag_s": 2.5, "heartbeat_age_s": 41.0,
+        "symbols": ["X"] * 500,
+        "closes_per_minute": 30_000.0, "settled_lag_s": 2.5, "heartbeat_age_s": 41.0,
         "backlog": {"signals": 190_000, "store": 3}, "counters": {"http_429": 1, "closes": 1_234_567},
         "connections": 10, "connections_up": 9,
     }  # fmt: skip
@@ -29,7 +30,8 @@ def facts(**change: Any) -> dict[str, Any]:
     }  # fmt: skip
     alert = {
         "exchange": "binance_us", "symbol": "1000SATSUSDT", "timeframe": "15m",
-        "label": "reversal_overbought",        "macdv": 312.4, "candle_end_ms": 1_767_614_400_000, "withdrawn": False,
+        "label": "reversal_overbought",
+        "macdv": 312.4, "candle_end_ms": 1_767_614_400_000, "withdrawn": False,
     }  # fmt: skip
     channel = {"channel": "desk", "user": "local:me", "state": "ready", "sent": 9, "failed": 1, "pending": 2}
     states = ["degraded", "down", "ok", "idle", "starting", "ok"]
