@@ -123,6 +123,20 @@ async def test_html_from_the_edge_is_tried_again(still: Field) -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("name", ["binance", "coinbase"])
+async def test_a_page_from_a_cache_is_asked_for_again(still: Field, name: str) -> None:
+    """Its newest row was open when it was made, and its end has passed by now."""
+    client = still.client(name)
+    products = rank_universe(await client.products(), client.row, 1)
+    await still.order(name, kind="stale_page", count=1, stale_ms=90_000)
+    span = (products[0].symbol, Timeframe.M5, START - 10 * Timeframe.M5.ms, START)
+    rows = await client.candles(*span, Priority.REPAIR)
+    assert rows == await client.candles(*span, Priority.REPAIR)
+    counters = await metrics.read_counters(still.redis, client.row.id)
+    assert (counters["rest_stale"], counters["rest_retries"]) == (1, 1)
+    await client.close()
+
+
 async def test_nobody_there_is_unavailability(still: Field) -> None:
     row = dataclasses.replace(still.row("coinbase"), rest_url="http://127.0.0.1:9")
     client = client_for(row, still.redis, still.clock)

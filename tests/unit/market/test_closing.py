@@ -279,3 +279,23 @@ def test_twenty_thousand_frames_a_second() -> None:
             closer.on_clock(burst[-1].event_ms)
         best = min(best, time.process_time() - started)
     assert len(frames) / best > 20_000
+
+
+def test_a_symbol_that_trades_unheard_for_two_buckets_is_deaf() -> None:
+    closer = closer_of()
+    told: list[set[str]] = []
+    for bucket in range(4):
+        closer.on_clock(START + (bucket + 1) * STEP + 10_000)
+        rows = [Row(bar(bucket), 1)]
+        start = START + bucket * STEP
+        told.append(closer.on_rest("A", TF, start, start + STEP, rows, start + STEP + 10_000).deaf)
+    assert told == [set(), {"A"}, set(), {"A"}]
+
+
+def test_fillers_make_no_symbol_deaf() -> None:
+    closer = closer_of()
+    for bucket in range(4):
+        end = START + (bucket + 1) * STEP
+        closer.on_clock(end + 10_000)
+        rows = [Row(bar(bucket, volume="0"), 0)]
+        assert closer.on_rest("A", TF, end - STEP, end, rows, end + 10_000).deaf == set()
