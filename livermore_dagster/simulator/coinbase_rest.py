@@ -57,6 +57,8 @@ class CoinbaseRest(Rest):
         super().__init__(venue, faults, counters)
         self.four_hour = four_hour
         self.bucket = RequestBucket(rate=10.0, burst=10.0)
+        self.private_rate = 30.0
+        """Signed requests a second, for each key."""
 
     def edge_page(self, status: int) -> str:
         """Cloudflare's; a banned address is told error 1015."""

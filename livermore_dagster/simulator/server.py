@@ -112,7 +112,13 @@ class PlayedExchange:
             }
         if isinstance(self.rest, CoinbaseRest):
             bucket = self.rest.bucket
-            return {**shared, "rate": bucket.rate, "burst": bucket.burst, "four_hour": self.rest.four_hour}
+            return {
+                **shared,
+                "rate": bucket.rate,
+                "burst": bucket.burst,
+                "private_rate": self.rest.private_rate,
+                "four_hour": self.rest.four_hour,
+            }
         return shared
 
     def _listen_key_s(self) -> float:
@@ -132,7 +138,7 @@ class PlayedExchange:
                 owner = self.rest.window
             elif isinstance(self.rest, CoinbaseRest) and name in ("rate", "burst"):
                 owner = self.rest.bucket
-            elif name == "four_hour":
+            elif name in ("four_hour", "private_rate"):
                 owner = self.rest
             elif name == "listen_key_s" and isinstance(self.feed, BinanceFeed):
                 owner, name = self.feed.users, "life_s"

@@ -232,13 +232,15 @@ class Book:
         return totals
 
     # --- what happens now -------------------------------------------------------------------------------
-    def place(self, symbol: str, *, sell: bool, size: Decimal | None, maker: bool) -> tuple[int, int]:
+    def place(
+        self, symbol: str, *, sell: bool, size: Decimal | None, maker: bool, at_ms: int | None = None
+    ) -> tuple[int, int]:
         """A new order, filled at once and wholly at the market's price; indexes of order and fill.
 
-        Raises CannotTrade.
+        `at_ms`: when it was, for a trade of an earlier start; otherwise now. Raises CannotTrade.
         """
-        now = self.venue.clock.now_ms()
-        item = self._tradable(symbol)
+        now = self.venue.clock.now_ms() if at_ms is None else at_ms
+        item = self._tradable(symbol, now)
         bar = self.venue.bar_at(symbol, 1, now)
         if bar is None:
             raise CannotTrade(f"{symbol} has no price yet")
@@ -277,19 +279,19 @@ class Book:
         self._by_symbol.pop(symbol, None)
         return order, self.fill_count - 1
 
-    def cancel(self, order: int) -> None:
-        """The account's holder takes back an open order."""
+    def cancel(self, order: int, at_ms: int | None = None) -> None:
+        """The account's holder takes back an open order, now or when it was."""
         self.orders.status[order] = CANCELLED
-        self.orders.updated[order] = self.venue.clock.now_ms()
+        self.orders.updated[order] = self.venue.clock.now_ms() if at_ms is None else at_ms
 
     def open_orders(self) -> list[int]:
         return [int(index) for index in np.flatnonzero(self.orders.status == OPEN)]
 
-    def _tradable(self, symbol: str) -> Listing:
+    def _tradable(self, symbol: str, now_ms: int) -> Listing:
         item = self.venue.listings.get(symbol)
         if item is None:
             raise CannotTrade(f"unknown symbol {symbol!r}; GET control/symbols lists them")
-        if not item.trading or self.venue.clock.now_ms() < item.plan.listed_ms:
+        if not item.trading or now_ms < item.plan.listed_ms:
             raise CannotTrade(f"{symbol} does not trade now")
         return item
 

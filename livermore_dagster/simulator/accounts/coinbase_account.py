@@ -31,18 +31,16 @@ from livermore_dagster.simulator.rest import Reply
 __all__ = ["CoinbaseAccounts"]
 
 _PREFIX = "/api/v3/brokerage"
-_PRIVATE_PER_S = 30.0
 _STATUSES = {"FILLED": FILLED, "CANCELLED": CANCELLED, "OPEN": OPEN}
 _FIAT = frozenset({"USD", "EUR", "GBP"})
 _Answer = Callable[[web.Request, Account, Book], Awaitable[Any]]
 
 
 class CoinbaseAccounts:
-    """Routes of the private interface; thirty requests a second for each key."""
+    """Routes of the private interface; each key has a budget of its own."""
 
     def __init__(self, rest: CoinbaseRest, accounts: Accounts, pages: PageFaults) -> None:
         self.rest, self.accounts, self.pages = rest, accounts, pages
-        self.rate = _PRIVATE_PER_S
         self._buckets: dict[str, RequestBucket] = {}
         self._texts: dict[str, CoinbaseTexts] = {}
 
@@ -74,7 +72,10 @@ class CoinbaseAccounts:
         key = key_name_of(_token(request))
         account = self.accounts.with_key(key)
         name = account.name if account else ""
-        return self._buckets.setdefault(name, RequestBucket(self.rate, self.rate))
+        rate = self.rest.private_rate
+        bucket = self._buckets.setdefault(name, RequestBucket(rate, rate))
+        bucket.rate = bucket.burst = rate
+        return bucket
 
     def _signed(self, answer: _Answer) -> Callable[[web.Request], Awaitable[Any]]:
         async def whole(request: web.Request) -> Any:

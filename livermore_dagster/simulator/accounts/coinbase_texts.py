@@ -8,13 +8,13 @@ from typing import Any
 
 from livermore_dagster.market.candle import canonical
 from livermore_dagster.simulator.accounts.book import CANCELLED, MAKER, MARKET, OPEN, QUOTE, FillRow, OrderRow
-from livermore_dagster.simulator.accounts.keys import account_uuid
 from livermore_dagster.simulator.noise import key_of
 
 __all__ = ["CoinbaseTexts", "moment", "text_of"]
 
 _STATUS = {OPEN: "OPEN", CANCELLED: "CANCELLED"}
 _LOW_BITS = (1 << 48) - 1
+_ALL_BITS = (1 << 64) - 1
 
 
 def text_of(amount: Decimal) -> str:
@@ -33,11 +33,18 @@ class CoinbaseTexts:
     def __init__(self, seed: int, account: str, user_id: str) -> None:
         self._seed, self._account, self.user_id = seed, account, user_id
         self._mask = key_of(seed, "order ids", account) & _LOW_BITS
+        self._keys: dict[str, int] = {}
 
     def id_of(self, what: str, index: int) -> str:
         """A UUID whose last twelve digits hide the index, so that an order can be found by it."""
-        head = account_uuid(self._seed, "coinbase", self._account, what, index)[:24]
-        return f"{head}{(index ^ self._mask) & _LOW_BITS:012x}"
+        key = self._keys.get(what)
+        if key is None:
+            key = self._keys[what] = key_of(self._seed, "coinbase", self._account, what)
+        high, low = _mixed(key + index), _mixed(key - index)
+        return (
+            f"{high >> 32:08x}-{high >> 16 & 0xFFFF:04x}-4{high & 0xFFF:03x}-{0x8000 | low & 0x3FFF:04x}"
+            f"-{(index ^ self._mask) & _LOW_BITS:012x}"
+        )
 
     def index_of(self, what: str, text: str) -> int | None:
         """The index such an id stands for; None for a foreign one."""
@@ -150,6 +157,14 @@ class CoinbaseTexts:
             "total_value_after_fees": text_of(Decimal(0) if is_new else after),
             "trigger_status": "INVALID_ORDER_TYPE",
         }
+
+
+def _mixed(number: int) -> int:
+    """64 bits that show nothing of the number (SplitMix64's finish)."""
+    bits = number & _ALL_BITS
+    bits = (bits ^ bits >> 30) * 0xBF58476D1CE4E5B9 & _ALL_BITS
+    bits = (bits ^ bits >> 27) * 0x94D049BB133111EB & _ALL_BITS
+    return bits ^ bits >> 31
 
 
 def _in_quote(order: OrderRow) -> bool:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
+from livermore_dagster.errors import BadSetting
 from livermore_dagster.simulator.accounts.book import Book, CannotTrade
 from livermore_dagster.simulator.accounts.draw import Sizes
 from livermore_dagster.simulator.accounts.history import traded
+from livermore_dagster.simulator.accounts.journal import Journal
 from livermore_dagster.simulator.accounts.keys import DEMO_ACCOUNT, KeyType, account_uuid, demo_credentials
 from livermore_dagster.simulator.venue import Venue
 
@@ -35,16 +39,29 @@ class Account:
     key_type: KeyType
     sizes: Sizes
     user_id: str
-    revoked: bool = False
     book: Book | None = None
+    past: list[dict[str, Any]] = field(default_factory=list)
+    """What happened in earlier starts, to be booked when the book is drawn."""
     _drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def opened(self, venue: Venue) -> Book:
         """The account's book; drawn beside the sockets, a million fills take seconds."""
         async with self._drawing:
             if self.book is None:
-                self.book = await asyncio.to_thread(Book, venue, self.name, self.sizes)
+                self.book = await asyncio.to_thread(self._draw, venue)
         return self.book
+
+    def _draw(self, venue: Venue) -> Book:
+        book = Book(venue, self.name, self.sizes)
+        for event in self.past:
+            if event["what"] == "cancel":
+                book.cancel(event["order"], event["at_ms"])
+                continue
+            size = Decimal(event["size"])
+            book.place(
+                event["symbol"], sell=event["sell"], size=size, maker=event["maker"], at_ms=event["at_ms"]
+            )
+        return book
 
 
 class Accounts:
@@ -55,6 +72,7 @@ class Accounts:
         self._by_name: dict[str, Account] = {}
         self._by_key: dict[str, Account] = {}
         self._watchers: list[Callable[[Trade], None]] = []
+        self._journal = Journal()
         sizes = Sizes()
         able = len(traded(venue, sizes.symbols))
         self.create(DEMO_ACCOUNT, Sizes(sizes.orders, min(sizes.symbols, able)), KeyType.ES256)
@@ -73,7 +91,25 @@ class Accounts:
         user_id = account_uuid(self.venue.seed, self.venue.name, name, "user")
         account = Account(name, key, secret, key_type, sizes, user_id)
         self._by_name[name] = self._by_key[key] = account
+        if name != DEMO_ACCOUNT:
+            self._journal.note(what="account", account=name, key_type=key_type.value, sizes=asdict(sizes))
         return account
+
+    def recall(self, path: Path) -> None:
+        """Accounts and trades of earlier starts, from now on kept at `path`. Raises BadSetting."""
+        journal = Journal(path)
+        for event in journal.events():
+            if event["what"] == "account":
+                try:
+                    self.create(event["account"], Sizes(**event["sizes"]), KeyType(event["key_type"]))
+                except CannotTrade as error:
+                    raise BadSetting(
+                        f"The account {event['account']} of {path} cannot be made again: {error}.",
+                        "Start as before, or remove that file to forget what it holds.",
+                    ) from error
+            else:
+                self.named(event["account"]).past.append(event)
+        self._journal = journal
 
     def all(self) -> list[Account]:
         return list(self._by_name.values())
@@ -86,9 +122,8 @@ class Accounts:
         return found
 
     def with_key(self, key: str) -> Account | None:
-        """The account a key belongs to; None also for one that was revoked."""
-        found = self._by_key.get(key)
-        return None if found is None or found.revoked else found
+        """The account a key belongs to, if any."""
+        return self._by_key.get(key)
 
     def watch(self, watcher: Callable[[Trade], None]) -> None:
         self._watchers.append(watcher)
@@ -99,6 +134,9 @@ class Accounts:
         """One trade at the market's price, told to all watchers. Raises CannotTrade."""
         book = await account.opened(self.venue)
         order, fill = book.place(symbol, sell=sell, size=size, maker=maker)
+        done = book.fill(fill)
+        about = {"symbol": symbol, "sell": sell, "size": str(done.size), "maker": maker}
+        self._journal.note(what="trade", account=account.name, at_ms=done.at_ms, **about)
         return self._told(Trade(account, order, fill))
 
     async def change(self, account: Account) -> None:
@@ -107,6 +145,8 @@ class Accounts:
         await self.trade(account, book.listings[0].symbol, sell=False, size=None, maker=False)
         for order in book.open_orders()[-1:]:
             book.cancel(order)
+            at_ms = book.order(order).updated_ms
+            self._journal.note(what="cancel", account=account.name, at_ms=at_ms, order=order)
             self._told(Trade(account, order, None))
 
     def _told(self, trade: Trade) -> Trade:

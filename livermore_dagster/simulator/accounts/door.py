@@ -39,6 +39,7 @@ def account_door(accounts: Accounts) -> list[web.RouteDef]:
 class _Door:
     def __init__(self, accounts: Accounts) -> None:
         self.accounts, self.venue = accounts, accounts.venue
+        self._texts: dict[str, CoinbaseTexts] = {}
 
     def wrap(
         self, answer: Callable[[web.Request], Awaitable[Any]]
@@ -143,7 +144,10 @@ class _Door:
         """As the exchange's own interface names it."""
         if self.venue.name != "coinbase":
             return str(number)
-        texts = CoinbaseTexts(self.venue.seed, account.name, account.user_id)
+        texts = self._texts.get(account.name)
+        if texts is None:
+            texts = CoinbaseTexts(self.venue.seed, account.name, account.user_id)
+            self._texts[account.name] = texts
         return texts.fill_id(index) if what == "fill" else texts.id_of("order", index)
 
     def _order(self, account: Account, book: Book, index: int) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def coinbase_caller(accounts: Accounts, token: str, uri: str | None, now_s: floa
         raise unauthorized(f"no token: {error}") from None
     account = accounts.with_key(str(header.get("kid", "")))
     if account is None:
-        raise unauthorized("unknown or revoked key")
+        raise unauthorized("unknown key")
     if not header.get("nonce"):
         raise unauthorized("no nonce")
     claims = _claims(accounts.venue.seed, account, token)

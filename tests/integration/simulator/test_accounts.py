@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from livermore_dagster.simulator.accounts import KeyType
-from tests.integration.simulator.played import Played
+from livermore_dagster.simulator.server import Simulator
+from tests.integration.simulator.played import START, Played
 from tests.integration.simulator.signing import Signer, token
 
 SUMMARY = "/api/v3/brokerage/transaction_summary"
@@ -362,3 +364,26 @@ async def test_the_door_says_what_is_wrong(
     reply = await by_hand.http.post(f"{by_hand.simulator.control_url('coinbase')}/{path}", json=body)
     assert reply.status_code == 400
     assert text in json.loads(reply.text)["error"]
+
+
+async def test_what_happened_is_remembered_by_the_next_start(tmp_path: Path) -> None:
+    async def told(*, trading: bool) -> list[Any]:
+        async with (
+            Simulator(
+                ["binance"], seed=7, start_ms=START, anchor=tmp_path / "market.json", symbols=20
+            ) as played,
+            httpx.AsyncClient() as http,
+        ):
+            client = Played(played, http)
+            if trading:
+                await client.order("binance", "accounts", account="mine", orders=40, symbols=6)
+                await client.order("binance", "fill", account="mine", symbol="ETHUSDT", side="BUY")
+                await client.order("binance", kind="change_order", count=1)
+                await Signer(client, "binance").get("/api/v3/myTrades", symbol="BTCUSDT")
+            names = ("orders", "fills", "balances")
+            return [await truth(client, "binance", part, who) for who in ("demo", "mine") for part in names]
+
+    before = await told(trading=True)
+    with (tmp_path / "market.binance.accounts.jsonl").open("a") as journal:
+        journal.write('{"what": "trade", "acc')  # a kill in the middle of a line
+    assert await told(trading=False) == before
