@@ -98,6 +98,13 @@ class QuietHours(_Part):
     end: time
     days: tuple[Weekday, ...] = Field(default=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), min_length=1)
 
+    @field_validator("start", "end")
+    @classmethod
+    def _local(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("a time of quiet hours has no offset: it is local to profile.time_zone")
+        return value
+
 
 class Mute(_Part):
     """Silences what matches everything it names, until `until_ms` (epoch ms) or for good."""

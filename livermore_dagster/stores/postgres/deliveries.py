@@ -224,8 +224,8 @@ async def read_counts(connection: AsyncConnection[Any], since_ms: int) -> list[C
 
 
 _SOON: Final = "SET LOCAL synchronous_commit = off"
-"""Durable within a second: what a fall of the server takes back is judged, or told, once more. Ingest does not
-wait at the disk behind it."""
+"""Durable within a second: what a fall of the server takes back is judged, or told, once more. Ingest does
+not wait at the disk behind it."""
 _HOLD: Final = {"hold_ms": DIGEST_HOLD_MS, "hold_most_ms": DIGEST_HOLD_MOST_MS}
 
 

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from livermore_dagster.accounts.settings_document import AlertSettings
 from livermore_dagster.market.timeframe import Timeframe
@@ -150,6 +151,11 @@ def test_older_than_two_of_its_candles_it_goes_into_the_digest(
 def test_quiet_hours_are_the_zones_own(zone: ZoneInfo, span: str, moment: str, quiet: bool) -> None:
     spans = settings(f'{{"quiet_hours": [{span}]}}').quiet_hours
     assert rules.is_quiet(spans, zone, at(moment)) is quiet
+
+
+def test_quiet_hours_take_no_offset() -> None:
+    with pytest.raises(ValidationError, match="local to profile.time_zone"):
+        settings('{"quiet_hours": [{"start": "22:00:00Z", "end": "06:00:00"}]}')
 
 
 def test_what_came_in_quiet_hours_and_what_would_be_told_in_them_keeps_still() -> None:
