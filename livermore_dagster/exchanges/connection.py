@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ from livermore_dagster.market.timeframe import Timeframe
 __all__ = ["Connection", "ConnectionLost", "ConnectionStats", "classify", "open_socket"]
 
 log = structlog.get_logger(__name__)
+
+# The library's debug lines hold whole frames and addresses, tokens and listen keys among them.
+_SOCKET_LOG = logging.getLogger("livermore_sockets")
+_SOCKET_LOG.setLevel(logging.INFO)
 
 _MAX_FRAME_BYTES = 8 * 1024 * 1024
 _FRAMES_QUEUED = 1024
@@ -91,6 +96,7 @@ async def open_socket(url: str) -> ClientConnection:
             ping_interval=_PING_S,
             ping_timeout=_PING_S,
             user_agent_header="livermore",
+            logger=_SOCKET_LOG,
             proxy=None if is_loopback(url) else True,
         )
     except (InvalidHandshake, InvalidURI, TimeoutError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +14,9 @@ from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.exchanges.trouble import transport_trouble
 
 __all__ = ["HttpPort", "HttpReply", "HttpxPort", "NoReply", "is_loopback"]
+
+# The library logs whole addresses, at a level that a host process may show: signatures are in their queries.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 _STALLED_MS = 12_000
 _BROKEN_MS = 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import CredentialsRefused
 from livermore_dagster.exchanges.backoff import Backoff
 from livermore_dagster.exchanges.binance_account import hmac_signature
-from livermore_dagster.exchanges.factory import user_stream_for
+from livermore_dagster.exchanges.factory import account_client_for, user_stream_for
 from livermore_dagster.exchanges.user_stream import UserEvent, UserEventKind, UserStream
 from tests.integration.exchanges.account_exchange import Played, Socket, exchange, reply
 from tests.integration.exchanges.test_account_client import ACCOUNT, BINANCE, COINBASE, SKEWED
@@ -221,3 +222,27 @@ async def test_events_nobody_fetches_become_one_that_says_so(connected: redis.as
         assert kinds(await take(stream, 1)) == ["resumed"]
         assert stream._events.empty()
         await stream.close()
+
+
+@pytest.mark.parametrize("name", ["binance", "binance_us", "coinbase"])
+async def test_no_log_line_of_any_library_holds_a_secret(
+    connected: redis.asyncio.Redis, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where a process logs everything there is."""
+    caplog.set_level(logging.DEBUG)
+    door = Door(lambda _: reply({"accounts": [], "has_next": False, "cursor": ""} | ACCOUNT))
+    credentials = COINBASE if name == "coinbase" else BINANCE
+    async with exchange(name, door) as played:
+        client = account_client_for(played.row, credentials, connected, CLOCK)
+        await client.check()
+        await client.close()
+        async with stream_of(played, connected) as stream:
+            socket = await door.socket()
+            await socket.send(FLOWS)
+            await socket.send({"channel": "subscriptions", "events": [{"subscriptions": {"user": ["u"]}}]})
+            await take(stream, 1)
+        tokens = {r.headers.get("authorization", "")[7:] for r in played.requests}
+        signatures = {r.query.get("signature", "") for r in played.requests}
+    assert caplog.records
+    for secret in {*tokens, *signatures, credentials.key, credentials.secret, "ws/listen", "eyJ"} - {""}:
+        assert secret not in caplog.text, [line for line in caplog.text.splitlines() if secret in line][:3]
