@@ -72,9 +72,9 @@ class _Control:
             "exchange": self.played.name,
             "get": [
                 "counters", "clock", "symbols", "truth", "requests", "connections", "faults",
-                "market", "settings",
+                "market", "settings", "accounts", "account-truth",
             ],
-            "post": ["faults", "storm", "market", "settings"],
+            "post": ["faults", "storm", "market", "settings", "accounts", "fill"],
             "fault_kinds": [kind.value for kind in FaultKind],
         }  # fmt: skip
 

@@ -240,7 +240,7 @@ class Book:
         `at_ms`: when it was, for a trade of an earlier start; otherwise now. Raises CannotTrade.
         """
         now = self.venue.clock.now_ms() if at_ms is None else at_ms
-        item = self._tradable(symbol, now)
+        item = self._tradable(symbol, now, is_past=at_ms is not None)
         bar = self.venue.bar_at(symbol, 1, now)
         if bar is None:
             raise CannotTrade(f"{symbol} has no price yet")
@@ -287,11 +287,13 @@ class Book:
     def open_orders(self) -> list[int]:
         return [int(index) for index in np.flatnonzero(self.orders.status == OPEN)]
 
-    def _tradable(self, symbol: str, now_ms: int) -> Listing:
+    def _tradable(self, symbol: str, now_ms: int, *, is_past: bool) -> Listing:
         item = self.venue.listings.get(symbol)
         if item is None:
             raise CannotTrade(f"unknown symbol {symbol!r}; GET control/symbols lists them")
-        if not item.trading or now_ms < item.plan.listed_ms:
+        if is_past:
+            return item
+        if not self.venue.is_trading(item) or not self.venue.is_quoted(item, now_ms):
             raise CannotTrade(f"{symbol} does not trade now")
         return item
 

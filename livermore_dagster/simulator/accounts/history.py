@@ -113,6 +113,8 @@ def traded(venue: Venue, count: int) -> list[Listing]:
         item
         for item in venue.listings.values()
         if item.trading and item.quote in known and item.plan.listed_ms < latest
+        # A recorded series has no market to have traded in.
+        if venue.canonical_symbol(item.symbol) not in venue.recorded
     ]
     quote = able[0].quote if able else ""
     main = [item for item in able if item.quote == quote and item.base not in STABLE]

@@ -72,6 +72,16 @@ def test_what_cannot_be_traded_is_told_and_books_nothing(
     assert (book.balances(), book.order_count, book.fill_count) == before
 
 
+def test_nothing_trades_while_it_is_halted() -> None:
+    book, clock = fresh("binance")
+    book.venue.befall({"event": "halt", "symbol": "BTCUSDT", "minutes": 5}, clock.now_ms())
+    clock.advance(2 * 60_000)
+    with pytest.raises(CannotTrade, match="does not trade now"):
+        book.place("BTCUSDT", sell=False, size=None, maker=False)
+    clock.advance(10 * 60_000)
+    book.place("BTCUSDT", sell=False, size=None, maker=False)
+
+
 def test_a_cancelled_order_gives_back_what_it_held() -> None:
     book, clock = fresh("coinbase")
     clock.advance(60_000)
