@@ -1,0 +1,113 @@
+"""Servers that go away, a painter that dies or hangs, a second notifier, and what admins hear of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+from livermore_dagster.incidents import IncidentName
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.notify.illustrator import request_of
+from livermore_dagster.notify.painter import ChartFailed, Painter
+from livermore_dagster.stores.redis.metrics import incident
+from tests.integration.notify.conftest import Told, alert, all_in
+from tests.integration.signals.conftest import walk
+from tests.unit.notify.alerts import heard
+
+
+async def cut_connections(told: Told) -> None:
+    """Every connection of the notifier to both servers, as a restart of theirs would."""
+    await told.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    async with told.pool.connection() as connection:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name LIKE 'livermore-notif%'"
+        )
+
+
+async def test_it_comes_back_when_its_servers_do_and_misses_nothing(told: Told) -> None:
+    await told.user(channels=[told.channel("main")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.until_rows(all_in("sent"))
+        await cut_connections(told)
+        ids = await told.raise_alerts(alert(1, "BBBUSDT"), publish=False)
+        await told.until_rows(lambda rows: len(rows) == 2 and all_in("sent")(rows), 30)
+    assert told.services.alerts("main")[-1:] == ids
+
+
+async def test_of_two_notifiers_one_works_and_the_other_takes_over(told: Told) -> None:
+    await told.user(channels=[told.channel("main")])
+    async with told.notifier(), told.standing_by() as other:
+        ids = await told.raise_alerts(alert(1), alert(1, "BBBUSDT"))
+        await told.until_rows(all_in("sent"))
+        assert sorted(told.services.alerts("main")) == ids
+        assert not other.ready.is_set()
+
+
+async def test_a_chart_that_cannot_be_had_holds_nothing_back(told: Told) -> None:
+    """There is not one bar of it."""
+    await told.user(channels=[told.channel("main", chart=True)])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.until_rows(all_in("sent"))
+    (message,) = told.services.received
+    assert message.files == {}
+    assert "without its chart: its bars are no longer stored" in message.embed["footer"]["text"]
+
+
+async def test_a_painter_that_hangs_or_dies_is_waited_for_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from livermore_dagster.notify import painter
+
+    monkeypatch.setattr(painter, "PATIENCE_S", 0.2)
+    request = request_of(heard(), walk(90), simulated=False)
+    hanging = Painter((sys.executable, "-c", "import time; time.sleep(60)"))
+    begun = time.monotonic()
+    for said in ("not painted within", "the painter was busy"):
+        with pytest.raises(ChartFailed, match=said):
+            await hanging.paint(request, 0.3)
+    assert time.monotonic() - begun < 3
+    await hanging.close()
+    dying = Painter((sys.executable, "-c", "import sys; sys.exit(3)"))
+    with pytest.raises(ChartFailed, match="the painter died"):
+        await dying.paint(request, 20)
+    await dying.close()
+
+
+async def test_a_painter_paints_on_after_one_it_could_not_paint() -> None:
+    painter = Painter()
+    await painter.warm()
+    request = request_of(heard(timeframe=Timeframe.M5), walk(90), simulated=False)
+    with pytest.raises(ChartFailed, match="no bars"):
+        await painter.paint(type(request)(**{**_fields(request), **_EMPTY}), 20)
+    assert (await painter.paint(request, 20)).startswith(b"\x89PNG")
+    await painter.close()
+
+
+_EMPTY = {name: [] for name in ("open_ms", "open", "high", "low", "close", "volume", "macdv", "signal")}
+
+
+def _fields(request: object) -> dict[str, object]:
+    return {name: getattr(request, name) for name in request.__struct_fields__}  # type: ignore[attr-defined]
+
+
+async def test_admins_hear_of_errors_once_and_others_do_not(told: Told) -> None:
+    await told.user("local:ann", role="admin", channels=[told.channel("ann")])
+    await told.user("local:bob", channels=[told.channel("bob")])
+    async with told.notifier():
+        await told.until_settings_taken()
+        await asyncio.sleep(0.2)  # it looks for what comes from now on
+        await incident(told.redis, IncidentName.WATCHDOG, 2, "a warning is not told")
+        for n in range(20):
+            await incident(told.redis, IncidentName.HTTP_418, 2, f"answered 418, number {n}")
+        await told.services.until(lambda: bool(told.services.received))
+    (message,) = told.services.received
+    assert message.hook == "ann"
+    assert "http 418" in message.embed["title"]
+    assert "on Binance" in message.embed["title"]
+    assert "number 0" in message.embed["description"]
