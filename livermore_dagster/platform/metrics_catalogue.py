@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
-__all__ = ["BUCKETS_S", "COUNTERS", "LATENCIES", "METRICS", "Metric", "as_markdown", "counter_metric"]
+__all__ = ["BEGIN", "BUCKETS_S", "COUNTERS", "END", "LATENCIES", "METRICS", "Metric", "as_markdown"]
 
 PREFIX: Final = "livermore_"
+BEGIN: Final = "<!-- made by python -m livermore_dagster.platform.metrics_catalogue -->\n"
+END: Final = "\n<!-- end -->"
 BUCKETS_S: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
 )  # fmt: skip
@@ -53,6 +56,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "alerts_stored": "Alerts stored.",
     "alerts_published": "Alerts published, each counted once.",
     "rest_retries": "REST requests sent again after a failure.",
+    "rest_stale": "Replies whose newest candle was older than one already known, asked for again.",
     "rest_failures": "REST requests given up after their retries.",
     "http_429": "Answers 429: the exchange's rate limit was met. Should stay 0.",
     "http_418": "Answers 418: the exchange has banned this address. Should stay 0.",
@@ -172,3 +176,14 @@ def as_markdown() -> str:
         labels = ", ".join(f"`{label}`" for label in one.labels) or "–"
         lines.append(f"| `{one.exposed}` | {one.kind} | {labels} | {one.help} |")
     return "\n".join(lines)
+
+
+def write_into(path: Path) -> None:
+    """Puts the table between the marks of docs/metrics.md."""
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}{as_markdown()}{END}{after}")
+
+
+if __name__ == "__main__":
+    write_into(Path("docs/metrics.md"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from livermore_dagster.platform.metrics_catalogue import COUNTERS, METRICS, as_markdown
+from livermore_dagster.platform.metrics_catalogue import BEGIN, COUNTERS, END, METRICS, as_markdown
 
 ROOT = Path(__file__).parents[3]
 SOURCES = [
@@ -45,8 +45,8 @@ def test_no_metric_is_of_a_counter_that_nothing_counts(name: str) -> None:
 
 def test_the_documentation_lists_what_is_exported() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text()
-    shown = text.split("<!-- made by platform/metrics_catalogue.py -->\n")[1].split("\n<!-- end -->")[0]
-    assert shown == as_markdown()
+    shown = text.split(BEGIN)[1].split(END)[0]
+    assert shown == as_markdown(), "run: python -m livermore_dagster.platform.metrics_catalogue"
 
 
 def test_names_follow_the_conventions() -> None:
