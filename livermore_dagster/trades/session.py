@@ -22,7 +22,7 @@ from livermore_dagster.exchanges.factory import account_client_for, client_for, 
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
-from livermore_dagster.stores.postgres.symbols import load_symbols
+from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols, upsert_symbols
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow, read_accounts
 from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
 
@@ -65,13 +65,18 @@ class AccountSession:
     _products: dict[str, Product] = field(default_factory=dict)
 
     async def products(self) -> Mapping[str, Product]:
-        """The exchange's products by symbol: as they are stored, else asked for once."""
+        """The exchange's products by symbol: as they are stored, else asked for once and stored."""
         if not self._products:
             async with self.pool.connection() as connection:
                 stored = await load_symbols(connection, self.row.id)
-            found = [
-                Product(one.symbol, one.base, one.quote, one.trading, one.alias_of) for one in stored
-            ] or await self.public.products(Priority.ACCOUNT)
+                if not stored:
+                    listed = await self.public.products(Priority.ACCOUNT)
+                    stored = [
+                        SymbolRow(one.symbol, one.base, one.quote, one.trading, one.alias_of)
+                        for one in listed
+                    ]
+                    await upsert_symbols(connection, self.row.id, stored)
+            found = [Product(one.symbol, one.base, one.quote, one.trading, one.alias_of) for one in stored]
             self._products = {one.symbol: one for one in found}
         return self._products
 
