@@ -1,7 +1,7 @@
 """A fee report over a million fills: `python -m tests.bench.fees [--fills N]`.
 
-Loads them into PostgreSQL by the store's own way, then makes the same three tables twice, each in a process of
-its own: as `livermore fees report` does, and by plain pandas on the same rows in the same run. Both are exact
+Loads them into PostgreSQL by the store's own way, then makes the same three tables twice, each in a process
+of its own: as `livermore fees report` does, and by plain pandas on the same rows in the same run. Both are exact
 (decimals); pandas on floats is measured too, to show what exactness costs it. Peak memory counts the process
 and its PostgreSQL backend.
 """
@@ -75,8 +75,8 @@ def pandas(url: str, *, floats: bool) -> dict[str, Any]:
     cast = "::float8" if floats else ""
     with psycopg.connect(url) as connection:
         cursor = connection.execute(
-            f"SELECT quote, symbol, side, order_id, filled_ms, value{cast}, fee_quote{cast} FROM fills "
-            "WHERE account_id = 1"
+            f"SELECT quote, symbol, side, order_id, filled_ms, value{cast}, fee_quote{cast}"  # noqa: S608
+            " FROM fills WHERE account_id = 1"
         )
         names = ["quote", "symbol", "side", "order_id", "filled_ms", "value", "fee"]
         frame = pd.DataFrame(cursor.fetchall(), columns=names)
