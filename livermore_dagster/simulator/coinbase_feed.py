@@ -203,7 +203,7 @@ class CoinbaseFeed(Feed):
         *,
         is_last: bool = False,
     ) -> None:
-        is_data = channel in ("candles", "ticker")
+        is_data = channel in ("candles", "ticker", "user")
         frame = Frame(
             f'{{"channel":"{channel}","client_id":"","timestamp":"{rfc3339(self.stated(stamp_ms))}",'
             '"sequence_num":',

@@ -15,7 +15,7 @@ from livermore_dagster.simulator.fault_kinds import ACTS, AIMS, OWN, RULES, Faul
 __all__ = ["Aim", "BadFault", "Fault", "FaultBoard", "FaultKind"]
 
 _TIMES = ("after_s", "duration_s", "from_ms", "until_ms", "count")
-_CHANNELS = ("candles", "ticker")
+_CHANNELS = ("candles", "ticker", "user")
 _ENDPOINTS = ("ping", "time", "products", "product", "candles", "tickers", "account")
 _LONGEST_S = 86_400.0
 _LATEST_MS = 10**14

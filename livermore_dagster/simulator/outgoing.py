@@ -21,7 +21,7 @@ _QUEUE_LIMIT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One text frame on its way out. `channel` is 'candles', 'ticker' or '' for what is no data."""
+    """One text frame on its way out. `channel` is 'candles', 'ticker', 'user' or '' for what is no data."""
 
     text: str
     symbol: str = ""

@@ -21,7 +21,7 @@ from livermore_dagster.simulator.noise import draw, key_of
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import Venue
 
-__all__ = ["FEE_DECIMALS", "Charge", "Charges", "History", "Transfer", "draw_history", "fee_places"]
+__all__ = ["Charges", "History", "Pricing", "Transfer", "draw_history", "fee_places", "traded"]
 
 STABLE = frozenset({"USD", "USDC", "USDT", "FDUSD"})
 _PROXIES = {
@@ -55,16 +55,6 @@ class Charges:
     asset: Ints
     """Index into History.assets."""
     micro_usd: Ints
-
-
-@dataclass(frozen=True, slots=True)
-class Charge:
-    """The same of one fill."""
-
-    ppm: int
-    fee: int
-    asset: str
-    micro_usd: int
 
 
 @dataclass(slots=True)

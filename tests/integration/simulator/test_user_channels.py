@@ -101,3 +101,16 @@ async def test_binance_us_streams_by_listen_keys(by_hand: Played) -> None:
         assert expired["listenKey"] == key
     assert (await ask("PUT", key))["code"] == -1125
     assert (await ask("POST"))["listenKey"] != key
+
+
+async def test_an_update_that_is_lost_leaves_a_hole_in_the_numbers(by_hand: Played) -> None:
+    signer = Signer(by_hand, "coinbase")
+    async with by_hand.socket("coinbase") as socket:
+        await socket.say({"type": "subscribe", "channel": "user", "jwt": token(signer.key, signer.secret)})
+        snapshot = await socket.until(lambda frame: frame["channel"] == "user")
+        await by_hand.order("coinbase", kind="lose", channel="user", count=2)
+        for _ in range(2):
+            made = await by_hand.order("coinbase", "fill", account="demo", symbol="BTC-USD", side="BUY")
+        update = await socket.until(lambda frame: frame["channel"] == "user")
+        assert orders_of(update)[0]["order_id"] == made["order"]["order_id"]
+        assert update["sequence_num"] == snapshot["sequence_num"] + 3
