@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,20 +40,19 @@ def start(
     from livermore_dagster.platform.options import parse_symbols
     from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 
+    begun_ms = time.time_ns() // 1_000_000
     _wish(exchange, Desired("running", parse_symbols(symbols or None) or SymbolChoice(), user), home)
     if wait:
-        _follow_start(exchange, home)
+        _follow_start(exchange, home, begun_ms)
     else:
         typer.echo(f"{exchange} starts within seconds. `livermore status` shows when it is active.")
 
 
-def _follow_start(exchange: str, home: Path | None) -> None:
+def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
     """Tells the states it goes through until it warms up, or what keeps it from that; then it goes on alone.
 
     Exit code 1 when it could not start: it is tried again by itself all the same.
     """
-    import time
-
     from livermore_dagster.control.registry import read_instance
     from livermore_dagster.exchanges.factory import row_named
     from livermore_dagster.platform.attach import attach
@@ -63,7 +63,7 @@ def _follow_start(exchange: str, home: Path | None) -> None:
     if platform_record(settings.home) is None:
         typer.echo(f"{exchange} is wanted. It starts when a platform runs: livermore up")
         return
-    begun_ms, deadline = time.time_ns() // 1_000_000, time.monotonic() + FOLLOW_S
+    deadline = time.monotonic() + FOLLOW_S
     told = ""
     with connect(settings.redis_url) as client:
         while time.monotonic() < deadline:

@@ -56,7 +56,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "alerts_stored": "Alerts stored.",
     "alerts_published": "Alerts published, each counted once.",
     "rest_retries": "REST requests sent again after a failure.",
-    "rest_stale": "Replies whose newest candle was older than one already known, asked for again.",
+    "rest_stale": "Replies out of a cache on the way, too old to be believed; asked for again.",
     "rest_failures": "REST requests given up after their retries.",
     "http_429": "Answers 429: the exchange's rate limit was met. Should stay 0.",
     "http_418": "Answers 418: the exchange has banned this address. Should stay 0.",

@@ -104,6 +104,7 @@ class ExchangeVitals:
             "backlog": dict(self.backlog),
             "connections": self.connections,
             "connections_up": self.connections_up,
+            "clock_ahead_ms": self.clock_ahead_ms,
             "last_error": self.last_error,
             "last_incident": incident
             and {

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
+from pathlib import Path
 
 import pytest
 import redis
 
-from livermore_dagster.stores.redis.client import connect_async
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.stores.redis.client import connect, connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, give_up_desired, read_desired_sync
 
 from .conftest import BINANCE, Command
@@ -54,3 +59,31 @@ def test_a_start_without_symbols_keeps_those_of_before(command: Command, redis_u
     assert command("stop", "binance").code == 0
     assert command("start", "binance").code == 0
     assert desired(redis_url) == Desired("running", SymbolChoice(top=20))
+
+
+def test_start_tells_what_keeps_an_exchange_from_starting(
+    command: Command, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "platform.json").write_text("{}")
+    words = "Binance does not serve this place (HTTP 451)."
+
+    def fail() -> None:
+        """An instance comes up, and ends as one does that is refused."""
+        with connect(redis_url) as client:
+            while read_desired_sync(client, BINANCE) is None:
+                time.sleep(0.02)
+            claim = Claim(client, BINANCE, "binance", run_id=None)
+            claim.acquire()
+            claim.advance(InstanceState.STARTING)
+            claim.record_error(words)
+            claim.advance(InstanceState.IDLE)
+            claim.release()
+
+    instance = threading.Thread(target=fail)
+    instance.start()
+    done = command("start", "binance")
+    instance.join()
+    assert done.code == 1
+    assert f"binance could not start: {words}" in done.err
+    assert "tried again by itself" in done.err
