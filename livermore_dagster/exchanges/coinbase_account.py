@@ -153,8 +153,11 @@ class CoinbaseAccountDialect:
         return SignedRequest(request.path, urlencode(request.params), headers)
 
     def verdict(self, status: int, code: str) -> Verdict:
-        """401 also for a token whose time is wrong; 403 for a key that may not look at this."""
-        return Verdict.CREDENTIALS if status in (401, 403) else Verdict.OTHER
+        """401 also for a token whose time is wrong; 403, with a reason, for a key that may not look at this.
+
+        A 403 without one is of the guard before the exchange.
+        """
+        return Verdict.CREDENTIALS if status == 401 or (status == 403 and code) else Verdict.OTHER
 
     def feedback(self, status: int, headers: Mapping[str, str], body: bytes) -> BudgetFeedback:
         return self._public.feedback(status, headers, body)

@@ -295,4 +295,5 @@ def test_what_is_no_key_is_refused_without_showing_it(secret: str) -> None:
 def test_verdicts() -> None:
     assert DIALECT.verdict(401, "") is Verdict.CREDENTIALS
     assert DIALECT.verdict(403, "PERMISSION_DENIED") is Verdict.CREDENTIALS
+    assert DIALECT.verdict(403, "") is Verdict.OTHER
     assert DIALECT.verdict(400, "INVALID_ARGUMENT") is Verdict.OTHER
