@@ -20,6 +20,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.account_steps import files_with, fills_shown, shell_variables
 from tests.e2e.platform_run import (
     COMMAND,
     Running,
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.xdist_group("platform")
 ROOT = Path(__file__).parents[2]
 NAMES = {
     "valkey", "postgresql", "simulator", "code server", "web server", "daemon",
-    "worker boundary", "worker batch", "worker ingest",
+    "worker boundary", "worker batch", "worker ingest", "notifier",
 }  # fmt: skip
 
 
@@ -170,6 +171,47 @@ def test_a_shell_reaches_it(running: Running) -> None:
 
 def test_the_database_is_in_step(running: Running) -> None:
     assert livermore("db", "check", "--home", str(running.home)).returncode == 0
+
+
+def test_a_new_fill_shows_in_the_fees_without_anyone_asking(running: Running) -> None:
+    """Account and pipeline read together: no 429, and no secret anywhere in the home."""
+    home = str(running.home)
+    variables = shell_variables(running.home)
+    names = "SIMULATED_COINBASE_KEY", "SIMULATED_COINBASE_SECRET"
+    assert livermore("start", "coinbase", "--symbols", "3", "--home", home).returncode == 0
+    added = subprocess.run(
+        [*COMMAND, "account", "add", "coinbase", "--key-env", names[0], "--secret-env", names[1]],
+        env=variables, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    status = running.status()
+    dagster = status["addresses"]["dagster"]
+    door = status["simulator"]["coinbase"]["control_url"]
+    accounts = httpx.get(f"{door}/accounts", timeout=30).json()["accounts"]
+
+    def channel() -> str:
+        done = livermore("account", "list", "--json", "--home", home)
+        return str(json.loads(done.stdout)[0]["channel"])
+
+    wait_for(lambda: channel() == "open", 60, "the user channel stays closed")
+    wait_for(lambda: fills_shown(dagster) > 0, 90, "the history is not read")
+    quiet = """{ runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED], tags:
+      [{key: "dagster/partition", value: "coinbase.1"}]}) { ... on Runs { count } } }"""
+
+    def idle() -> bool:
+        reply = httpx.post(f"{dagster}/graphql", json={"query": quiet}, timeout=30).json()
+        return reply["data"]["runsOrError"]["count"] == 0
+
+    wait_for(idle, 60, "the account is read without end")
+    before = fills_shown(dagster)
+    wanted = {"account": accounts[0]["account"], "symbol": "BTC-USD", "side": "BUY", "size": "0.01"}
+    assert httpx.post(f"{door}/fill", json=wanted, timeout=30).status_code == 200
+    wait_for(lambda: fills_shown(dagster) > before, 15, "the fill is not in fees/by_month within 15 s")
+    assert httpx.get(f"{door}/counters").json()["http_429"] == 0
+    secrets = [variables[names[1]], accounts[0]["secret"], accounts[0]["key"].rpartition("/")[2]]
+    body = accounts[0]["secret"].splitlines()
+    assert files_with(running.home, [*secrets, body[1]]) == []
+    assert livermore("stop", "coinbase", "--home", home).returncode == 0
 
 
 def test_a_second_up_says_so(running: Running) -> None:
