@@ -1,9 +1,9 @@
 """A fee report over a million fills: `python -m tests.bench.fees [--fills N]`.
 
 Loads them into PostgreSQL by the store's own way, then makes the same three tables twice, each in a process
-of its own: as `livermore fees report` does, and by plain pandas on the same rows in the same run. Both are exact
-(decimals); pandas on floats is measured too, to show what exactness costs it. Peak memory counts the process
-and its PostgreSQL backend.
+of its own: as `livermore fees report` does, and by plain pandas on the same rows in the same run. Both are
+exact (decimals); pandas on floats is measured too, to show what exactness costs it. Peak memory counts the
+process and its PostgreSQL backend.
 """
 
 from __future__ import annotations

@@ -135,6 +135,8 @@ def test_every_process_is_shown_with_its_address(running: Running) -> None:
         assert httpx.get(f"{doors['control_url']}/counters").status_code == 200
     assert httpx.get(f"{status['addresses']['dagster']}/server_info").status_code == 200
     assert all(exchange["state"] == "idle" for exchange in status["exchanges"].values())
+    assert httpx.get(status["addresses"]["health"]).status_code == 200
+    assert 'livermore_process_up{process="valkey"} 1.0' in httpx.get(status["addresses"]["metrics"]).text
 
 
 def test_only_loopback_is_listened_on(running: Running) -> None:
