@@ -182,7 +182,7 @@ class _Control:
         return self.played.befall(await _object(request)).as_json()
 
     async def order_storm(self, request: web.Request) -> dict[str, Any]:
-        storm = checked_storm(await _object(request))
+        storm = checked_storm(await _object(request), self.played.venue.listings)
         return {
             "exchange": self.played.name,
             "seed": storm.seed,

@@ -53,7 +53,9 @@ class WeightWindow:
         self._banned_until = 0.0
         self._raw_window = -1
         self._raw = 0
-        self._shut_until = 0.0
+        self.under_way_s = 1.0
+        """Requests that come so soon after an ordered 429 were under way before it could be read."""
+        self._shut_from = self._shut_until = 0.0
 
     def take(self, weight: int) -> Verdict:
         now = self._now()
@@ -71,7 +73,7 @@ class WeightWindow:
             return self._refuse(now, RAW_WINDOW_S - now % RAW_WINDOW_S, is_raw=True)
         if self._used > self.limit:
             return self._refuse(now, 60.0 - now % 60)
-        if now < self._shut_until:
+        if self._shut_from <= now < self._shut_until:
             return self._refuse(now, self._shut_until - now)
         return Verdict(200, self._used)
 
@@ -85,8 +87,9 @@ class WeightWindow:
 
     def shut(self, seconds: float) -> Verdict:
         """429 to everything for so long; who goes on meanwhile is banned as always."""
-        self._shut_until = self._now() + seconds
-        return self._refuse(self._now(), seconds)
+        now = self._now()
+        self._shut_from, self._shut_until = now + self.under_way_s, now + seconds
+        return self._refuse(now, seconds)
 
     def eat(self, weight: int) -> None:
         """Weight used by someone else behind the same address."""

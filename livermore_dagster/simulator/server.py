@@ -107,6 +107,7 @@ class PlayedExchange:
                 "listen_key_s": self._listen_key_s(),
                 "weight_limit": window.limit,
                 "raw_limit": window.raw_limit,
+                "under_way_s": window.under_way_s,
                 "refusals": window.refusals,
                 "ban_s": window.ban_s,
             }
@@ -132,6 +133,7 @@ class PlayedExchange:
             if isinstance(self.rest, BinanceRest) and name in (
                 "weight_limit",
                 "raw_limit",
+                "under_way_s",
                 "refusals",
                 "ban_s",
             ):

@@ -7,7 +7,7 @@ gives, and its last quarter is calm.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ _CORRECTED: Final = 0.08
 another fault swallowed would leave nothing but an audit to find it."""
 _EVERY_S: Final = 8.0
 _STRUCK: Final = ("liquid", "sparse", "silent")
-_SYMBOLS: Final = 20
+_SYMBOLS: Final = 8
+"""The best ranked: whoever watches at all watches them."""
 Order = dict[str, Any]
 
 # A kind that joins this list makes other storms of the same seeds. Not in it: swapped fillers, with which
@@ -69,18 +70,25 @@ _ONCE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """Which storm: times in real seconds; `intensity` 1 is a fault about every eight seconds."""
+    """Which storm: times in real seconds; `intensity` 1 is a fault about every eight seconds.
+
+    `symbols`: those to be struck; none: the exchange's best ranked.
+    """
 
     seed: int
     duration_s: float = DEFAULT_STORM_S
     intensity: float = 1.0
+    symbols: tuple[str, ...] = ()
 
 
-def checked_storm(wanted: Mapping[str, Any]) -> Storm:
-    """A storm as the control door orders it. Raises BadFault."""
-    unknown = sorted(set(wanted) - {"seed", "duration_s", "intensity"})
+def checked_storm(wanted: Mapping[str, Any], known: Container[str] = ()) -> Storm:
+    """A storm as the control door orders it; `known` are the exchange's symbols. Raises BadFault."""
+    unknown = sorted(set(wanted) - {"seed", "duration_s", "intensity", "symbols"})
     if unknown:
-        raise BadFault(f"unknown fields {unknown}: a storm takes seed, duration_s, intensity")
+        raise BadFault(f"unknown fields {unknown}: a storm takes seed, duration_s, intensity, symbols")
+    symbols = wanted.get("symbols", [])
+    if not isinstance(symbols, list) or not all(isinstance(one, str) and one in known for one in symbols):
+        raise BadFault(f"symbols must be a list of the exchange's symbols, not {symbols!r}")
     seed = wanted.get("seed")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise BadFault(f"seed must be a whole number from 0 on, not {seed!r}")
@@ -91,7 +99,7 @@ def checked_storm(wanted: Mapping[str, Any]) -> Storm:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise BadFault(f"{name} must be a number between {low:g} and {high:g}, not {value!r}")
         numbers[name] = float(value)
-    return Storm(seed, **numbers)
+    return Storm(seed, symbols=tuple(symbols), **numbers)
 
 
 def kinds_of(exchange: str) -> list[FaultKind]:
@@ -130,8 +138,8 @@ def schedule(
 
 def storm_plan(storm: Storm, exchange: str, listings: Iterable[Listing]) -> list[Order]:
     """The storm's orders on an exchange with these products: its ranked ones are struck."""
-    symbols = [item.symbol for item in listings if item.kind in _STRUCK and not item.alias_of][:_SYMBOLS]
-    return schedule(storm.seed, exchange, symbols, storm.duration_s, storm.intensity)
+    ranked = [item.symbol for item in listings if item.kind in _STRUCK and not item.alias_of][:_SYMBOLS]
+    return schedule(storm.seed, exchange, storm.symbols or ranked, storm.duration_s, storm.intensity)
 
 
 def _scene(

@@ -45,13 +45,17 @@ async def test_a_limit_is_told_in_the_exchanges_words(quick: Played, spoken: Dia
 @pytest.mark.parametrize("name", ["binance", "binance_us"])
 async def test_binance_bans_who_does_not_wait(by_hand: Played, name: str) -> None:
     spoken = Dialect(name)
-    await by_hand.order(name, "settings", refusals=2)
-    await by_hand.order(name, kind="rate_limit", count=1, retry_after_s=30)
-    first = await spoken.ask(by_hand, "BTCUSDT")
-    assert first.status_code == 429
-    assert int(first.headers["Retry-After"]) == 30
+    await by_hand.order(name, "settings", refusals=3)
+    for under_way_s, status in ((5, 200), (1e-9, 429)):
+        await by_hand.order(name, "settings", under_way_s=under_way_s)
+        await by_hand.order(name, kind="rate_limit", count=1, retry_after_s=30)
+        first = await spoken.ask(by_hand, "BTCUSDT")
+        assert first.status_code == 429
+        assert int(first.headers["Retry-After"]) == 30
+        # What was under way when the 429 came is still answered.
+        assert (await spoken.ask(by_hand, "BTCUSDT")).status_code == status
     statuses = [(await spoken.ask(by_hand, "BTCUSDT")).status_code for _ in range(3)]
-    assert statuses == [429, 418, 418]
+    assert statuses == [418, 418, 418]
     waits = [int((await spoken.ask(by_hand, "BTCUSDT")).headers["Retry-After"]) for _ in range(3)]
     # Each request during the ban lengthens it.
     assert waits[0] < waits[1] < waits[2]

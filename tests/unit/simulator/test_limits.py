@@ -87,6 +87,8 @@ def test_who_goes_on_while_shut_is_banned() -> None:
     window = WeightWindow(1000, raw_limit=61_000, refusals=2, ban_s=120, now=hands)
     assert window.take(1).status == 200
     assert window.shut(30).retry_after_s == 30
+    assert window.take(1).status == 200  # under way when the 429 came
+    hands.now += window.under_way_s
     assert [window.take(1).status for _ in range(2)] == [429, 418]
     patient = WeightWindow(1000, raw_limit=61_000, refusals=2, now=hands)
     patient.shut(30)

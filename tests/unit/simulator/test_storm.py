@@ -62,10 +62,10 @@ def test_a_storm_of_known_seed_stays_as_it_is() -> None:
         checked_storm({"seed": 3, "duration_s": 120}), "coinbase", universe("coinbase", 7, 60_000)
     )
     assert [(order["after_s"], order["kind"]) for order in plan][:4] == [
-        (1.8, "hang_connection"),
-        (2.0, "drop"),
-        (3.1, "drop"),
-        (5.5, "cut_reply"),
+        (0.6, "stall"),
+        (2.4, "lose"),
+        (6.6, "garble"),
+        (7.3, "refuse_connection"),
     ]
 
 
@@ -84,7 +84,8 @@ def test_all_kinds_are_in_storms_but_those_that_cannot_be() -> None:
         ({"seed": True}, "not True"),
         ({"seed": 1, "duration_s": 10}, "duration_s must be a number between 60 and 86400, not 10"),
         ({"seed": 1, "intensity": "much"}, "intensity must be a number between 0.1 and 10, not 'much'"),
-        ({"seed": 1, "wind": 3}, "a storm takes seed, duration_s, intensity"),
+        ({"seed": 1, "wind": 3}, "a storm takes seed, duration_s, intensity, symbols"),
+        ({"seed": 1, "symbols": ["NOPE"]}, "symbols must be a list of the exchange's symbols, not"),
     ],
 )
 def test_bad_storms_say_why(wanted: dict[str, Any], words: str) -> None:
