@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -164,10 +165,19 @@ def _last_errors(views: list[ExchangeView]) -> list[str]:
         if view.given_up
     ]
     return given_up + [
-        f"{view.row.name} shall run and is {view.state}: {view.last_error}"
+        f"{view.row.name} shall run and is {view.state}: {view.last_error}{_tried(view)}"
         for view in views
         if view.desired == "running" and view.state in ("idle", "offline") and view.last_error
     ]
+
+
+def _tried(view: ExchangeView) -> str:
+    """When it failed last. The keeper waits a minute at most before it tries again."""
+    at_ms = (view.instance or {}).get("lastErrorAt")
+    if not isinstance(at_ms, int):
+        return ""
+    ago_s = max(0, time.time_ns() // 1_000_000 - at_ms) // 1000
+    return f" (tried {ago_s} s ago, and again within a minute)" if ago_s < 3_600 else ""
 
 
 def _without_password(url: str) -> str:
