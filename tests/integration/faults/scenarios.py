@@ -99,8 +99,8 @@ SCENARIOS = [
     Scenario(
         "rest_behind", "7 newest closed row missing, or a cached page",
         lambda _: [
-            {"kind": "late_row", "count": 3},
-            {"kind": "no_open_row", "count": 2},
+            {"kind": "late_row", "duration_s": 6},
+            {"kind": "no_open_row", "duration_s": 6},
             {"kind": "stale_page", "count": 2},
             LOST_CLOSES,
         ],

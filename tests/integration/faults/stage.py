@@ -122,11 +122,23 @@ class Stage:
                 for store, held in stores.items():
                     found += [
                         f"{store} {symbol} {timeframe.value} {at}: truth {truth.get(at)}, held {held.get(at)}"
+                        f" {self._provenance(symbol, timeframe, at)}"
                         for at in sorted(truth.keys() | held.keys())
                         if truth.get(at) != held.get(at)
                         and not (observed_only and _is_filler(truth.get(at)) and _is_filler(held.get(at)))
                     ]
         return found
+
+    def _provenance(self, symbol: str, timeframe: Timeframe, at: int) -> str:
+        """How a candle came to be what it is: for whoever reads the failure."""
+        with self.platform.redis() as client:
+            members = client.zrange(keys.candles(IDS[self.exchange], symbol, timeframe), at, at, byscore=True)
+        known = [decode(member, symbol, timeframe) for member in members]
+        return "; ".join(
+            f"{one.rank.name} by {one.origin.value}, stamp {one.stamp_ms - one.end_ms:+} ms, "
+            f"proven {one.proven_ms - one.end_ms:+} ms of its end"
+            for one in known
+        )
 
     def _cached(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> dict[int, Values]:
         with self.platform.redis() as client:

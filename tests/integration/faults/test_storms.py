@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import httpx
 import pytest
 import redis
 
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.exchange_candles import matches_exchange
+from livermore_dagster.ingest.context import open_context
 from livermore_dagster.market.timeframe import Timeframe
 from tests.conftest import database
 from tests.e2e.comparison import alert_differences
 from tests.e2e.platform_run import Place, Truth
 from tests.integration.faults.conftest import EXCHANGES
 from tests.integration.faults.stage import staged
-from tests.integration.ingest.played import until
+from tests.integration.ingest.played import Platform, until
 
 SEEDS = 50
 STORM_S = 60.0
@@ -31,6 +35,15 @@ pytestmark = pytest.mark.soak
 def seeds() -> list[int]:
     wanted = os.environ.get("LIVERMORE_STORMS", str(SEEDS))
     return [int(one) for one in wanted.split(",") if one] if "," in wanted else list(range(int(wanted)))
+
+
+async def audit(platform: Platform, exchange: str, start_ms: int, end_ms: int) -> None:
+    """As the platform does every hour: REST itself may have been wrong for longer than anybody waits."""
+    async with open_context(exchange, platform) as ctx:
+        for timeframe in ctx.row.live_timeframes:
+            if timeframe.ms <= Timeframe.M15.ms:
+                cell = Cell(ctx, timeframe, platform.symbols(exchange), end_ms + timeframe.ms, by_hand=True)
+                await matches_exchange(cell, start_ms - timeframe.ms)
 
 
 @pytest.mark.timeout(400)
@@ -64,6 +77,7 @@ def test_after_a_storm_everything_is_as_it_must_be(
         told = f"storm {seed} on {exchange}"
         until(lambda: platform.settled(exchange) >= target, CALM_S, f"{told}: settled to {target}")
         start = begun - begun % step
+        asyncio.run(audit(platform, exchange, start, target))
         until(lambda: not stage.wrong(start, target), 30, lambda: f"{told}: {stage.wrong(start, target)[:8]}")
         place = Place(tmp_path, valkey_url, url)
         truth = Truth({exchange: door})
