@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -216,8 +217,9 @@ def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
     """One stored before, one published live and again after a crash, one of another label."""
     program = [sys.executable, "-m", "livermore_dagster.cli.app", "alerts", "-f", "--json", "-l", "level"]
     with subprocess.Popen(
-        program, stdout=subprocess.PIPE, text=True, env=environment(tmp_path, redis_url, database_url)
-    ) as child:
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(tmp_path, redis_url, database_url),
+    ) as child:  # fmt: skip
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["id"] == 1
         live = asyncio.run(stored(database_url, alert(8)))
@@ -228,7 +230,10 @@ def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
             connection.execute("UPDATE alert_history SET withdrawn_ms = 5 WHERE id = %s", [live.id])
         again = json.loads(child.stdout.readline())
         assert (again["id"], again["withdrawn_ms"]) == (live.id, 5)
-        child.terminate()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+        assert child.stderr is not None
+        assert child.stderr.read() == ""
 
 
 async def stored(database_url: str, row: AlertRow) -> AlertRow:
@@ -238,6 +243,24 @@ async def stored(database_url: str, row: AlertRow) -> AlertRow:
             return (await insert_alerts(connection, BINANCE, [row]))[0]
     finally:
         await pool.close()
+
+
+@pytest.mark.parametrize("name", ["board", "status"])
+def test_a_watched_screen_ends_quietly_with_ctrl_c(
+    name: str, redis_url: str, database_url: str, tmp_path: Path, client: redis.Redis
+) -> None:
+    program = [sys.executable, "-m", "livermore_dagster.cli.app", name, "--watch", "--json"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(tmp_path, redis_url, database_url),
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        for _ in range(2):
+            assert "BTCUSDT" in child.stdout.readline()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+        assert child.stderr is not None
+        assert child.stderr.read() == ""
 
 
 def test_a_reader_that_leaves_early_is_no_error(redis_url: str, database_url: str, tmp_path: Path) -> None:
