@@ -70,12 +70,14 @@ class PageCursor:
     """Where a paged read goes on, as text that is stored between runs; `market` is None for all markets.
 
     `token` is the exchange's own (Coinbase: cursor; Binance: the next id as text), '' at the beginning.
-    `since_ms`, where the exchange can, limits the read to what happened at or after it.
+    `since_ms`, where the exchange can, limits the read to what happened at or after it, `until_ms`
+    (Coinbase's orders) to what happened before.
     """
 
     market: str | None = None
     token: str = ""
     since_ms: int | None = None
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

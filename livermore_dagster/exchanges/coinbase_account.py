@@ -170,8 +170,10 @@ class CoinbaseAccountDialect:
         return Request("account_check", f"{_API}/accounts", 1, {"limit": "1"})
 
     def orders_request(self, cursor: PageCursor) -> Request:
-        """Every order, whatever became of it; `since_ms` limits by creation, `market` to one product."""
+        """Every order, whatever became of it; `since_ms` and `until_ms` limit by creation."""
         params = self._page_params(cursor, "start_date")
+        if cursor.until_ms is not None:
+            params["end_date"] = _rfc3339(cursor.until_ms)
         return Request("orders", f"{_API}/orders/historical/batch", 1, params)
 
     def _page_params(self, cursor: PageCursor, start: str) -> dict[str, str]:
@@ -293,7 +295,7 @@ def _next_page(cursor: PageCursor, token: str, more: bool, rows: int, what: str)
         raise ExchangeUnavailable(f"Not a whole {what} reply: no rows, but a cursor to more.")
     if token == cursor.token:
         raise ExchangeUnavailable(f"Not a whole {what} reply: its cursor is the one that was asked with.")
-    return PageCursor(cursor.market, token, cursor.since_ms)
+    return PageCursor(cursor.market, token, cursor.since_ms, cursor.until_ms)
 
 
 def _order(item: _Order, product: Product) -> Order:

@@ -2,7 +2,7 @@
 
 A page and how far it brings us are stored in one transaction: a run that dies goes on with the page after the
 last one stored. After the first complete read only what may have changed is asked for: fills from a little
-before the newest one known, orders from the oldest one that was not settled.
+before the newest one known; orders likewise, and those again that were not settled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.trades import Fill, Order
 from livermore_dagster.stores.postgres.account_reads import AccountRead, Kind, read_progress, write_progress
 from livermore_dagster.stores.postgres.fills import insert_fills
-from livermore_dagster.stores.postgres.orders import oldest_unsettled, upsert_orders
+from livermore_dagster.stores.postgres.orders import unsettled_orders, upsert_orders
 from livermore_dagster.stores.redis.metrics import incident
 from livermore_dagster.trades.session import AccountSession
 
@@ -28,6 +28,11 @@ log = structlog.get_logger(__name__)
 
 OVERLAP_MS = 3_600_000
 """An exchange may list a fill later than its time says: so much of the newest history is asked for again."""
+REVISITED = 20
+"""So many unsettled orders are looked up one by one; where there are more, all orders since the oldest."""
+
+REVISIT_MS = 1_000
+"""The span asked for around such an order: exchanges tell times to the microsecond, we to the millisecond."""
 
 OnProgress = Callable[["ReadProgress"], None]
 
@@ -97,25 +102,38 @@ class _Reader:
         if read.under_way:
             self.report.resumed = True
             read = await self._pages(read)
-        await self._pages(await self._begin(read))
+        old = await self._unsettled(read)
+        read = await self._pages(self._begin(read, old))
+        for created_ms, _ in old:
+            if read.since_ms is not None and created_ms < read.since_ms:
+                read = await self._revisit(read, created_ms)
 
-    async def _begin(self, read: AccountRead) -> AccountRead:
+    async def _unsettled(self, read: AccountRead) -> list[tuple[int, str]]:
+        """Orders that may have changed since they were read: creation and id, oldest first."""
+        if self._kind != "orders" or not read.complete:
+            return []
+        async with self._session.pool.connection() as connection:
+            return await unsettled_orders(connection, self._session.account.id, read.market, REVISITED + 1)
+
+    async def _revisit(self, read: AccountRead, created_ms: int) -> AccountRead:
+        """An order of before what was just read, by the moment it was created."""
+        cursor: PageCursor | None = PageCursor(None, "", created_ms, created_ms + REVISIT_MS)
+        while cursor is not None:
+            page = await self._fetch(cursor)
+            read = await self._store(read, replace(page, next=None))
+            cursor = page.next
+        return read
+
+    def _begin(self, read: AccountRead, old: Sequence[tuple[int, str]]) -> AccountRead:
         """Where a new read starts: at the beginning, or before what may have changed since the last."""
         token, since_ms = "", None
-        if read.complete:
-            token, since_ms = read.token, None
-            if read.newest_ms is not None:
-                since_ms = read.newest_ms - OVERLAP_MS
-            if self._kind == "orders":
-                async with self._session.pool.connection() as connection:
-                    oldest = await oldest_unsettled(connection, self._session.account.id, read.market)
-                if oldest is not None:
-                    since_ms = min(oldest[0], oldest[0] if since_ms is None else since_ms)
-                    token = oldest[1]
-        if self._session.client.by_market:
-            since_ms = None
-        else:
-            token = ""
+        if read.complete and self._session.client.by_market:
+            # Ids count up: from the oldest that may have changed, all later ones come along.
+            token = old[0][1] if old else read.token
+        elif read.complete and read.newest_ms is not None:
+            since_ms = read.newest_ms - OVERLAP_MS
+            if len(old) > REVISITED:
+                since_ms = min(since_ms, old[0][0])
         return replace(read, under_way=True, token=token, since_ms=since_ms)
 
     async def _pages(self, read: AccountRead) -> AccountRead:

@@ -18,7 +18,7 @@ __all__ = [
     "WriteCounts",
     "count_trades",
     "find_differences",
-    "oldest_unsettled",
+    "unsettled_orders",
     "upsert_orders",
 ]
 
@@ -64,13 +64,13 @@ async def upsert_orders(
     return WriteCounts(new, changed)
 
 
-async def oldest_unsettled(
-    connection: AsyncConnection[Any], account_id: int, market: str = ""
-) -> tuple[int, str] | None:
-    """Creation (epoch ms) and id of the oldest order that may still change; None where all are settled."""
-    given = {"account_id": account_id, "market": market}
-    row = await (await connection.execute(sql("find_oldest_unsettled_order"), given)).fetchone()
-    return (row[0], row[1]) if row else None
+async def unsettled_orders(
+    connection: AsyncConnection[Any], account_id: int, market: str = "", limit: int = 1
+) -> list[tuple[int, str]]:
+    """Creation (epoch ms) and id of orders that may still change, the oldest `limit` of them."""
+    given = {"account_id": account_id, "market": market, "limit": limit}
+    rows = await (await connection.execute(sql("list_unsettled_orders"), given)).fetchall()
+    return [(row[0], row[1]) for row in rows]
 
 
 async def find_differences(

@@ -32,7 +32,7 @@ from livermore_dagster.stores.postgres.fills import (
 from livermore_dagster.stores.postgres.orders import (
     count_trades,
     find_differences,
-    oldest_unsettled,
+    unsettled_orders,
     upsert_orders,
 )
 from livermore_dagster.stores.postgres.user_exchanges import delete_account, read_accounts, upsert_account
@@ -191,9 +191,9 @@ async def test_an_order_changes_forward_only(connection: AsyncConnection[Any], a
     early = replace(order_of(own, settled=False), filled_size=Decimal(0), fill_count=0)
     done = order_of(own)
     assert (await upsert_orders(connection, account, [early])).new == 1
-    assert await oldest_unsettled(connection, account) == (JANUARY_MS, early.order_id)
+    assert await unsettled_orders(connection, account) == [(JANUARY_MS, early.order_id)]
     assert (await upsert_orders(connection, account, [done, early])).changed == 1
-    assert await oldest_unsettled(connection, account) is None
+    assert await unsettled_orders(connection, account) == []
     written = await upsert_orders(connection, account, [early])
     assert (written.new, written.changed) == (0, 0), "an older page says nothing new"
     assert await count_trades(connection, account) == (1, 0)

@@ -25,6 +25,7 @@ from tests.integration.trades.accounts import (
     environment,
     expected,
     in_session,
+    place,
     register,
     reported,
     requests_sent,
@@ -143,17 +144,11 @@ def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
     fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
     assert fills.new >= 1
     assert orders.new == 1
+    unsettled = coinbase.query("SELECT count(*) FROM orders WHERE NOT settled")[0][0]
+    assert orders.pages <= 1 + unsettled, "what is settled is not asked for again"
     assert fills.pages == 1, "only the newest page is asked for"
     assert differences == []
     assert_equal(report, truth(coinbase, "coinbase", "small"))
-
-
-def place(platform: Platform, exchange: str, **wanted: str) -> None:
-    import httpx
-
-    url = f"{platform.addresses[exchange]['control_url']}/fill"
-    reply = httpx.post(url, json=wanted, timeout=30)
-    assert reply.status_code == 200, reply.text
 
 
 def test_binance_by_market_with_fees_in_bnb(
