@@ -7,10 +7,13 @@ import json
 import time
 from typing import Any
 
+import httpx
 import pytest
 import websockets
 
-from tests.integration.simulator.conftest import Played, Socket
+from livermore_dagster.simulator.clock import ManualClock
+from livermore_dagster.simulator.server import Simulator
+from tests.integration.simulator.conftest import START, Played, Socket
 from tests.integration.simulator.dialects import FIVE, Dialect, struck, values
 
 
@@ -319,3 +322,36 @@ async def test_the_clock_may_be_off_everywhere_or_in_one_place(
             assert await stated() == off
             quick.advance(1000)
             assert await stated() == (0, 0)
+
+
+async def test_faults_strike_together_and_leave_the_truth_alone(quick: Played, spoken: Dialect) -> None:
+    one, other = spoken.symbol("BTC"), spoken.symbol("ETH")
+    orders: tuple[dict[str, Any], ...] = (
+        {"kind": "stall", "symbol": one},
+        {"kind": "duplicate", "symbol": other, "channel": "candles"},
+        {"kind": "revise_stream", "symbol": other},
+        {"kind": "skew", "skew_ms": -3000, "where": "stream"},
+        {"kind": "late_row", "symbol": other},
+        {"kind": "revise", "symbol": one},
+    )
+    begun = quick.now() - quick.now() % FIVE
+    async with quick.socket(spoken.name, spoken.path) as socket:
+        await spoken.open(socket, one, other)
+        for order in orders:
+            await quick.order(spoken.name, **order, duration_s=300)
+        quick.advance(FIVE + 40_000)
+        await socket.until(lambda frame: spoken.is_pulse(frame, quick.now() - 3000))
+        await spoken.rows(quick, one)
+        await spoken.rows(quick, other)
+        assert {shown.symbol for shown in spoken.candles(socket.frames) if shown.kind != "snapshot"} == {
+            other
+        }
+    for order in orders:
+        assert await struck(quick, spoken, order["kind"]) > 0, order
+    clock = ManualClock(START)
+    async with Simulator([spoken.name], seed=7, clock=clock, symbols=20) as calm, httpx.AsyncClient() as http:
+        clock.advance(quick.now() - START)
+        for symbol in (one, other):
+            untouched = await Played(calm, http).truth(spoken.name, symbol, "5m", begun, begun + FIVE)
+            assert await quick.truth(spoken.name, symbol, "5m", begun, begun + FIVE) == untouched
+            assert len(untouched) == 1
