@@ -20,8 +20,8 @@ from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
 from livermore_dagster.ingest.machinery import Machinery
-from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.own_clock import OwnClock
+from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
 from livermore_dagster.ingest.supervise import TRANSIENT
 from livermore_dagster.ingest.symbols import choose_symbols, keep_selection

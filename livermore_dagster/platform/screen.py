@@ -170,7 +170,8 @@ class LiveScreen:
         metrics = getattr(supervisor, "metrics", None)
         ends = Text("Ctrl-C stops all", "dim")
         if metrics is not None:
-            ends = Text.assemble(("metrics ", "dim"), (f":{metrics.port}", "cyan"), ("  Ctrl-C stops all", "dim"))
+            port = Text.assemble(("metrics ", "dim"), (f":{metrics.port}", "cyan"), "  ")
+            ends = port + ends
         row.add_row(Text(_tilde(str(options.home)), "dim"), market, ends)
         return Panel(row, border_style="#ffb300" if options.simulate else "#1565c0")
 

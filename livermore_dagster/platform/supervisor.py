@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
-from livermore_dagster.platform import children, guardian
+from livermore_dagster.platform import children
 from livermore_dagster.platform.addresses import Doors, free_port_range, read_doors, rows_for_simulation
 from livermore_dagster.platform.child import Child, ChildSpec, ChildState
 from livermore_dagster.platform.config import Settings
@@ -23,6 +23,7 @@ from livermore_dagster.platform.dagster_yaml import (
     write_dagster_yaml,
 )
 from livermore_dagster.platform.demo_accounts import demo_environment, register_demo_accounts
+from livermore_dagster.platform.guard import Guard
 from livermore_dagster.platform.home import Home, check_port
 from livermore_dagster.platform.log_rotation import rotate_logs
 from livermore_dagster.platform.metrics_server import MetricsServer, free_metrics_port, process_facts
@@ -84,7 +85,7 @@ class Supervisor:
         self.settings: Settings = self.servers.settings()
         self.token = uuid.uuid4().hex
         self.started_wall = time.time()
-        self._guardian: subprocess.Popen[str] | None = None
+        self._guard = Guard(self.home.record, self.tell)
         self._canceller: subprocess.Popen[str] | None = None
         self._hurry = False
         self._logs_seen = float("-inf")
@@ -133,7 +134,7 @@ class Supervisor:
         load_anchor(path, self.options.seed, self.options.speed, self.options.from_ms, now_ms)
 
     def _start_all(self, look: Callable[[], None]) -> None:
-        self._start_guardian()
+        self._guard.keep()
         if self.options.simulate:
             self.tell(
                 f"SIMULATED: seed {self.options.seed}, {self.options.speed:g}×. No real exchange is met."
@@ -261,8 +262,7 @@ class Supervisor:
                 child.restart()
                 self._record()
                 self._write_platform_json()
-        if self._guardian is not None and self._guardian.poll() is not None:
-            self._start_guardian()
+        self._guard.keep()
         if time.monotonic() - self._logs_seen >= LOGS_S:
             self._logs_seen = time.monotonic()
             rotate_logs(self.home.logs)
@@ -302,7 +302,7 @@ class Supervisor:
         end_processes(left, patience_s=0.2)
         for child in self.children:
             child.ended()
-        self._dismiss_guardian()
+        self._guard.dismiss()
         self.home.platform_json.unlink(missing_ok=True)
         self.home.record.unlink(missing_ok=True)
         self.home.unlock()
@@ -390,27 +390,3 @@ class Supervisor:
             "doors": {name: vars(door) for name, door in self.doors.items()},
         }
         write_platform_record(self.home.platform_json, facts, self.children)
-
-    def _start_guardian(self) -> None:
-        if self._guardian is not None:
-            self.tell("The guardian died; restarted.")
-        self._guardian = subprocess.Popen(
-            [sys.executable, "-m", guardian.__name__, str(self.home.record)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd="/",
-            start_new_session=True,
-        )
-
-    def _dismiss_guardian(self) -> None:
-        if self._guardian is None or self._guardian.stdin is None:
-            return
-        try:
-            self._guardian.stdin.write(guardian.FAREWELL)
-            self._guardian.stdin.close()
-            self._guardian.wait(2)
-        except (BrokenPipeError, subprocess.TimeoutExpired):
-            self._guardian.kill()
-        self._guardian = None
