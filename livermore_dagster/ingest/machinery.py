@@ -74,6 +74,7 @@ class Machinery:
             self._symbols,
             row.streamed_timeframes,
             flagged=quirks.closed_flag,
+            fills_empty=quirks.rest_fills_empty,
             grace_ms=quirks.grace_ms,
             silent_wait_ms=int(patience.silence_s * 1000),
             flow_wait_ms=int(patience.flow_s * 1000),

@@ -11,14 +11,11 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
-from livermore_dagster.market.closing_rest import settle_by_rest
+from livermore_dagster.market.closing_rest import LATE_MS, is_deaf, settle_by_rest
 from livermore_dagster.market.closing_state import Final, Held, Link, Series, Stalls
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
 from livermore_dagster.market.closing_writes import final_write, late_write, open_write
 from livermore_dagster.market.timeframe import Timeframe
-
-DEAF_BUCKETS = 2
-"""One bucket without a frame happens to the best of streams (recorded Coinbase ones lack some of BTC's)."""
 
 __all__ = ["Closer", "CloserStats", "Effects", "Frame", "Question", "Reason", "Row"]
 
@@ -41,6 +38,7 @@ class Closer:
         timeframes: Sequence[Timeframe],
         *,
         flagged: bool,
+        fills_empty: bool = False,
         grace_ms: int = 1_500,
         settle_ms: int = 5_000,
         silent_wait_ms: int = 5_000,
@@ -53,6 +51,8 @@ class Closer:
         self.stats = CloserStats()
         self._grace_ms = grace_ms
         self._settle_ms = settle_ms
+        # Where REST fills empty buckets a missing row is late, or there was an outage.
+        self._absent_ms = LATE_MS if fills_empty else settle_ms
         self._silent_wait_ms = silent_wait_ms
         self._flag_wait_ms = flag_wait_ms
         self._flow_wait_ms = flow_wait_ms
@@ -351,16 +351,10 @@ class Closer:
         `rows` may hold open rows and rows outside the range; they count as evidence only.
         """
         series = self._series.get((symbol, timeframe)) or Series(symbol, timeframe, 0)
-        unheard = sum(
-            row.candle.observed and series.reason_of(series.slot(row.candle.open_ms)) is Reason.SILENT
-            for row in rows
-            if from_ms <= row.candle.open_ms < to_ms
-        )
-        effects = settle_by_rest(series, (from_ms, to_ms), rows, asked_ms, self._settle_ms)
+        deaf = is_deaf(series, (from_ms, to_ms), rows)
+        effects = settle_by_rest(series, (from_ms, to_ms), rows, asked_ms, self._settle_ms, self._absent_ms)
         self.stats.by_rest += len(effects.writes)
-        series.unheard += unheard
-        if series.unheard >= DEAF_BUCKETS:
-            series.unheard = 0
+        if deaf:
             effects.deaf.add(symbol)
         self._next_due_ms = 0
         return effects

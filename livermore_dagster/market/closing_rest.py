@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.closing_state import Final, Series
-from livermore_dagster.market.closing_types import Effects, Row
+from livermore_dagster.market.closing_types import Effects, Reason, Row
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["SETTLE_MS", "judge_reply", "settle_by_rest"]
+__all__ = ["SETTLE_MS", "is_deaf", "judge_reply", "settle_by_rest"]
 
 SETTLE_MS = 5_000
 """Exchange time after a candle's end at which a REST row counts as settled, and a missing one as absent."""
+DEAF_BUCKETS = 2
+"""One bucket without a frame happens to the best of streams (recorded Coinbase ones lack some of BTC's)."""
 LATE_MS = 60_000
 """Exchange time after its end at which even a bucket with frames may be absent."""
 
@@ -35,9 +37,13 @@ def settle_by_rest(
     rows: Sequence[Row],
     asked_ms: int,
     settle_ms: int = SETTLE_MS,
+    absent_ms: int = SETTLE_MS,
     origin: Origin = Origin.REPAIR,
 ) -> Effects:
-    """A row is closed when its end had passed as it was asked for, or when a later row came with it."""
+    """A row is closed when its end had passed as it was asked for, or when a later row came with it.
+
+    A row that is missing `absent_ms` after its end is absent.
+    """
     from_ms, to_ms = asked_range
     effects = Effects()
     newest = max((row.candle.open_ms for row in rows), default=-1)
@@ -50,9 +56,23 @@ def settle_by_rest(
         if open_ms + series.step <= asked_ms or open_ms < newest:
             effects.writes.append(_settle(series, row, asked_ms, settle_ms, origin))
     for slot in range(series.slot(from_ms), to_ms, series.step):
-        if slot not in filled and _is_absent(series, slot, newest, asked_ms, settle_ms):
+        if slot not in filled and _is_absent(series, slot, newest, asked_ms, absent_ms):
             _absent(series, slot, effects)
     return effects
+
+
+def is_deaf(series: Series, asked_range: tuple[int, int], rows: Sequence[Row]) -> bool:
+    """Whether bucket after bucket traded, as `rows` show, without a frame; asked before they settle it."""
+    from_ms, to_ms = asked_range
+    series.unheard += sum(
+        row.candle.observed and series.reason_of(series.slot(row.candle.open_ms)) is Reason.SILENT
+        for row in rows
+        if from_ms <= row.candle.open_ms < to_ms
+    )
+    if series.unheard < DEAF_BUCKETS:
+        return False
+    series.unheard = 0
+    return True
 
 
 def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int, origin: Origin) -> StampedCandle:
@@ -70,7 +90,7 @@ def _settle(series: Series, row: Row, asked_ms: int, settle_ms: int, origin: Ori
     )
 
 
-def _is_absent(series: Series, slot: int, newest: int, asked_ms: int, settle_ms: int) -> bool:
+def _is_absent(series: Series, slot: int, newest: int, asked_ms: int, absent_ms: int) -> bool:
     """Time enough proves it: exchanges are late with the newest row at times, even beside a later one.
 
     A bucket that the stream itself had shown takes more: a later row, and long after its end.
@@ -78,7 +98,7 @@ def _is_absent(series: Series, slot: int, newest: int, asked_ms: int, settle_ms:
     end = slot + series.step
     if slot in series.seen or series.was_active(slot):
         return newest >= end and asked_ms >= end + LATE_MS
-    return asked_ms >= end + settle_ms
+    return asked_ms >= end + absent_ms
 
 
 def _absent(series: Series, slot: int, effects: Effects) -> None:

@@ -299,3 +299,15 @@ def test_fillers_make_no_symbol_deaf() -> None:
         closer.on_clock(end + 10_000)
         rows = [Row(bar(bucket, volume="0"), 0)]
         assert closer.on_rest("A", TF, end - STEP, end, rows, end + 10_000).deaf == set()
+
+
+@pytest.mark.parametrize(("fills_empty", "absent"), [(False, True), (True, False)])
+def test_where_rest_fills_empty_buckets_a_missing_row_is_late(*, fills_empty: bool, absent: bool) -> None:
+    closer = Closer(("A",), (TF,), flagged=True, fills_empty=fills_empty, grace_ms=GRACE)
+    closer.on_clock(START)
+    closer.on_clock(START + STEP + 10_000)
+    rows = [Row(bar(1), 1)]
+    early = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 10_000)
+    assert bool(early.absent) is absent
+    later = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 60_000)
+    assert later.absent == [("A", TF, START, START + STEP)]
