@@ -41,6 +41,10 @@ HEAVY = (
     "ta.volatility",
     "ta.volume",
     "livermore_dagster.exchanges.factory",
+    "livermore_dagster.trades.conversion",
+    "livermore_dagster.trades.history",
+    "livermore_dagster.trades.reports",
+    "livermore_dagster.trades.standing",
 )
 """What batch and boundary assets import inside their functions; ingest stays without."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import signal
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.fees import FeeReport
 from livermore_dagster.market.timeframe import Timeframe
@@ -130,6 +132,26 @@ def test_every_number_of_the_report_is_the_exchanges_after_a_kill_too(
 def dumped(platform: Platform) -> list[str]:
     tables = ("user_exchanges", "account_reads", "orders", "fills", "fee_tiers", "balances")
     return [str(platform.query(f"SELECT {table}::text FROM {table}")) for table in tables]  # noqa: S608
+
+
+@pytest.mark.parametrize("kind", ["fail_page", "repeat_cursor", "repeat_page", "change_order"])
+def test_a_page_that_misbehaves_loses_nothing(
+    coinbase: Platform, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """It is asked again, or the run ends with words and the next one goes on from there."""
+    shown = create(coinbase, "coinbase", "small", orders=420, symbols=12, days=60)
+    account = register(coinbase, "coinbase")
+    for name, value in environment("coinbase", shown).items():
+        monkeypatch.setenv(name, value)
+    coinbase.fault("coinbase", kind=kind, skip=2, count=1)
+    with suppress(ExchangeUnavailable):
+        in_session(coinbase, "coinbase", account, read_all)
+    _, _, report, differences = in_session(coinbase, "coinbase", account, read_all)
+    assert differences == []
+    assert_equal(report, truth(coinbase, "coinbase", "small"))
+    reads = coinbase.query("SELECT kind, rows_new, complete FROM account_reads ORDER BY kind")
+    told = truth(coinbase, "coinbase", "small")
+    assert reads == [("fills", len(told["fills"]), True), ("orders", len(told["orders"]), True)]
 
 
 def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
