@@ -26,10 +26,9 @@ class Closer:
     `symbols` in rank order. `flagged`: the exchange sends a closed flag (quirks.closed_flag). `grace_ms` is
     exchange time after a candle's end. The waits (`silent_wait_ms`, `flag_wait_ms`, `flow_wait_ms`) cover
     latencies and the update cadence, which are real time: they are multiplied by `speed`, which the service
-    sets from `ExchangeClock.speed`. Frames of symbols not monitored are ignored.
-
-    Proof by the clock needs more than the clock: a candle update (of any symbol) of the same connection at
-    or after the candle's end, so that a stream that stalls under live heartbeats closes nothing.
+    sets from `ExchangeClock.speed`. Frames of symbols not monitored are ignored. `fills_empty`: REST has a
+    row for every bucket, so that a missing one is late. Proof by the clock needs a candle update (of any
+    symbol) of the same connection at or after the candle's end: a stalled stream closes nothing.
     """
 
     def __init__(
@@ -51,7 +50,6 @@ class Closer:
         self.stats = CloserStats()
         self._grace_ms = grace_ms
         self._settle_ms = settle_ms
-        # Where REST fills empty buckets a missing row is late, or there was an outage.
         self._absent_ms = LATE_MS if fills_empty else settle_ms
         self._silent_wait_ms = silent_wait_ms
         self._flag_wait_ms = flag_wait_ms
@@ -351,11 +349,10 @@ class Closer:
         `rows` may hold open rows and rows outside the range; they count as evidence only.
         """
         series = self._series.get((symbol, timeframe)) or Series(symbol, timeframe, 0)
-        deaf = is_deaf(series, (from_ms, to_ms), rows)
+        deaf = {symbol} if is_deaf(series, (from_ms, to_ms), rows) else set[str]()
         effects = settle_by_rest(series, (from_ms, to_ms), rows, asked_ms, self._settle_ms, self._absent_ms)
         self.stats.by_rest += len(effects.writes)
-        if deaf:
-            effects.deaf.add(symbol)
+        effects.deaf |= deaf
         self._next_due_ms = 0
         return effects
 
