@@ -124,6 +124,9 @@ def schedule(
     for place, kind in enumerate(kinds):
         # One after the other, each shaken by up to a whole place, so that neighbours meet.
         begins = last * min(0.97, (place + draw.random()) / wanted)
+        if kind is FaultKind.BAN:
+            # Requests that were under way lengthen it: early, so that it is over when the calm begins.
+            begins *= 0.3
         orders += _scene(kind, begins, last, exchange, symbols, draw)
     orders.append(
         {
