@@ -104,7 +104,7 @@ SCENARIOS = [
             {"kind": "stale_page", "count": 2},
             LOST_CLOSES,
         ],
-        ("repair_retries", "rest_stale"),
+        ("repair_retries|rest_retries", "rest_stale"),
     ),
     Scenario(
         "swapped_fillers", "8 omitted or zero-volume",

@@ -16,7 +16,7 @@ from livermore_dagster.ingest.subscribing import Subscriptions
 from livermore_dagster.ingest.timekeeper import TimeKeeper
 from livermore_dagster.ingest.watchdog import Watchdog
 from livermore_dagster.market.closing import Closer
-from livermore_dagster.market.closing_state import Held, Series, Stalls
+from livermore_dagster.market.closing_state import Series, Stalls
 from livermore_dagster.market.closing_types import Effects, Reason
 from tests.conftest import database
 from tests.integration.faults.checking import check
@@ -83,12 +83,8 @@ CONTROLS = [
         lambda p: p.setattr(AckTracker, "overdue", lambda *_: ([], [])),
     ),
     Control(
-        "a break is no doubt", "reconnect_gap", "coinbase",
-        lambda p: p.setattr(Held, "is_unbroken", lambda *_: True),
-    ),
-    Control(
-        "the latest frame wins", "repeated_frames", "binance",
-        lambda p: p.setattr(Held, "is_older_than", lambda *_: True),
+        "a break is no doubt", "lost_close", "coinbase",
+        lambda p: p.setattr(Closer, "on_break", lambda *_: Effects()),
     ),
     Control(
         "no flag is waited for", "lost_close", "binance",
