@@ -34,6 +34,11 @@ class Scenario:
     """Filler rows are as good as no rows here (P15)."""
 
 
+CORRECTED = {"binance": 4_000, "binance_us": 4_000, "coinbase": 240_000}
+"""Market ms after a candle's end: behind the flag, or behind the successor's first frame."""
+FOREIGN = {"binance": 2_000, "binance_us": 400, "coinbase": 3}
+"""A third of what each allows: 6,000 and 1,200 a minute, 10 a second."""
+
 SCENARIOS = [
     Scenario(
         "stall", "1 silent stall", lambda _: [{"kind": "stall", "duration_s": 7}],
@@ -168,8 +173,3 @@ SCENARIOS = [
         ("off_grid", "reconnects"), (IncidentName.CONNECTION_LOST,),
     ),
 ]  # fmt: skip
-
-CORRECTED = {"binance": 4_000, "binance_us": 4_000, "coinbase": 240_000}
-"""Market ms after a candle's end: behind the flag, or behind the successor's first frame."""
-FOREIGN = {"binance": 2_000, "binance_us": 400, "coinbase": 3}
-"""A third of what each allows: 6,000 and 1,200 a minute, 10 a second."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,7 @@ class Stage:
     exchange: str
     platform: Platform
     service: IngestService
-    log: list[Mapping[str, Any]] = field(default_factory=list)
+    log: Sequence[Mapping[str, Any]] = field(default_factory=list)
     """What was logged, every event of it."""
 
     @property
