@@ -58,11 +58,13 @@ def report(
 
     from livermore_dagster.cli.fees_output import report_json, show_report
     from livermore_dagster.platform.attach import attach
+    from livermore_dagster.platform.watch import MarketTime
     from livermore_dagster.trades.fee_text import markdown
 
     settings = attach(home)
     sub = settings.acting_user(user)
-    wish = _wish(by, since, until, symbol, currency, rate or [])
+    now_ms = MarketTime.of(settings).now_ms()
+    wish = _wish(by, since, until, symbol, currency, rate or [], now_ms)
     try:
         found = asyncio.run(_report(settings, exchange, sub, wish, stored=stored, quiet=as_json))
     except KeyboardInterrupt:
@@ -88,18 +90,17 @@ def _write(path: Path, text: str) -> None:
 
 
 def _wish(
-    by: str, since: str | None, until: str | None, symbol: str | None, currency: str | None, rates: list[str]
-) -> ReportWish:
+    by: str, since: str | None, until: str | None, symbol: str | None, currency: str | None,
+    rates: list[str], now_ms: int,
+) -> ReportWish:  # fmt: skip
     from livermore_dagster.cli.arguments import moment
-    from livermore_dagster.clock import SystemClock
     from livermore_dagster.errors import BadSetting
     from livermore_dagster.market.fees import MonthBy
     from livermore_dagster.trades.reports import ReportWish
 
     if by not in set(MonthBy):
         raise BadSetting(f"--by {by!r} is unknown.", f"Choose {' or '.join(MonthBy)}.")
-    now = SystemClock().now_ms()
-    since_ms, until_ms = moment(since, "--since", now), moment(until, "--until", now)
+    since_ms, until_ms = moment(since, "--since", now_ms), moment(until, "--until", now_ms)
     if since_ms is not None and until_ms is not None and since_ms >= until_ms:
         raise BadSetting("--since is not before --until.", "Exchange them.")
     if rates and currency is None:

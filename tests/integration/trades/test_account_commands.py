@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from livermore_dagster.cli.app import app
+from livermore_dagster.clock import SystemClock
 from livermore_dagster.definitions import defs
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.resources import ACCOUNTS, PlatformResource
+from livermore_dagster.simulator.clock import Anchor
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.account_events import read_events
 from sensors.account_fills import ACCOUNT_ASSETS, ACCOUNT_TAG, account_sensor
@@ -53,6 +56,9 @@ def world(
     redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[World]:
     with played(redis_url, database_url, ["coinbase", "binance"], 1.0, START_MS, symbols=40) as platform:
+        now_ms = SystemClock().now_ms()
+        anchor = Anchor(7, 1.0, now_ms, platform.market_now("coinbase"), START_MS)
+        (tmp_path / "market.json").write_text(json.dumps(asdict(anchor)))
         shown = create(platform, "coinbase", "trader", orders=240, symbols=12, days=120)
         for name, value in {
             **environment("coinbase", shown),
