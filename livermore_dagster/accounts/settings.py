@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import redis.asyncio
 from psycopg import AsyncConnection
@@ -34,7 +34,10 @@ __all__ = [
     "tell_changed",
 ]
 
-_LONGEST_VALUE = 200
+_LONGEST_VALUE: Final = 200
+_HIDDEN: Final = "(hidden)"
+_LONGEST_WORD: Final = 32
+"""Keys and tokens are longer than this and without a space; names and symbols are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,18 +182,42 @@ def _put(whole: dict[str, Any], path: str, value: object) -> None:
             place[last] = value
     except (KeyError, IndexError, ValueError, TypeError):
         rule = "there is no such path; livermore settings get shows all of them"
-        raise SettingsRefused([(path, _shown(value), rule)]) from None
+        raise SettingsRefused([(_unless_secret(path), _shown(path, value), rule)]) from None
 
 
 def _problems(error: ValidationError) -> Iterator[tuple[str, str, str]]:
     for one in error.errors(include_url=False, include_context=False):
-        path = ".".join(str(part) for part in one["loc"]) or "the document"
-        yield path, _shown(one.get("input")), one["msg"].removeprefix("Value error, ")
+        path = ".".join(_unless_secret(str(part)) for part in one["loc"]) or "the document"
+        if one["type"] == "json_invalid":
+            yield path, "not JSON", one["msg"]
+        else:
+            yield path, _shown(path, one.get("input")), one["msg"].removeprefix("Value error, ")
 
 
-def _shown(value: object) -> str:
-    text = json.dumps(value, default=str)
+def _shown(path: str, value: object) -> str:
+    """A refused value for its sender, without what may be a key pasted in place of a name."""
+    text = json.dumps(_without_secrets(path.rpartition(".")[2], value), default=str, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+def _without_secrets(name: str, value: object) -> object:
+    match value:
+        case dict():
+            return {
+                _unless_secret(str(key)): _without_secrets(str(key), inner) for key, inner in value.items()
+            }
+        case list() | tuple():
+            return [_without_secrets(name, inner) for inner in value]
+        case str() if name.endswith("_env") or _unless_secret(value) != value:
+            return _HIDDEN
+        case _:
+            return value
+
+
+def _unless_secret(word: str) -> str:
+    """The word, unless it looks like an address or a key."""
+    secret = "://" in word or any(len(part) > _LONGEST_WORD for part in word.split())
+    return _HIDDEN if secret else word
 
 
 def _json(value: object | None) -> str | None:

@@ -15,6 +15,7 @@ from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from livermore_dagster.exchanges.credentials import VARIABLE_NAME
 from livermore_dagster.market.alert_rules import LEVELS
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -34,7 +35,7 @@ __all__ = [
 
 DOCUMENT_VERSION: Final = 1
 
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+EnvironmentName = Annotated[str, StringConstraints(pattern=VARIABLE_NAME)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,7 +26,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 DAY_MS = 86_400_000
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
 @app.command("add")
@@ -48,14 +46,11 @@ def add(
 
     Example: livermore notify add main --discord --url-env DISCORD_WEBHOOK
     """
+    from livermore_dagster.exchanges.credentials import require_variable_name
+
     if discord is apprise:
         raise BadSetting("Which kind of channel is it?", "Give --discord or --apprise, one of them.")
-    if not _VARIABLE.fullmatch(url_env):
-        # Not repeated: it may be the address itself, which is a secret.
-        raise BadSetting(
-            "--url-env is not the name of an environment variable.",
-            "Put the address into a variable (export DISCORD_WEBHOOK=…) and give that one's name.",
-        )
+    require_variable_name(url_env)
     kind = "discord" if discord else "apprise"
     channel = {"name": name, "kind": kind, "url_env": url_env, "enabled": True, "chart": chart}
 

@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.account_contract import Credentials
 
-__all__ = ["fingerprint", "from_environment", "require_variable_name"]
+__all__ = ["VARIABLE_NAME", "fingerprint", "from_environment", "require_variable_name"]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII).fullmatch
+VARIABLE_NAME = r"^[A-Z_][A-Z0-9_]{0,127}$"
+"""Capitals only, as POSIX names the variables of its utilities (XBD 8.1): a pasted key has small letters or
+other signs in it, and is refused instead of stored."""
+_NAME = re.compile(VARIABLE_NAME, re.ASCII).fullmatch
 
 
 def require_variable_name(name: str) -> str:
@@ -23,7 +26,8 @@ def require_variable_name(name: str) -> str:
     if _NAME(name) is None:
         raise BadSetting(
             f"What was given ({len(name)} characters) is not the name of an environment variable.",
-            "Give the variable's name (letters, digits, _), never the key itself: COINBASE_API_KEY, say.",
+            "Put the key or address into a variable (export COINBASE_API_KEY=…) and give that one's name: "
+            "capitals, digits and _.",
         )
     return name
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livermore_dagster.accounts.settings import differences, parse_document
 from livermore_dagster.accounts.settings_document import SettingsDocument
+from livermore_dagster.errors import SettingsRefused
 from livermore_dagster.market.timeframe import Timeframe
 
 NAMES = st.sampled_from(["binance", "coinbase", "kraken"])
@@ -65,3 +67,38 @@ def test_differences_are_empty_exactly_for_equal_documents(
     assert {path for path, _, _ in differences(before, after)} == {
         path for path, _, _ in differences(after, before)
     }
+
+
+WEBHOOK = "https://discord.com/api/webhooks/1234/Zm9vYmFy"
+KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"exchanges": {"binance": {"key_env": KEY}}},
+        {"exchanges": {"binance": {"key_env": "short-key"}}},
+        {"exchanges": {"binance": {"key": KEY}}},
+        {"alerts": {"channels": [{"name": "main", "kind": "discord", "url_env": WEBHOOK}]}},
+        {"alerts": {"channels": [{"kind": "discord", "url": WEBHOOK, KEY: 1}]}},
+        {"alerts": {"channels": WEBHOOK}},
+        {"alerts": {"enabled": f"see {KEY}"}},
+    ],
+)
+def test_a_key_or_address_pasted_for_a_name_is_refused_and_not_repeated(whole: dict[str, object]) -> None:
+    with pytest.raises(SettingsRefused) as refused:
+        document(whole)
+    assert "(hidden)" in str(refused.value)
+    for secret in (KEY, "Zm9vYmFy", "short-key"):
+        assert secret not in str(refused.value)
+
+
+def test_text_that_is_no_json_is_not_repeated() -> None:
+    with pytest.raises(SettingsRefused, match=r"the document is not JSON: .*line 1 column") as refused:
+        parse_document(f'{{"url": "{WEBHOOK}"')
+    assert "Zm9vYmFy" not in str(refused.value)
+
+
+def test_another_refused_value_is_shown() -> None:
+    with pytest.raises(SettingsRefused, match=r'alerts\.cooldown_s is "5 minutes": '):
+        document({"alerts": {"cooldown_s": "5 minutes"}})

@@ -24,7 +24,8 @@ def test_a_missing_variable_is_named_and_no_value_is(name: str, state: str) -> N
 
 
 @pytest.mark.parametrize(
-    "pasted", ["organizations/o/apiKeys/k", "-----BEGIN EC PRIVATE KEY-----", "", "9LIVES"]
+    "pasted",
+    ["organizations/o/apiKeys/k", "-----BEGIN EC PRIVATE KEY-----", "", "9LIVES", "vmPUZE6mv9SD5VN", "AB\n"],
 )
 def test_a_key_pasted_for_a_name_is_not_repeated(pasted: str) -> None:
     with pytest.raises(BadSetting, match="not the name of an environment variable") as refused:
