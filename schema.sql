@@ -122,8 +122,18 @@ CREATE TABLE exchange_symbols (
     trades_24h bigint NULL,
     volume_rank integer NULL,
     listed_ms bigint NULL,
+    -- False once the exchange has dropped it from its list; listed and not trading is halted.
+    listed boolean NOT NULL DEFAULT true,
+    price numeric NULL,
+    change_24h_pct numeric NULL,
+    -- Best ask less best bid, in hundredths of a percent of their middle.
+    spread_bps double precision NULL,
+    depth_usd double precision NULL,
+    liquidity_score double precision NULL,
+    liquidity_grade text NULL,
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (exchange_id, symbol),
+    CONSTRAINT exchange_symbols_grade_known CHECK (liquidity_grade IN ('A', 'B', 'C', 'D', 'F')),
     CONSTRAINT exchange_symbols_exchange_fk FOREIGN KEY (exchange_id) REFERENCES exchanges (id)
 );
 CREATE INDEX exchange_symbols_by_rank ON exchange_symbols (exchange_id, volume_rank);

@@ -19,7 +19,7 @@ from livermore_dagster.exchanges.contract import (
     Request,
     RestCandle,
 )
-from livermore_dagster.exchanges.wire import decode_body, retry_after_ms, text, text_or_none
+from livermore_dagster.exchanges.wire import decode_body, retry_after_ms, spread_bps, text, text_or_none
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.timeframe import Timeframe
@@ -90,6 +90,11 @@ class _Ticker(msgspec.Struct, gc=False):
     last: str = msgspec.field(name="lastPrice", default="")
     quote_volume: str = msgspec.field(name="quoteVolume", default="")
     trades: int = msgspec.field(name="count", default=-1)
+    change: str = msgspec.field(name="priceChangePercent", default="")
+    bid: str = msgspec.field(name="bidPrice", default="")
+    bid_size: str = msgspec.field(name="bidQty", default="")
+    ask: str = msgspec.field(name="askPrice", default="")
+    ask_size: str = msgspec.field(name="askQty", default="")
 
 
 class _Kline(msgspec.Struct, array_like=True, gc=False):
@@ -263,7 +268,17 @@ def _product(item: _Symbol, ticker: _Ticker | None) -> Product:
         quote_volume_24h=text_or_none(ticker.quote_volume) if ticker else None,
         trades_24h=ticker.trades if ticker and ticker.trades >= 0 else None,
         price=text_or_none(ticker.last) if ticker else None,
+        change_24h_pct=text_or_none(ticker.change) if ticker else None,
+        spread_bps=spread_bps(ticker.bid, ticker.ask) if ticker else None,
+        depth=_depth(ticker) if ticker else None,
     )
+
+
+def _depth(ticker: _Ticker) -> float | None:
+    """What stands at the best prices, in quote currency; None for a book with an empty side."""
+    if spread_bps(ticker.bid, ticker.ask) is None:
+        return None
+    return float(ticker.bid) * float(ticker.bid_size) + float(ticker.ask) * float(ticker.ask_size)
 
 
 def _closed_ms(status: int, headers: Mapping[str, str], body: bytes) -> int:

@@ -65,6 +65,7 @@ class _Product(msgspec.Struct, gc=False):
     price: str = ""
     volume: str = msgspec.field(name="volume_24h", default="")
     quote_volume: str = msgspec.field(name="approximate_quote_24h_volume", default="")
+    change: str = msgspec.field(name="price_percentage_change_24h", default="")
     alias: str = ""
     alias_to: list[str] = []
     is_disabled: bool = False
@@ -249,4 +250,5 @@ def _product(item: _Product, named: Mapping[str, str]) -> Product:
         alias_of=alias_of if alias_of != item.symbol else None,
         quote_volume_24h=text_or_none(item.quote_volume) or product_text(item.volume, item.price),
         price=text_or_none(item.price),
+        change_24h_pct=text_or_none(item.change),
     )

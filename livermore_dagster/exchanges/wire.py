@@ -12,7 +12,15 @@ import msgspec
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.market.candle import canonical
 
-__all__ = ["decode_body", "fresh_text", "product_text", "retry_after_ms", "text", "text_or_none"]
+__all__ = [
+    "decode_body",
+    "fresh_text",
+    "product_text",
+    "retry_after_ms",
+    "spread_bps",
+    "text",
+    "text_or_none",
+]
 
 T = TypeVar("T")
 _MOST_KNOWN: Final = 32_768
@@ -57,6 +65,14 @@ def text_or_none(number: str | None) -> str | None:
 def product_text(left: str, right: str) -> str | None:
     """Exact product of two numbers; None where either is missing."""
     return canonical(Decimal(left) * Decimal(right)) if left and right else None
+
+
+def spread_bps(bid: str, ask: str) -> float | None:
+    """In hundredths of a percent of their middle; None where a side is missing, 0 or above the other."""
+    if not bid or not ask:
+        return None
+    low, high = float(bid), float(ask)
+    return (high - low) / (high + low) * 20_000 if 0 < low <= high else None
 
 
 def decode_body(decoder: msgspec.json.Decoder[T], body: bytes, what: str) -> T:

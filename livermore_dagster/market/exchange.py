@@ -52,3 +52,9 @@ class Product:
     listed_ms: int | None = None
     price: str | None = None
     """Last price in quote currency, canonical decimal text; None where the list does not carry it."""
+    change_24h_pct: str | None = None
+    """Percent, canonical decimal text; None where the list does not carry it."""
+    spread_bps: float | None = None
+    """Best ask less best bid in hundredths of a percent of their middle; None where the list has no book."""
+    depth: float | None = None
+    """At the best bid and ask together, in quote currency."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -30,6 +30,16 @@ class SymbolRow:
     trades_24h: int | None = None
     volume_rank: int | None = None
     listed_ms: int | None = None
+    listed: bool = True
+    """False once the exchange has dropped it; listed and not trading is halted."""
+    price: str | None = None
+    """In quote currency, canonical decimal text, as of the list."""
+    change_24h_pct: str | None = None
+    spread_bps: float | None = None
+    depth_usd: float | None = None
+    """At the best bid and ask together."""
+    liquidity_score: float | None = None
+    liquidity_grade: str | None = None
 
 
 async def upsert_symbols(
@@ -44,18 +54,7 @@ async def upsert_symbols(
 
 
 def _parameters(exchange_id: int, row: SymbolRow) -> dict[str, Any]:
-    return {
-        "exchange_id": exchange_id,
-        "symbol": row.symbol,
-        "base": row.base,
-        "quote": row.quote,
-        "trading": row.trading,
-        "alias_of": row.alias_of,
-        "quote_volume_24h_usd": row.quote_volume_24h_usd,
-        "trades_24h": row.trades_24h,
-        "volume_rank": row.volume_rank,
-        "listed_ms": row.listed_ms,
-    }
+    return {"exchange_id": exchange_id, **asdict(row)}
 
 
 async def load_symbols(connection: AsyncConnection[Any], exchange_id: int) -> list[SymbolRow]:

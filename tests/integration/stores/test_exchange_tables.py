@@ -49,7 +49,7 @@ async def test_symbols_follow_the_exchanges_list(pool: Pool) -> None:
         await upsert_symbols(connection, 2, [alias, btc, old])
         assert await load_symbols(connection, 2) == [btc, old, alias]
         await upsert_symbols(connection, 2, [dataclasses.replace(btc, listed_ms=None), alias])
-        gone = dataclasses.replace(old, trading=False, volume_rank=None)
+        gone = dataclasses.replace(old, trading=False, listed=False, volume_rank=None)
         assert await load_symbols(connection, 2) == [btc, alias, gone]
 
 
