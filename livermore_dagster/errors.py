@@ -11,6 +11,7 @@ LivermoreError
 │   ├── BadSetting
 │   ├── UnknownUser
 │   ├── InactiveUser
+│   ├── NobodyStandsBy          a hand-over with no standby to take the exchange
 │   ├── NotAllowed              the user's role does not permit it
 │   ├── SettingsRefused         a settings document, or a change of it, that does not hold together
 │   └── StaleSettings           made from a revision that is not the newest
@@ -59,6 +60,7 @@ __all__ = [
     "InactiveExchange",
     "InactiveUser",
     "LivermoreError",
+    "NobodyStandsBy",
     "NotAllowed",
     "NotRunning",
     "PlaceRefused",
@@ -166,6 +168,14 @@ class UnknownUser(UsageError):
 class InactiveUser(UsageError):
     def __init__(self, sub: str) -> None:
         super().__init__(f"User {sub!r} is disabled.", "An admin may enable it again: livermore user enable.")
+
+
+class NobodyStandsBy(UsageError):
+    def __init__(self, exchange: str) -> None:
+        super().__init__(
+            f"No standby waits for {exchange}: there is nobody to hand it over to.",
+            f"Start a second home with `livermore up --autostart {exchange}` on the same Redis and PostgreSQL.",
+        )
 
 
 class NotAllowed(UsageError):

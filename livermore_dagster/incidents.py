@@ -54,6 +54,8 @@ class IncidentName(StrEnum):
     CAPACITY = "capacity"
     SYMBOL_GONE = "symbol_gone"
     # The instance and its servers.
+    INSTANCE_OFFLINE = "instance_offline"
+    INSTANCE_BACK = "instance_back"
     START_FAILED = "start_failed"
     INGEST_FAILED = "ingest_failed"
     PART_FAILED = "part_failed"
@@ -154,6 +156,8 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.SYMBOL_GONE: _warning(
         "A listed symbol no longer trades at the exchange and is left out.", "symbols_gone"
     ),
+    _N.INSTANCE_OFFLINE: _warning("An exchange's live service ended without a word."),
+    _N.INSTANCE_BACK: _info("An exchange is active again after its live service had gone."),
     _N.START_FAILED: _error("An exchange's live service could not start."),
     _N.INGEST_FAILED: _error("An exchange's live service ended because of an error."),
     _N.PART_FAILED: _warning("A part of the live service failed and was started again.", "parts_failed"),

@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any, Final
 
 import msgspec
@@ -20,11 +19,14 @@ import redis
 import structlog
 
 from livermore_dagster.clock import Clock, SystemClock
-from livermore_dagster.control.network_log import log_error, log_transition
-from livermore_dagster.control.process import local_address, machine_id, process_start
+from livermore_dagster.control.network_log import EventKind, log_error, log_event, log_transition
+from livermore_dagster.control.offline import note_back, tell_offline
+from livermore_dagster.control.process import home_name, local_address, machine_id, process_start
+from livermore_dagster.control.scripts import control_script
+from livermore_dagster.control.standbys import read_standbys
 from livermore_dagster.control.states import InstanceState, check_transition
 from livermore_dagster.control.status import HEARTBEAT_S, TTL_MS, ClaimFacts, InstanceStatus, decode_status
-from livermore_dagster.errors import ClaimConflict, ClaimLost
+from livermore_dagster.errors import ClaimConflict, ClaimLost, NobodyStandsBy
 from livermore_dagster.stores.redis import keys
 
 __all__ = ["Claim", "read_claim"]
@@ -34,15 +36,6 @@ log = structlog.get_logger(__name__)
 _RETRY_S = 1.0
 _OWNED: Final[set[str]] = set()
 """Tokens this process holds now: a claim with its pid but another token is a dead instance's."""
-
-
-def _script(name: str) -> str:
-    return files("livermore_dagster.control").joinpath(f"lua/{name}.lua").read_text()
-
-
-_WRITE = _script("write_status")
-_TAKE_OVER = _script("take_over")
-_RELEASE = _script("release_claim")
 
 
 def read_claim(client: redis.Redis, exchange_id: int) -> ClaimFacts | None:
@@ -79,12 +72,13 @@ class Claim:
         *,
         run_id: str | None = None,
         admin: tuple[str, str] = ("", ""),
+        token: str | None = None,
         clock: Clock | None = None,
         ttl_ms: int = TTL_MS,
         heartbeat_s: float = HEARTBEAT_S,
         on_lost: Callable[[ClaimLost], None] | None = None,
     ) -> None:
-        """`admin` is e-mail and display name of who started it."""
+        """`admin` is e-mail and display name of who started it; `token` of a standby that got the claim."""
         self._redis = client
         self._clock = clock or SystemClock()
         self._ttl_ms = ttl_ms
@@ -96,8 +90,9 @@ class Claim:
         self._lost: ClaimLost | None = None
         self._held = False
         self._refreshed = 0.0
+        self._successor = ""
         now = self._clock.now_ms()
-        token = secrets.token_hex(16)
+        token = token or secrets.token_hex(16)
         self._status = InstanceStatus(
             exchange_id=exchange_id,
             exchange_name=exchange_name,
@@ -120,6 +115,7 @@ class Claim:
             pid=os.getpid(),
             pid_start_time=process_start(),
             run_id=run_id,
+            home=home_name(),
         )
 
     @property
@@ -158,21 +154,46 @@ class Claim:
             now = self._clock.now_ms()
             status.registered_at = status.last_heartbeat = now
             before = self._clock.monotonic()
+            known = self._redis.get(keys.last_status(status.exchange_id))
             taken = bool(self._redis.set(key, status.encode(), nx=True, px=self._ttl_ms))
             if not taken:
                 facts = read_claim(self._redis, status.exchange_id)
-                if facts is None or not facts.gone:
+                if facts is None:
                     return False
-                taken = self._eval(_TAKE_OVER, facts.status.token, status.encode(), self._ttl_ms) == 1
-                if taken:
-                    log.warning("claim_taken_over", exchange=status.exchange_name, pid=facts.status.pid)
+                if facts.status.token == status.token:  # it was passed to this one while it stood by
+                    taken = self._eval("write_status", status.token, status.encode(), self._ttl_ms) == 1
+                elif facts.gone:
+                    taken = self._eval("take_over", facts.status.token, status.encode(), self._ttl_ms) == 1
             if taken:
                 self._held, self._refreshed = True, before
                 _OWNED.add(status.token)
+                if known is not None:
+                    self._tell_succession(decode_status(str(known)), now)
             return taken
 
+    def _tell_succession(self, last: InstanceStatus, now: int) -> None:
+        """That this one follows an instance that ended without a word."""
+        if last.token == self._status.token or not last.left_without_a_word:
+            return
+        tell_offline(self._redis, last, now)
+        gone_s = max(0, now - last.last_heartbeat) / 1000
+        words = f"{self._status.place} holds it now, {gone_s:.0f} s after {last.place} was last heard of."
+        log_event(self._redis, self._status, EventKind.TAKEN_OVER, now, words)
+        log.warning("claim_taken_over", exchange=last.exchange_name, pid=last.pid, hostname=last.hostname)
+
+    def appoint_successor(self) -> InstanceStatus:
+        """When it is released the claim passes to the standby that waits longest, in one step; who that is.
+
+        Raises NobodyStandsBy. Should that standby be gone by then, the claim is free as ever.
+        """
+        waiting = [one for one in read_standbys(self._redis, self._status.exchange_id) if not one.gone]
+        if not waiting:
+            raise NobodyStandsBy(self._status.exchange_name)
+        self._successor = waiting[0].status.token
+        return waiting[0].status
+
     def release(self) -> None:
-        """Ends the heartbeat and deletes the claim if it is still its own. Never raises ClaimLost."""
+        """Ends the heartbeat and gives the claim back if it is still its own. Never raises ClaimLost."""
         self._halt.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=2.0)
@@ -180,9 +201,19 @@ class Claim:
             if self._held:
                 self._held = False
                 try:
-                    self._eval(_RELEASE, self._status.token, self._status.encode())
+                    self._give_back()
                 finally:
                     _OWNED.discard(self._status.token)
+
+    def _give_back(self) -> None:
+        status, now = self._status, self._clock.now_ms()
+        status.ended_at = now
+        heir = keys.standby(status.exchange_id, self._successor) if self._successor else ""
+        if self._eval("release_claim", status.token, status.encode(), self._ttl_ms, also=heir) == 2:
+            facts = read_claim(self._redis, status.exchange_id)
+            place = facts.status.place if facts is not None else "its standby"
+            words = f"{status.place} handed it over to {place}."
+            log_event(self._redis, status, EventKind.HANDED_OVER, now, words)
 
     # --- telling ------------------------------------------------------------------------------------------
     def advance(self, new: InstanceState, message: str = "") -> None:
@@ -193,6 +224,8 @@ class Claim:
             now = self._clock.now_ms()
             self._change(connection_state=new, last_state_change=now)
             log_transition(self._redis, self._status, old.value, now, message)
+            if new is InstanceState.ACTIVE:
+                note_back(self._redis, self._status, now)
 
     def record_error(self, message: str) -> None:
         """Raises ClaimLost."""
@@ -224,15 +257,16 @@ class Claim:
             raise self._lost
         if not self._held:
             raise ClaimLost(f"{self._status.exchange_name}: no claim is held.")
-        answer = self._eval(_WRITE, self._status.token, self._status.encode(), ttl)
+        answer = self._eval("write_status", self._status.token, self._status.encode(), ttl)
         if answer != 1:
             raise self._lose("it expired" if answer == 0 else "another instance holds it now")
 
-    def _eval(self, script: str, *arguments: str | int) -> int:
-        exchange_id = self._status.exchange_id
-        answer: Any = self._redis.eval(
-            script, 2, keys.status(exchange_id), keys.last_status(exchange_id), *map(str, arguments)
-        )
+    def _eval(self, script: str, *arguments: str | int, also: str | None = None) -> int:
+        """`also`: a third key the script touches."""
+        names = [keys.status(self._status.exchange_id), keys.last_status(self._status.exchange_id)]
+        if also is not None:
+            names.append(also)
+        answer: Any = self._redis.eval(control_script(script), len(names), *names, *map(str, arguments))
         return int(answer)
 
     def _lose(self, why: str) -> ClaimLost:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["local_address", "machine_id", "process_is_gone", "process_start"]
+__all__ = ["home_name", "local_address", "machine_id", "process_is_gone", "process_start"]
 
 
 @cache
@@ -49,6 +49,12 @@ def process_start(pid: int | None = None) -> str:
 def process_is_gone(machine: str, pid: int, started: str) -> bool:
     """True only when it is certain: same machine, and no process of that id and start."""
     return machine == machine_id() and process_start(pid) != started
+
+
+def home_name() -> str:
+    """Names the platform this process belongs to, 'host:/path/of/home'; '' outside of any."""
+    home = os.environ.get("LIVERMORE_HOME", "")
+    return f"{socket.gethostname()}:{home}" if home else ""
 
 
 def local_address() -> str:

@@ -51,8 +51,24 @@ class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
     clock_ahead_ms: int | None = None
     """Exchange's time less this machine's, once it is known; by it the machine's clock is judged."""
 
+    home: str = ""
+    """Which platform it belongs to: `control.process.home_name`. Two homes on one host are two."""
+    ended_at: int | None = None
+    """When it gave its claim back; None in what is last known of one that ended without a word."""
+
     def encode(self) -> str:
         return msgspec.json.encode(self).decode()
+
+    @property
+    def place(self) -> str:
+        """For people: 'host, pid 12, home /srv/livermore'."""
+        where = f", home {self.home.partition(':')[2]}" if self.home else ""
+        return f"{self.hostname}, pid {self.pid}{where}"
+
+    @property
+    def left_without_a_word(self) -> bool:
+        """Of a last known status whose claim is no more: it neither stopped nor gave its claim back."""
+        return self.ended_at is None and self.connection_state is not InstanceState.STOPPED
 
     def holder_is_gone(self) -> bool:
         """Certain death only: the holder ran on this machine and its process is no more."""

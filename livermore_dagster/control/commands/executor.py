@@ -128,6 +128,11 @@ class CommandExecutor:
             words = str(error) or type(error).__name__
             log.warning("command_failed", type=command.type.value, error=words)
             await self._finish(command, Outcome.FAILED, words, {}, started_ms)
+        except Exception as error:
+            # A command is answered, and none ends the instance that runs it.
+            log.exception("command_broke", type=command.type.value)
+            words = f"{command.type.value} broke inside ({type(error).__name__}); see the instance's log."
+            await self._finish(command, Outcome.FAILED, words, {}, started_ms)
         else:
             await self._finish(command, Outcome.DONE, "", result, started_ms)
 
@@ -216,11 +221,18 @@ class CommandExecutor:
             await self._noted.wait()
             self._noted.clear()
             while self._notes:
-                try:
-                    async with self._pool.connection() as connection:
-                        await record_command(connection, self._notes[0])
-                except psycopg.Error as error:
-                    log.warning("command_history_waiting", error=type(error).__name__)
-                    await self._clock.sleep(_RETRY_S)
-                else:
-                    self._notes.popleft()
+                await self._write(self._notes.popleft())
+
+    async def _write(self, record: CommandRecord) -> None:
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    await record_command(connection, record)
+                return
+            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+                log.warning("command_history_waiting", error=type(error).__name__)
+                await self._clock.sleep(_RETRY_S)
+            except psycopg.Error as error:
+                # What it will never take, text with a NUL say, must not hold back what came after it.
+                log.error("command_unrecorded", id=record.correlation_id, error=type(error).__name__)
+                return

@@ -47,7 +47,7 @@ AHEAD_MS: Final = 5_000
 LONGEST_BYTES: Final = 65_536
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
-Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"^[!-~]+$")]
 
 
 class CommandType(StrEnum):

@@ -84,8 +84,15 @@ class CommandReceiver:
         while not self._halt.is_set():
             try:
                 self._listen()
+            except UnicodeDecodeError:
+                # The connection stands in the middle of that message now; a new one begins after it.
+                log.warning("command_unreadable", exchange=self._exchange)
             except (redis.RedisError, OSError, PlatformError) as error:
                 log.warning("commands_waiting", exchange=self._exchange, error=type(error).__name__)
+                self._halt.wait(_RETRY_S)
+            except Exception:
+                # Whatever a message did: nobody could command this instance any more.
+                log.exception("commands_broke", exchange=self._exchange)
                 self._halt.wait(_RETRY_S)
         if self._database is not None:
             self._database.close()
@@ -143,6 +150,8 @@ class CommandReceiver:
             if self._database is None or self._database.closed:
                 self._database = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
             found = read_authority(self._database, sub, self._id)
+        except psycopg.DataError:
+            found = None  # no text of a database, so no user's either
         except psycopg.Error as error:
             self._database = None
             log.warning("authority_unknown", exchange=self._exchange, error=type(error).__name__)

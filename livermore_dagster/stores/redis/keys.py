@@ -15,6 +15,10 @@ INCIDENT_COUNTS = "livermore:incident-counts"
 CHANNEL_SETTINGS = "livermore:settings"
 """Channel: a user or his settings changed, JSON {user_id, sub, revision}; revision null: the user himself."""
 
+CHANNEL_SYMBOLS = "livermore:symbols"
+"""Channel: an exchange's product list was read anew, JSON {exchange_id, exchange, listed, delisted, halted,
+resumed}."""
+
 CHANNEL_ALERTS_ALL = "channel:alerts:*"
 """Pattern: the alerts of every exchange."""
 
@@ -22,6 +26,11 @@ NOTIFIER = "livermore:notify:status"
 """String (JSON, TTL 45 s): the notifier's process and its channels."""
 NOTIFIER_INCIDENT = "livermore:notify:incident"
 """String: id of the newest incident the notifier has looked at."""
+
+ORCHESTRATOR = "livermore:orchestrator"
+"""String (JSON, TTL 15 s): the home that runs Dagster's daemon, one of all that share this Redis."""
+HOMES = "livermore:homes"
+"""Sorted set (TTL): tokens of the homes whose platform is up, by when they came."""
 
 CLOSES_GROUP_SIGNALS = "signals"
 CLOSES_GROUP_STORE = "store"
@@ -75,6 +84,26 @@ def last_status(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:status:last"
 
 
+def offline(exchange_id: int) -> str:
+    """String (JSON): what was told of the newest instance that ended without a word, so it is told once."""
+    return f"exchange:{exchange_id}:offline"
+
+
+def standbys(exchange_id: int) -> str:
+    """Sorted set (TTL): tokens of the instances that wait for the exchange, by when they came."""
+    return f"exchange:{exchange_id}:standbys"
+
+
+def standby(exchange_id: int, token: str) -> str:
+    """String (JSON, TTL 45 s): one that waits, with the facts its claim will begin with."""
+    return f"exchange:{exchange_id}:standby:{token}"
+
+
+def home(token: str) -> str:
+    """String (JSON, TTL 15 s): one home whose platform is up."""
+    return f"livermore:home:{token}"
+
+
 def desired(exchange_id: int) -> str:
     """String (JSON): what the exchange's instance shall be: running or stopped, with which symbols."""
     return f"exchange:{exchange_id}:desired"
@@ -93,9 +122,14 @@ def monitored(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:monitored"
 
 
-def selection(exchange_id: int) -> str:
-    """String (JSON {choice, symbols, at_ms}): how the monitored symbols were chosen, for a restart."""
-    return f"exchange:{exchange_id}:selection"
+def product_list(exchange_id: int) -> str:
+    """String (JSON {made_ms, at_ms}): when the stored product list was read, and when it was last in use."""
+    return f"exchange:{exchange_id}:product-list"
+
+
+def symbol_events(exchange_id: int) -> str:
+    """Stream: why the exchange's product list is worth another look: a start, a request, a doubt."""
+    return f"symbol-events:{exchange_id}"
 
 
 def settled(exchange_id: int) -> str:
