@@ -45,6 +45,8 @@ class Ran:
             raise UnknownSymbol("NOPE", EXCHANGE, ["BTCUSDT"])
         if command.type is CommandType.SWITCH_MODE:
             raise ExchangeUnavailable("The exchange is away.")
+        if command.type is CommandType.CLEAR_CACHE:
+            raise ZeroDivisionError("a defect of the handler's")
         return {"did": command.type.value}
 
 

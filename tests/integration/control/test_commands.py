@@ -171,12 +171,12 @@ async def test_steering_overtakes_and_what_waits_too_long_expires(redis_url, dat
         first = asyncio.create_task(send(client, "force-backfill"))
         await eventually(lambda: ran(client))
         now = await server_ms(client)
-        # The second backfill is nearly 30 s old already: it will be too old when the first is through.
-        old = wire(now - 29_500, type="force-backfill")
+        # The second backfill is 28 s old already: it will be too old when the first is through.
+        old = wire(now - 28_000, type="force-backfill")
         assert (await publish(client, old))["kind"] == "ack"
         assert (await send(client, "pause")).verdict is Verdict.DONE
         assert (await send(client, "add-symbol", payload={"symbol": "BTCUSDT"})).verdict is Verdict.DONE
-        await eventually(lambda: passed(client, now + 600))
+        await eventually(lambda: passed(client, now + 2_100))
         gate.set()
         assert (await first).verdict is Verdict.DONE
         key = keys.command_reply(json.loads(old)["correlationId"])
@@ -203,6 +203,28 @@ async def test_within_a_lane_rank_goes_before_arrival(redis_url, database, clien
         await asyncio.gather(first, *others)
     order = [line.split()[2] for line in await ran(client)]
     assert order == ["normal", "high", "normal", "normal", "low"]
+
+
+async def test_no_message_and_no_defect_ends_the_channel(redis_url, database, client, gate) -> None:
+    async with instance(redis_url, database, gate):
+        now = await server_ms(client)
+        await client.publish(keys.channel_commands("root"), b"\xff\xfe")
+        await client.publish(keys.channel_commands("no\0body"), wire(now))
+        nul = wire(now, exchange="nas\0daq")
+        assert "Unknown exchange" in (await publish(client, nul))["error"]
+        nul = wire(now, type="add-symbol", payload={"symbol": "BTC\0"})
+        assert "symbol" in (await publish(client, nul))["error"]
+        broke = await send(client, "clear-cache", payload={"scope": "all", "confirm": True})
+        assert (broke.verdict, "ZeroDivisionError" in broke.words) == (Verdict.FAILED, True)
+        done = await send(client, "pause")
+        assert done.verdict is Verdict.DONE
+        await eventually(lambda: recorded(database, done.correlation_id))
+
+
+async def recorded(database: str, correlation_id: str) -> bool:
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        found = await read_commands(connection)
+    return any(one.correlation_id == correlation_id and one.outcome == "done" for one in found)
 
 
 SENDERS, EACH = 20, 50
