@@ -55,6 +55,7 @@ class Instance:
         *,
         provenance: str,
         run_id: str | None,
+        token: str | None = None,
         clock: Clock,
         patience: Patience,
         on_claimed: Callable[[], None],
@@ -64,6 +65,7 @@ class Instance:
         self._exchange = exchange
         self._provenance = provenance
         self._run_id = run_id
+        self._token = token
         self._clock = clock
         self._patience = patience
         self._on_claimed = on_claimed
@@ -125,6 +127,7 @@ class Instance:
             ctx.row.id,
             ctx.row.name,
             run_id=self._run_id,
+            token=self._token,
             admin=(user if "@" in user else "", user),
             clock=self._clock,
             on_lost=tell_lost,

@@ -36,16 +36,21 @@ class IngestService:
         *,
         provenance: str,
         run_id: str | None = None,
+        token: str | None = None,
         clock: Clock | None = None,
         patience: Patience | None = None,
     ) -> None:
-        """`servers`: where Redis and PostgreSQL are (Settings is one). `run_id`: the Dagster run, if any."""
+        """`servers`: where Redis and PostgreSQL are (Settings is one). `run_id`: the Dagster run, if any.
+
+        `token`: of the claim that a standby has taken for it.
+        """
         self.exchange = exchange
         self.error: BaseException | None = None
         self.state = InstanceState.IDLE
         self._servers = servers
         self._provenance = provenance
         self._run_id = run_id
+        self._token = token
         self._clock = clock or SystemClock()
         self._patience = patience or Patience()
         self._claimed = threading.Event()
@@ -105,6 +110,7 @@ class IngestService:
             self.exchange,
             provenance=self._provenance,
             run_id=self._run_id,
+            token=self._token,
             clock=self._clock,
             patience=self._patience,
             on_claimed=self._claimed.set,
