@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import redis.asyncio
 from psycopg import AsyncConnection
 from pydantic import ValidationError
 
+from livermore_dagster.accounts.migrations import migrated
 from livermore_dagster.accounts.settings_document import SettingsDocument
 from livermore_dagster.accounts.users import require_user
 from livermore_dagster.errors import SettingsRefused, StaleSettings
@@ -25,6 +26,7 @@ from livermore_dagster.stores.redis import keys
 
 __all__ = [
     "UserSettings",
+    "amend",
     "differences",
     "load",
     "load_active",
@@ -64,9 +66,12 @@ async def load(connection: AsyncConnection[Any], sub: str) -> UserSettings:
 
 
 def parse_document(text: str) -> SettingsDocument:
-    """The document that this JSON is. Raises SettingsRefused with path, value and rule of each fault."""
+    """The document that this JSON is, of any version there was.
+
+    Raises SettingsRefused with path, value and rule of each fault.
+    """
     try:
-        return SettingsDocument.model_validate_json(text)
+        return SettingsDocument.model_validate_json(migrated(text))
     except ValidationError as error:
         raise SettingsRefused(_problems(error)) from None
 
@@ -111,11 +116,26 @@ async def patch(
     return await _write(connection, client, sub, changed, by, made_from)
 
 
+async def amend(
+    connection: AsyncConnection[Any],
+    client: redis.asyncio.Redis,
+    sub: str,
+    change: Callable[[SettingsDocument], SettingsDocument],
+    *,
+    by: str,
+) -> UserSettings:
+    """Makes the document what `change` makes of the one there is now. Errors as `replace`.
+
+    `change` gives a document that parse_document has seen, or raises.
+    """
+    return await _write(connection, client, sub, change, by, None)
+
+
 async def _write(
     connection: AsyncConnection[Any],
     client: redis.asyncio.Redis,
     sub: str,
-    change: Any,
+    change: Callable[[SettingsDocument], SettingsDocument],
     by: str,
     made_from: int | None,
 ) -> UserSettings:
@@ -125,7 +145,7 @@ async def _write(
         if made_from is not None and made_from != revision:
             raise StaleSettings(sub, made_from, revision)
         before = parse_document(text) if text is not None else SettingsDocument()
-        after: SettingsDocument = change(before)
+        after = change(before)
         changes = [
             SettingsChange(revision + 1, path, _json(old), _json(new), by)
             for path, old, new in differences(before, after)

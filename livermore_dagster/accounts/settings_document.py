@@ -21,6 +21,7 @@ from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = [
     "DOCUMENT_VERSION",
+    "MOST_SYMBOLS",
     "AlertSettings",
     "ChannelSettings",
     "ExchangeSettings",
@@ -33,7 +34,10 @@ __all__ = [
     "SymbolSetting",
 ]
 
-DOCUMENT_VERSION: Final = 1
+MOST_SYMBOLS: Final = 10_000
+"""A user's own additions, over all exchanges."""
+DOCUMENT_VERSION: Final = 2
+"""accounts.migrations makes older documents what this one is."""
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=VARIABLE_NAME)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
@@ -82,10 +86,8 @@ class ExchangeSettings(_Part):
 
 
 class SymbolSetting(_Part):
-    """An own addition (Tier 2). `symbol` is the exchange's own id."""
+    """An own addition (Tier 2)."""
 
-    exchange: Name
-    symbol: Symbol
     enabled: bool = True
 
 
@@ -179,20 +181,27 @@ class ScannerSettings(_Part):
 
 
 class SettingsDocument(_Part):
-    version: Literal[1] = DOCUMENT_VERSION
+    version: Literal[2] = DOCUMENT_VERSION
     profile: ProfileSettings = ProfileSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     exchanges: dict[Name, ExchangeSettings] = Field(default_factory=dict)
-    symbols: tuple[SymbolSetting, ...] = Field(default=(), max_length=10_000)
+    symbols: dict[Name, dict[Symbol, SymbolSetting]] = Field(default_factory=dict)
+    """Exchange → the exchange's own id of a product → what is set of it."""
     alerts: AlertSettings = AlertSettings()
     scanner: ScannerSettings = ScannerSettings()
 
     @field_validator("symbols")
     @classmethod
-    def _symbols_once(cls, value: tuple[SymbolSetting, ...]) -> tuple[SymbolSetting, ...]:
-        seen: set[tuple[str, str]] = set()
-        for item in value:
-            if (item.exchange, item.symbol) in seen:
-                raise ValueError(f"{item.symbol} of {item.exchange} stands there more than once")
-            seen.add((item.exchange, item.symbol))
+    def _not_too_many(cls, value: dict[str, dict[str, SymbolSetting]]) -> dict[str, dict[str, SymbolSetting]]:
+        count = sum(map(len, value.values()))
+        if count > MOST_SYMBOLS:
+            raise ValueError(f"{count:,} symbols; there may be {MOST_SYMBOLS:,}")
         return value
+
+    def trades_at(self, exchange: str) -> bool:
+        """Whether the user has not switched this exchange off."""
+        return self.exchanges.get(exchange, ExchangeSettings()).enabled
+
+    def symbols_at(self, exchange: str) -> list[str]:
+        """Enabled additions, by name."""
+        return sorted(symbol for symbol, one in self.symbols.get(exchange, {}).items() if one.enabled)

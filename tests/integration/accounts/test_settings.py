@@ -12,6 +12,7 @@ import redis.asyncio
 from psycopg import AsyncConnection
 
 from livermore_dagster.accounts import settings
+from livermore_dagster.accounts.settings_document import SettingsDocument
 from livermore_dagster.accounts.users import add_user, change_user, ensure_local_admin
 from livermore_dagster.errors import BadSetting, InactiveUser, SettingsRefused, StaleSettings, UnknownUser
 from livermore_dagster.stores.postgres.user_settings import read_changes
@@ -63,7 +64,8 @@ async def test_a_patch_is_stored_audited_and_told(connection: AsyncConnection, c
         ("alerts.mutes", [{}], "alerts.mutes.0", "names an exchange"),
         ("alerts.nothing.there", 1, "alerts.nothing.there", "no such path"),
         ("symbols.0.enabled", True, "symbols.0.enabled", "no such path"),
-        ("version", 7, "version", "1"),
+        ("version", 7, "version", "up to 2"),
+        ("symbols", {"binance": {"BTCUSDT": {"on": True}}}, "symbols.binance.BTCUSDT.on", "Extra inputs"),
     ],
 )
 async def test_what_is_refused_names_path_value_and_rule(
@@ -129,3 +131,42 @@ async def test_a_sub_is_taken_once_and_must_be_one(connection: AsyncConnection) 
         await person(connection)
     with pytest.raises(BadSetting, match="printable"):
         await person(connection, "two words")
+
+
+async def test_a_document_stored_by_an_older_version_is_read_as_what_it_is_now(
+    connection: AsyncConnection, client
+) -> None:
+    user = await person(connection)
+    old = {"version": 1, "symbols": [{"exchange": "binance", "symbol": "BTCUSDT", "enabled": False}]}
+    await connection.execute(
+        "INSERT INTO user_settings (user_id, revision, document) VALUES (%s, 1, %s)",
+        (user.id, json.dumps(old)),
+    )
+    read = await settings.load(connection, "ana")
+    assert read.document.version == 2
+    assert read.document.symbols["binance"]["BTCUSDT"].enabled is False
+    await settings.patch(connection, client, "ana", "symbols.binance.BTCUSDT.enabled", True, by="ana")
+    row = await (await connection.execute("SELECT document FROM user_settings")).fetchone()
+    assert row is not None
+    assert row[0]["version"] == 2
+    (change,) = await read_changes(connection, "ana", 10)
+    assert change[:4] == (2, "symbols.binance.BTCUSDT.enabled", "false", "true")
+
+
+async def test_an_amendment_is_made_of_what_is_there_when_it_is_made(
+    database_url: str, connection: AsyncConnection, client
+) -> None:
+    await person(connection)
+
+    async def add(name: str) -> None:
+        def change(document: SettingsDocument) -> SettingsDocument:
+            whole = document.model_dump(mode="json")
+            whole["symbols"].setdefault("binance", {})[name] = {"enabled": True}
+            return settings.parse_document(json.dumps(whole))
+
+        async with await psycopg.AsyncConnection.connect(database_url) as own:
+            await settings.amend(own, client, "ana", change, by="ana")
+
+    await asyncio.gather(*(add(f"C{number}USDT") for number in range(8)))
+    loaded = await settings.load(connection, "ana")
+    assert loaded.document.symbols_at("binance") == [f"C{number}USDT" for number in range(8)]

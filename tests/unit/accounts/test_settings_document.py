@@ -25,10 +25,11 @@ DOCUMENTS = st.fixed_dictionaries(
     optional={
         "profile": st.fixed_dictionaries({}, optional={"description": st.text(max_size=50)}),
         "exchanges": st.dictionaries(NAMES, st.just({"key_env": "K", "secret_env": "S"})),
-        "symbols": st.lists(
-            st.fixed_dictionaries({"exchange": NAMES, "symbol": st.text("AB", min_size=1)}),
-            unique_by=lambda one: (one["exchange"], one["symbol"]),
-            max_size=5,
+        "symbols": st.dictionaries(
+            NAMES,
+            st.dictionaries(
+                st.text("AB", min_size=1, max_size=60), st.just({}) | st.just({"enabled": False}), max_size=4
+            ),
         ),
         "alerts": st.fixed_dictionaries(
             {},
