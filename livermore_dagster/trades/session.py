@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
+from livermore_dagster.accounts.listing import store_products
 from livermore_dagster.clock import Clock, SystemClock
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.account_client import AccountClient
@@ -22,7 +23,7 @@ from livermore_dagster.exchanges.factory import account_client_for, client_for, 
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
-from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols, upsert_symbols
+from livermore_dagster.stores.postgres.symbols import load_symbols
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow, read_accounts
 from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
 
@@ -70,12 +71,8 @@ class AccountSession:
             async with self.pool.connection() as connection:
                 stored = await load_symbols(connection, self.row.id)
                 if not stored:
-                    listed = await self.public.products(Priority.ACCOUNT)
-                    stored = [
-                        SymbolRow(one.symbol, one.base, one.quote, one.trading, one.alias_of)
-                        for one in listed
-                    ]
-                    await upsert_symbols(connection, self.row.id, stored)
+                    await store_products(connection, self.row, await self.public.products(Priority.ACCOUNT))
+                    stored = await load_symbols(connection, self.row.id)
             found = [Product(one.symbol, one.base, one.quote, one.trading, one.alias_of) for one in stored]
             self._products = {one.symbol: one for one in found}
         return self._products

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection
@@ -11,7 +12,17 @@ from psycopg import AsyncConnection
 from livermore_dagster.market.trades import Balance
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["read_balances", "replace_balances"]
+__all__ = ["Holding", "read_balances", "read_holdings", "replace_balances"]
+
+
+class Holding(NamedTuple):
+    """What an active user has of a currency over his accounts at one exchange, held back or not."""
+
+    user_id: int
+    sub: str
+    currency: str
+    amount: Decimal
+
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,3 +41,9 @@ async def read_balances(
     """By currency, and when they were read (epoch ms); None where they never were."""
     rows = await (await connection.execute(sql("read_balances"), {"account_id": account_id})).fetchall()
     return [Balance(*row[:3]) for row in rows], max((row[3] for row in rows), default=None)
+
+
+async def read_holdings(connection: AsyncConnection[Any], exchange_id: int) -> list[Holding]:
+    """Of all active users with an account at the exchange, by user and currency."""
+    rows = await (await connection.execute(sql("read_holdings"), {"exchange_id": exchange_id})).fetchall()
+    return [Holding(*row) for row in rows]
