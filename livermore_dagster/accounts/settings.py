@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import redis.asyncio
+import structlog
 from psycopg import AsyncConnection
 from pydantic import ValidationError
 
 from livermore_dagster.accounts.migrations import migrated
 from livermore_dagster.accounts.settings_document import SettingsDocument
 from livermore_dagster.accounts.users import require_user
-from livermore_dagster.errors import SettingsRefused, StaleSettings
+from livermore_dagster.errors import InactiveUser, SettingsRefused, StaleSettings
 from livermore_dagster.stores.postgres.user_settings import (
     SettingsChange,
     StoredSettings,
@@ -36,6 +37,8 @@ __all__ = [
     "tell_changed",
 ]
 
+log = structlog.get_logger(__name__)
+
 _LONGEST_VALUE: Final = 200
 _HIDDEN: Final = "(hidden)"
 _LONGEST_WORD: Final = 32
@@ -55,14 +58,26 @@ class UserSettings:
 
 
 async def load_active(connection: AsyncConnection[Any]) -> list[UserSettings]:
-    """Of every active user, by id."""
-    return [_typed(stored) for stored in await read_active_settings(connection)]
+    """Of every active user, by id; without those whose stored settings this program cannot read.
+
+    One user's trouble, after a change of versions say, leaves no other unwatched and untold.
+    """
+    found = []
+    for stored in await read_active_settings(connection):
+        try:
+            found.append(_typed(stored))
+        except SettingsRefused as error:
+            log.error("settings_unreadable", user=stored.sub, error=error.message)
+    return found
 
 
 async def load(connection: AsyncConnection[Any], sub: str) -> UserSettings:
     """Raises UnknownUser and InactiveUser."""
     user = await require_user(connection, sub)
-    return next(_typed(one) for one in await read_active_settings(connection, sub) if one.user_id == user.id)
+    for stored in await read_active_settings(connection, sub):
+        if stored.user_id == user.id:
+            return _typed(stored)
+    raise InactiveUser(sub)  # since just now
 
 
 def parse_document(text: str) -> SettingsDocument:
@@ -210,6 +225,12 @@ def _problems(error: ValidationError) -> Iterator[tuple[str, str, str]]:
         path = ".".join(_unless_secret(str(part)) for part in one["loc"]) or "the document"
         if one["type"] == "json_invalid":
             yield path, "not JSON", one["msg"]
+        elif one["type"] == "extra_forbidden":
+            yield (
+                path,
+                _shown(path, one.get("input")),
+                "there is no such setting (livermore settings get shows all)",
+            )
         else:
             yield path, _shown(path, one.get("input")), one["msg"].removeprefix("Value error, ")
 

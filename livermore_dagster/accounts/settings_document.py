@@ -13,9 +13,18 @@ from datetime import time
 from typing import Annotated, Final, Literal
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from livermore_dagster.exchanges.credentials import VARIABLE_NAME
+from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.alert_rules import LEVELS
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -39,6 +48,18 @@ MOST_SYMBOLS: Final = 10_000
 DOCUMENT_VERSION: Final = 2
 """accounts.migrations makes older documents what this one is."""
 
+_EXCHANGES: Final = tuple(row.name for row in ROWS)
+_LAST_MS: Final = 253_402_300_799_999
+"""The end of the year 9999, after which no calendar goes."""
+
+
+def _known_exchange(name: str) -> str:
+    if name not in _EXCHANGES:
+        raise ValueError(f"there is no such exchange; known are {', '.join(_EXCHANGES)}")
+    return name
+
+
+Exchange = Annotated[str, AfterValidator(_known_exchange)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=VARIABLE_NAME)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=60)]
@@ -54,7 +75,7 @@ class _Part(BaseModel):
 class ProfileSettings(_Part):
     public_name: Name | None = None
     description: Annotated[str, StringConstraints(max_length=2_000)] = ""
-    primary_exchange: Name | None = None
+    primary_exchange: Exchange | None = None
     trading_mode: Literal["paper", "live"] = "paper"
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{2,10}$")] = "USD"
     time_zone: str = "UTC"
@@ -71,7 +92,7 @@ class ProfileSettings(_Part):
 class RuntimeSettings(_Part):
     """What an instance started for this user does."""
 
-    autostart: tuple[Name, ...] = ()
+    autostart: tuple[Exchange, ...] = ()
     timeframes: tuple[Timeframe, ...] = Field(default=tuple(Timeframe), min_length=1)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     mode: Literal["position-monitor", "scalper-macdv"] = "scalper-macdv"
@@ -112,10 +133,10 @@ class QuietHours(_Part):
 class Mute(_Part):
     """Silences what matches everything it names, until `until_ms` (epoch ms) or for good."""
 
-    exchange: Name | None = None
+    exchange: Exchange | None = None
     symbol: Symbol | None = None
     timeframe: Timeframe | None = None
-    until_ms: int | None = Field(default=None, ge=0)
+    until_ms: int | None = Field(default=None, ge=0, le=_LAST_MS)
 
     @model_validator(mode="after")
     def _names_something(self) -> Mute:
@@ -136,7 +157,7 @@ class ChannelSettings(_Part):
 
 class AlertSettings(_Part):
     enabled: bool = True
-    exchanges: tuple[Name, ...] | None = None
+    exchanges: tuple[Exchange, ...] | None = None
     """None: every exchange that runs."""
     timeframes: tuple[Timeframe, ...] = Field(default=tuple(Timeframe), min_length=1)
     levels: tuple[int, ...] = Field(default=tuple(sign * level for level in LEVELS for sign in (-1, 1)))
@@ -175,17 +196,17 @@ class AlertSettings(_Part):
 class ScannerSettings(_Part):
     """The Tier 1 list: the exchange's top `top_n` by volume, and when it was last made."""
 
-    exchange: Name | None = None
+    exchange: Exchange | None = None
     top_n: int = Field(default=50, ge=1, le=1_000)
-    last_update_ms: int | None = Field(default=None, ge=0)
+    last_update_ms: int | None = Field(default=None, ge=0, le=_LAST_MS)
 
 
 class SettingsDocument(_Part):
     version: Literal[2] = DOCUMENT_VERSION
     profile: ProfileSettings = ProfileSettings()
     runtime: RuntimeSettings = RuntimeSettings()
-    exchanges: dict[Name, ExchangeSettings] = Field(default_factory=dict)
-    symbols: dict[Name, dict[Symbol, SymbolSetting]] = Field(default_factory=dict)
+    exchanges: dict[Exchange, ExchangeSettings] = Field(default_factory=dict)
+    symbols: dict[Exchange, dict[Symbol, SymbolSetting]] = Field(default_factory=dict)
     """Exchange → the exchange's own id of a product → what is set of it."""
     alerts: AlertSettings = AlertSettings()
     scanner: ScannerSettings = ScannerSettings()

@@ -58,14 +58,19 @@ async def test_a_patch_is_stored_audited_and_told(connection: AsyncConnection, c
     ("path", "value", "named", "rule"),
     [
         ("alerts.cooldown_s", "900", "alerts.cooldown_s", "valid integer"),
-        ("alerts.levles", [150], "alerts.levles", "Extra inputs"),
+        ("alerts.levles", [150], "alerts.levles", "there is no such setting"),
         ("alerts.levels", [175], "alerts.levels", "±150"),
         ("profile.time_zone", "Mars/Base", "profile.time_zone", "IANA"),
         ("alerts.mutes", [{}], "alerts.mutes.0", "names an exchange"),
         ("alerts.nothing.there", 1, "alerts.nothing.there", "no such path"),
         ("symbols.0.enabled", True, "symbols.0.enabled", "no such path"),
         ("version", 7, "version", "up to 2"),
-        ("symbols", {"binance": {"BTCUSDT": {"on": True}}}, "symbols.binance.BTCUSDT.on", "Extra inputs"),
+        (
+            "symbols",
+            {"binance": {"BTCUSDT": {"on": True}}},
+            "symbols.binance.BTCUSDT.on",
+            "there is no such setting",
+        ),
     ],
 )
 async def test_what_is_refused_names_path_value_and_rule(
@@ -91,7 +96,8 @@ async def test_a_stale_write_is_refused_and_changes_nothing(connection: AsyncCon
 
 async def test_writers_at_once_lose_no_change(database_url: str, connection: AsyncConnection, client) -> None:
     await person(connection)
-    paths = [f"exchanges.place{number}" for number in range(12)]
+    await settings.patch(connection, client, "ana", "symbols", {"binance": {}}, by="ana")
+    paths = [f"symbols.binance.PLACE{number}" for number in range(12)]
 
     async def write(path: str) -> None:
         async with await psycopg.AsyncConnection.connect(database_url) as own:
@@ -99,8 +105,21 @@ async def test_writers_at_once_lose_no_change(database_url: str, connection: Asy
 
     await asyncio.gather(*(write(path) for path in paths))
     loaded = await settings.load(connection, "ana")
-    assert sorted(loaded.document.exchanges) == sorted(path.split(".")[1] for path in paths)
-    assert loaded.revision == len(paths)
+    assert sorted(loaded.document.symbols["binance"]) == sorted(path.split(".")[2] for path in paths)
+    assert loaded.revision == 1 + len(paths)
+
+
+async def test_settings_nobody_can_read_are_nobody_elses_trouble(connection: AsyncConnection, client) -> None:
+    for sub in ("ana", "bob"):
+        await person(connection, sub)
+        await settings.patch(connection, client, sub, "alerts.enabled", False, by=sub)
+    await connection.execute(
+        "UPDATE user_settings SET document = '{\"version\": 99}' "
+        "FROM users WHERE users.id = user_id AND identity_sub = 'ana'"
+    )
+    assert [one.sub for one in await settings.load_active(connection)] == ["bob"]
+    with pytest.raises(SettingsRefused, match="version"):
+        await settings.load(connection, "ana")
 
 
 async def test_an_unknown_or_disabled_user_has_no_settings(connection: AsyncConnection, client) -> None:

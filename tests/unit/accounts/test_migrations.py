@@ -69,7 +69,7 @@ def test_a_document_without_a_version_is_of_the_newest() -> None:
             {"version": 1, "symbols": [{"exchange": "binance", "symbol": "A", "on": 1}]},
             "symbols.binance.A.on",
             "1",
-            "Extra inputs",
+            "there is no such setting",
         ),
         (
             {"version": 1, "symbols": [{"exchange": "binance", "symbol": "A"}] * 2},

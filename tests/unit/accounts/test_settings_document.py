@@ -18,7 +18,7 @@ MUTES = st.builds(
     lambda exchange, timeframe, until: {"exchange": exchange, "timeframe": timeframe, "until_ms": until},
     NAMES,
     st.none() | st.sampled_from([timeframe.value for timeframe in Timeframe]),
-    st.none() | st.integers(0, 2**53),
+    st.none() | st.integers(0, 253_402_300_799_999),
 )
 DOCUMENTS = st.fixed_dictionaries(
     {},
@@ -103,3 +103,25 @@ def test_text_that_is_no_json_is_not_repeated() -> None:
 def test_another_refused_value_is_shown() -> None:
     with pytest.raises(SettingsRefused, match=r'alerts\.cooldown_s is "5 minutes": '):
         document({"alerts": {"cooldown_s": "5 minutes"}})
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"exchanges": {"nasdaq": {}}},
+        {"symbols": {"nasdaq": {"BTCUSDT": {}}}},
+        {"profile": {"primary_exchange": "nasdaq"}},
+        {"runtime": {"autostart": ["nasdaq"]}},
+        {"alerts": {"exchanges": ["nasdaq"]}},
+        {"alerts": {"mutes": [{"exchange": "nasdaq"}]}},
+        {"scanner": {"exchange": "nasdaq"}},
+    ],
+)
+def test_an_unknown_exchange_is_named_with_those_there_are(whole: dict[str, object]) -> None:
+    with pytest.raises(SettingsRefused, match=r"nasdaq.*no such exchange; known are coinbase, binance,"):
+        document(whole)
+
+
+def test_a_mute_ends_within_the_calendar() -> None:
+    with pytest.raises(SettingsRefused, match=r"until_ms is 10{18}: "):
+        document({"alerts": {"mutes": [{"exchange": "binance", "until_ms": 10**18}]}})
