@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import dagster as dg
 
 from livermore_dagster.clock import SystemClock
-from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.keeper import (
     Action,
     Backoff,
@@ -19,6 +18,8 @@ from livermore_dagster.control.keeper import (
     StopRun,
     decide,
 )
+from livermore_dagster.control.registry import note_offline, read_instance
+from livermore_dagster.control.standbys import read_standbys
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.dagster_yaml import INGEST_QUEUE
@@ -56,13 +57,17 @@ def keeper_sensor(context: dg.SensorEvaluationContext, platform: PlatformResourc
         if desired is None and not own:
             continue
         now_ms = SystemClock().now_ms()
+        view = read_instance(client, row.id, row.name)
+        note_offline(client, view, now_ms)
+        waiting = [one for one in read_standbys(client, row.id) if not one.gone]
         decision = decide(
             row.name,
             desired is not None and desired.state == "running",
-            read_claim(client, row.id),
+            view.claim,
             own,
             Backoff.from_dict(known.get(row.name, {})),
             now_ms,
+            waiting[0] if waiting else None,
         )
         kept[row.name] = decision.backoff.to_dict()
         for action in decision.actions:

@@ -10,6 +10,11 @@ from livermore_dagster.cli.store_session import Home, Json
 
 __all__ = ["app"]
 
+COLOURS = {
+    "error": "red", "offline": "red", "taken over": "yellow", "handed over": "yellow", "back": "green",
+    "standby": "dim",
+}  # fmt: skip
+
 app = typer.Typer(
     help="The network of instances: what each went through.\n\nExample: livermore network log",
     no_args_is_help=True,
@@ -30,11 +35,12 @@ def show_log(
     as_json: Json = False,
     home: Home = None,
 ) -> None:
-    """Show states and errors of instances, the newest last. Kept for 90 days.
+    """Show what instances went through, the newest last: states, errors, who took over. Kept for 90 days.
 
     Example: livermore network log --exchange coinbase --limit 100
     """
     import msgspec
+    from rich.text import Text
 
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.control.network_log import read_log
@@ -46,7 +52,7 @@ def show_log(
 
     rows = ROWS if exchange is None else (row_named(exchange),)
     with connect(Settings.discover(home).redis_url) as client:
-        events = [event for row in rows for event in read_log(client, row.name, limit)]
+        events = [event for row in rows for event in reversed(read_log(client, row.name, limit))]
     events = sorted(events, key=lambda event: event.at)[-limit:]
     if as_json:
         typer.echo(msgspec.json.encode(events).decode())
@@ -54,8 +60,8 @@ def show_log(
     table = plain_table("Network", ["when (UTC)", "exchange", "host", "what"], [], ["words"])
     for event in events:
         what = f"{event.old} → {event.new}" if event.event == "transition" else event.event
-        colour = "red" if event.event in ("error", "offline") else "default"
+        colour = COLOURS.get(event.event, "default")
         table.add_row(
-            utc_text(event.at), event.exchange_name, event.hostname, f"[{colour}]{what}[/]", event.message
+            utc_text(event.at), event.exchange_name, event.hostname, Text(what, colour), event.message
         )
     console().print(table)

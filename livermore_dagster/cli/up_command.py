@@ -36,6 +36,13 @@ def up(
         bool,
         typer.Option("--accounts", help="Register simulated accounts with a year of trades (--simulate)."),
     ] = False,
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="HOME|FILE",
+            help="Use the simulated exchanges another home plays, or a `simulate --json`.",
+        ),
+    ] = None,
     autostart: Annotated[
         list[str] | None, typer.Option(metavar="EXCHANGE", help="Start this exchange at once; repeatable.")
     ] = None,
@@ -82,6 +89,7 @@ def up(
     from livermore_dagster.platform import options as asked
     from livermore_dagster.platform.config import DATABASE_CA, DATABASE_URL, REDIS_URL, home_from
     from livermore_dagster.platform.home import Home
+    from livermore_dagster.platform.simulation import JoinedMarket
     from livermore_dagster.platform.up import run_up
 
     if not simulate:
@@ -91,11 +99,18 @@ def up(
             "--from": from_,
             "--storm": storm is not None,
             "--accounts": accounts,
+            "--join": join,
         }
         for name, given in simulated.items():
             if given:
                 raise BadSetting(f"{name} speaks of a simulated market.", "Add --simulate, or leave it out.")
+    if join is not None and (speed != 1.0 or seed is not None or from_ or storm is not None):
+        raise BadSetting(
+            "--join takes a market as it is played.",
+            "Leave --speed, --seed, --from and --storm to who plays it.",
+        )
     chosen = home_from(home, simulate=simulate)
+    joined = JoinedMarket.read(join) if join is not None else None
     sockets = Home(chosen).sockets
     ca = os.environ.get(DATABASE_CA)
     if ca and not Path(ca).is_file():
@@ -106,8 +121,8 @@ def up(
         asked.UpOptions(
             home=chosen,
             simulate=simulate,
-            speed=speed,
-            seed=asked.seed_of_home(chosen, seed),
+            speed=joined.speed if joined is not None else speed,
+            seed=joined.seed if joined is not None else asked.seed_of_home(chosen, seed),
             from_ms=asked.parse_from(from_),
             autostart=asked.checked_exchanges(autostart or []),
             symbols=asked.parse_symbols(symbols),
@@ -120,6 +135,7 @@ def up(
             metrics_port=metrics_port,
             storm=storm,
             accounts=accounts,
+            join=joined,
         )
     )
     if as_json:

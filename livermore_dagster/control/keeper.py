@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from livermore_dagster.control.standbys import StandbyFacts
 from livermore_dagster.control.status import ClaimFacts
 
 __all__ = [
@@ -119,11 +120,13 @@ def decide(
     runs: Sequence[RunFacts],
     backoff: Backoff,
     now_ms: int,
+    standby: StandbyFacts | None = None,
 ) -> Decision:
     """What to do now about `exchange`.
 
     `running` is the desired state (no desired state at all means it shall not run). `claim` is
     `control.claim.read_claim`, `runs` the exchange's unfinished ingest runs, `now_ms` wall-clock epoch ms.
+    `standby`: the one that waits longest and lives; it takes a free exchange by itself, so none is started.
     """
     live = claim if claim is not None and claim.live else None
     if not running:
@@ -134,10 +137,16 @@ def decide(
         where = f"{live.status.hostname}, pid {live.status.pid}"
         words = f"{exchange}: {live.status.connection_state} on {where}."
         return Decision(actions or [Nothing(words)], Backoff() if stable else backoff)
-    return _start(exchange, runs, backoff, now_ms)
+    return _start(exchange, runs, backoff, now_ms, standby)
 
 
-def _start(exchange: str, runs: Sequence[RunFacts], backoff: Backoff, now_ms: int) -> Decision:
+def _start(
+    exchange: str,
+    runs: Sequence[RunFacts],
+    backoff: Backoff,
+    now_ms: int,
+    standby: StandbyFacts | None,
+) -> Decision:
     actions: list[Action] = []
     for run in runs:
         age_ms = now_ms - run.since_ms
@@ -149,6 +158,9 @@ def _start(exchange: str, runs: Sequence[RunFacts], backoff: Backoff, now_ms: in
             f"{exchange}: run {run.run_id} is {run.phase.value} for {age_ms // 1000} s without a live claim."
         )
         actions.append(CancelRun(words, run.run_id))
+    if standby is not None:
+        words = f"{exchange}: its standby on {standby.status.place} takes it over."
+        return Decision([*actions, Nothing(words)], backoff)
     if now_ms < backoff.not_before_ms:
         wait_s = (backoff.not_before_ms - now_ms) / 1000
         words = f"{exchange}: start {backoff.starts + 1} waits another {wait_s:.0f} s."

@@ -51,10 +51,10 @@ def process_is_gone(machine: str, pid: int, started: str) -> bool:
     return machine == machine_id() and process_start(pid) != started
 
 
-def home_name() -> str:
-    """Names the platform this process belongs to, 'host:/path/of/home'; '' outside of any."""
-    home = os.environ.get("LIVERMORE_HOME", "")
-    return f"{socket.gethostname()}:{home}" if home else ""
+def home_name(home: Path | None = None) -> str:
+    """Names a platform, 'host:/path/of/home': `home`, or the one this process belongs to, '' for none."""
+    path = str(home) if home is not None else os.environ.get("LIVERMORE_HOME", "")
+    return f"{socket.gethostname()}:{path}" if path else ""
 
 
 def local_address() -> str:

@@ -73,6 +73,13 @@ class Standby:
         finally:
             self._leave()
 
+    def close(self) -> None:
+        """Gives back a claim that whoever went on with it did not: it could not even begin."""
+        try:
+            self._claim.release()
+        except redis.RedisError as error:
+            log.warning("claim_unreleased", exchange=self._name, error=type(error).__name__)
+
     def look(self) -> bool:
         """Once: says that it is there, notices who has gone, takes what is free; whether it has the claim."""
         now = self._clock.now_ms()

@@ -48,6 +48,11 @@ class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
     best_effort: int = 0
     """Symbols, the lowest ranks, that the exchange's request limit does not let be fetched in time (R11)."""
 
+    mode: str = "scalper-macdv"
+    """What it monitors: 'scalper-macdv' all that was chosen, 'position-monitor' only what is held (C5)."""
+    command: str = ""
+    """Commands under way, with who sent them; '' for none."""
+
     clock_ahead_ms: int | None = None
     """Exchange's time less this machine's, once it is known; by it the machine's clock is judged."""
 

@@ -38,20 +38,18 @@ def main() -> int:
     log_to_stderr()
     try:
         found = ServiceEnvironment.read()
-        token = None
         if given.standby:
-            token = _stand_by(found, given.exchange, asked)
-            if token is None:
-                return 0
-        _serve(IngestService(found, given.exchange, provenance=found.provenance, token=token), asked)
+            _stand_by(found, given.exchange, asked)
+        else:
+            _serve(IngestService(found, given.exchange, provenance=found.provenance), asked)
     except LivermoreError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
 
 
-def _stand_by(found: ServiceEnvironment, exchange: str, asked: threading.Event) -> str | None:
-    """The token of the claim once it is this process's, None when it was told to end before."""
+def _stand_by(found: ServiceEnvironment, exchange: str, asked: threading.Event) -> None:
+    """Waits for the exchange, then serves it."""
     row = require_active(row_named(exchange))
     connect(found.redis_url).close()  # says in words what is wrong with the address
     with redis.Redis.from_url(
@@ -67,7 +65,12 @@ def _stand_by(found: ServiceEnvironment, exchange: str, asked: threading.Event) 
             return desired is not None and desired.state != "stopped"
 
         standby = Standby(client, row.id, row.name, wanted=wanted)
-        return standby.token if standby.wait(asked) else None
+        try:
+            if standby.wait(asked):
+                token = standby.token
+                _serve(IngestService(found, exchange, provenance=found.provenance, token=token), asked)
+        finally:
+            standby.close()
 
 
 def _serve(service: IngestService, asked: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Tells admins of an exchange whose instance has gone without a word, and of its return (N6).
+"""Tells admins of an exchange whose instance has gone without a word, of its return, of its move (N6).
 
 A watchdog over heartbeats: a dead process publishes nothing, so its claim is looked at as often as it is
 renewed.
@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from livermore_dagster.clock import Clock
-from livermore_dagster.control.registry import InstanceView, read_instance
-from livermore_dagster.control.status import HEARTBEAT_S
+from livermore_dagster.control.registry import InstanceView, note_offline, read_instance
+from livermore_dagster.control.status import HEARTBEAT_S, InstanceStatus
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.notify.text import DOWN_COLOUR, UP_COLOUR, Notice, plain_notice
 from livermore_dagster.stores.redis.client import connect
@@ -30,9 +30,14 @@ class Attendance:
     def __init__(self, *, simulated: bool) -> None:
         self._simulated = simulated
         self._gone: dict[int, int] = {}
+        self._holders: dict[int, InstanceStatus] = {}
 
     def look(self, view: InstanceView) -> Notice | None:
-        """A notice when an instance has gone for good, or is back after that was told."""
+        """A notice when an instance has gone for good, is back after that, or another home holds it."""
+        moved = self._moved(view)
+        if moved is not None:
+            self._gone.pop(view.exchange_id, None)
+            return moved
         missed = self._gone.get(view.exchange_id, 0)
         if view.state != "offline":
             self._gone.pop(view.exchange_id, None)
@@ -53,6 +58,22 @@ class Attendance:
             f"{view.exchange_name} is offline", text, simulated=self._simulated, colour=DOWN_COLOUR
         )
 
+    def _moved(self, view: InstanceView) -> Notice | None:
+        """Another home's instance holds the exchange now."""
+        if not view.live or view.claim is None:
+            return None
+        now = view.claim.status
+        before = self._holders.get(view.exchange_id)
+        self._holders[view.exchange_id] = now
+        if before is None or before.home == now.home:
+            return None
+        title = f"{view.exchange_name} has moved to {now.hostname}"
+        heard = datetime.fromtimestamp(before.last_heartbeat / 1000, UTC)
+        text = (
+            f"{now.place} holds it now. Before it {before.place} did, last seen there {heard:%H:%M:%S} UTC."
+        )
+        return plain_notice(title, text, simulated=self._simulated, colour=UP_COLOUR)
+
 
 async def watch_instances(
     redis_url: str,
@@ -69,6 +90,7 @@ async def watch_instances(
         while True:
             for row in rows:
                 view = await asyncio.to_thread(read_instance, client, row.id, row.name)
+                await asyncio.to_thread(note_offline, client, view, clock.now_ms())
                 notice = attendance.look(view)
                 if notice is not None:
                     say(notice)

@@ -46,6 +46,8 @@ class ChildSpec:
     prepare: Callable[[], None] | None = None
     """Run before each start, e.g. to remove a stale socket."""
     start_timeout_s: float = 90.0
+    essential: bool = True
+    """Whether the platform stands and falls with it; else whoever started it sees to it."""
     output: Path | None = None
     """Where standard output goes; None: into the log, as standard error does."""
 

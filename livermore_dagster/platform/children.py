@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
@@ -26,6 +27,7 @@ __all__ = [
     "daemon",
     "notifier",
     "simulator",
+    "standby",
     "web_server",
     "worker",
     "write_workspace",
@@ -134,9 +136,24 @@ def notifier(home: Home, environment: Mapping[str, str]) -> ChildSpec:
     )
 
 
+def standby(home: Home, exchange: str, environment: Mapping[str, str]) -> ChildSpec:
+    """Waits for an exchange that another home's instance holds; once it has it, it is the instance."""
+    return ChildSpec(
+        f"standby {exchange}",
+        (sys.executable, "-m", "livermore_dagster.ingest", exchange, "--standby"),
+        f"waits for {exchange}",
+        home.logs / f"standby-{exchange}.log",
+        ready=lambda: True,
+        environment=environment,
+        essential=False,
+    )
+
+
 def worker(home: Home, queue: str, concurrency: int, environment: Mapping[str, str]) -> ChildSpec:
     command = [sys.executable, "-m", "celery", "--app", "livermore_dagster.platform.celery_app", "worker"]
-    command += ["--queues", queue, "--hostname", f"{queue}@{socket.gethostname()}"]
+    # Two homes on one host are two workers, also where Celery tells them apart by name.
+    place = hashlib.sha256(os.fsencode(home.path)).hexdigest()[:6]
+    command += ["--queues", queue, "--hostname", f"{queue}-{place}@{socket.gethostname()}"]
     command += ["--concurrency", str(concurrency), "--pool", "prefork", "--loglevel", "INFO"]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     log = home.logs / f"worker-{queue}.log"

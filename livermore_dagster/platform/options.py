@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.factory import require_active, row_named
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.stores.redis.desired import SymbolChoice
+
+if TYPE_CHECKING:
+    from livermore_dagster.platform.simulation import JoinedMarket
 
 __all__ = ["DEFAULT_METRICS_PORT", "DEFAULT_PORT", "UpOptions", "parse_from", "parse_symbols", "seed_of_home"]
 
@@ -49,6 +53,8 @@ class UpOptions:
     """None: DEFAULT_METRICS_PORT, or a free one where that is taken."""
     accounts: bool = False
     """Register the simulated exchanges' accounts for this home's user."""
+    join: JoinedMarket | None = None
+    """A simulated market that is played elsewhere; its seed and speed are those of this start."""
 
     @property
     def provenance(self) -> str:

@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 import redis
 
-from livermore_dagster.control.process import machine_id, process_is_gone, process_start
+from livermore_dagster.control.process import home_name, machine_id, process_is_gone, process_start
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["note_process", "process_died"]
+__all__ = ["home_of_process", "note_process", "process_died"]
 
 _KEPT_S: Final = 7 * 86_400
 
@@ -20,11 +20,12 @@ class _Process(msgspec.Struct, frozen=True):
     machine_id: str
     pid: int
     started: str
+    home: str = ""
 
 
 def note_process(client: redis.Redis, task_id: str) -> None:
     """This process works on the run of Celery's task `task_id`."""
-    found = _Process(machine_id(), os.getpid(), process_start())
+    found = _Process(machine_id(), os.getpid(), process_start(), home_name())
     client.set(keys.run_process(task_id), msgspec.json.encode(found), ex=_KEPT_S)
 
 
@@ -35,3 +36,9 @@ def process_died(client: redis.Redis, task_id: str) -> bool:
         return False
     found = msgspec.json.decode(str(text), type=_Process)
     return process_is_gone(found.machine_id, found.pid, found.started)
+
+
+def home_of_process(client: redis.Redis, task_id: str) -> str | None:
+    """The home whose worker has the run (`control.process.home_name`), None while no worker has it."""
+    text = client.get(keys.run_process(task_id))
+    return None if text is None else msgspec.json.decode(str(text), type=_Process).home

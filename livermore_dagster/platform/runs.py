@@ -10,11 +10,18 @@ from __future__ import annotations
 import sys
 import time
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+import redis
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from sqlalchemy.exc import SQLAlchemyError
 
+from livermore_dagster.control.process import home_name
+from livermore_dagster.errors import LivermoreError
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.homes import homes_up
 from livermore_dagster.platform.run_launcher import ENDED_BY_TAG, INGEST_JOB
+from livermore_dagster.platform.run_process import home_of_process
+from livermore_dagster.stores.redis.client import connect
 
 __all__ = ["UNFINISHED", "cancel_runs"]
 
@@ -28,26 +35,45 @@ UNFINISHED = [
 
 
 def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str = "down") -> int:
-    """Terminate every unfinished run and wait up to `timeout` seconds; how many had not ended by then.
+    """Terminate this home's unfinished runs and wait up to `timeout` seconds; how many had not ended by then.
 
     Those are reported canceled all the same: their workers are ended next, and nobody could tell it later.
     The exchanges' desired state stays as it is: what ran now runs again at the next start. Stop the daemon
-    first, else its keeper starts them anew.
+    first, else its keeper starts them anew. What the workers of another home run, and what they may yet take
+    from the queues, is left alone.
     """
-    for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)):
+    own = _own_runs(instance)
+    for run in own:
         if run.job_name == INGEST_JOB:
             instance.add_run_tags(run.run_id, {ENDED_BY_TAG: ended_by})
         instance.run_launcher.terminate(run.run_id)
+    if not own:
+        return 0
+    unfinished = RunsFilter(run_ids=[run.run_id for run in own], statuses=UNFINISHED)
     deadline = time.monotonic() + timeout
-    while left := instance.get_runs_count(RunsFilter(statuses=UNFINISHED)):
+    while left := instance.get_runs_count(unfinished):
         if time.monotonic() >= deadline:
             break
         time.sleep(0.05)
-    for run in instance.get_runs(RunsFilter(statuses=UNFINISHED)) if left else ():
+    for run in instance.get_runs(unfinished) if left else ():
         of_a_shell = run.status is DagsterRunStatus.STARTED and DAGSTER_CELERY_TASK_ID_TAG not in run.tags
         if not of_a_shell:
             instance.report_run_canceled(run, "Its worker is ended with the platform.")
     return left
+
+
+def _own_runs(instance: DagsterInstance) -> list[DagsterRun]:
+    """The unfinished runs that no other home's worker has or may take."""
+    runs = list(instance.get_runs(RunsFilter(statuses=UNFINISHED)))
+    own = home_name()
+    try:
+        with connect(Settings.discover().redis_url) as client:
+            if all(other.home == own for other in homes_up(client)):
+                return runs
+            places = [home_of_process(client, run.tags.get(DAGSTER_CELERY_TASK_ID_TAG, "")) for run in runs]
+    except (redis.RedisError, LivermoreError):
+        return runs
+    return [run for run, place in zip(runs, places, strict=True) if place == own]
 
 
 def _stand_by(timeout: float) -> int:

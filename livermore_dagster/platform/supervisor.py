@@ -18,6 +18,7 @@ from livermore_dagster.platform.addresses import Doors, free_port_range, read_do
 from livermore_dagster.platform.child import Child, ChildSpec, ChildState
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import (
+    dagster_database_url,
     dagster_environment,
     ensure_dagster_database,
     write_dagster_yaml,
@@ -27,6 +28,7 @@ from livermore_dagster.platform.guard import Guard
 from livermore_dagster.platform.home import Home, check_port
 from livermore_dagster.platform.log_rotation import rotate_logs
 from livermore_dagster.platform.metrics_server import MetricsServer, free_metrics_port, process_facts
+from livermore_dagster.platform.network import Network
 from livermore_dagster.platform.options import TOP_DEFAULT, UpOptions
 from livermore_dagster.platform.platform_record import write_platform_record
 from livermore_dagster.platform.processes import (
@@ -44,6 +46,7 @@ from livermore_dagster.platform.servers import (
     prepare_database,
     write_rows,
 )
+from livermore_dagster.platform.simulation import anchor_market
 from livermore_dagster.platform.symbols import check_symbols
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.redis.client import connect
@@ -86,6 +89,7 @@ class Supervisor:
         self.token = uuid.uuid4().hex
         self.started_wall = time.time()
         self._guard = Guard(self.home.record, self.tell)
+        self.network = Network(self.settings, self.token, self.children, self.tell, self._note_children)
         self._canceller: subprocess.Popen[str] | None = None
         self._hurry = False
         self._logs_seen = float("-inf")
@@ -111,7 +115,7 @@ class Supervisor:
                 check_port(self.options.metrics_port, "--metrics-port")
             self.home.stamp(self.options.provenance)
             if self.options.simulate:
-                self._anchor_market()
+                anchor_market(self.home, self.options)
         except BaseException:
             self.home.unlock()
             raise
@@ -126,13 +130,6 @@ class Supervisor:
             self.tell(f"Ended what a killed start had left: {', '.join(ended)}.")
         self.home.record.unlink(missing_ok=True)
 
-    def _anchor_market(self) -> None:
-        from livermore_dagster.simulator.clock import load_anchor
-
-        path = self.home.path / "market.json"
-        now_ms = time.time_ns() // 1_000_000
-        load_anchor(path, self.options.seed, self.options.speed, self.options.from_ms, now_ms)
-
     def _start_all(self, look: Callable[[], None]) -> None:
         self._guard.keep()
         if self.options.simulate:
@@ -143,7 +140,9 @@ class Supervisor:
                 self.tell(f"STORM {self.options.storm}: ten minutes of faults, the last quarter calm.")
         base_environment = children.child_environment({**self.settings.environment(), TOKEN: self.token})
         first = self.servers.specs(self.token)
-        if self.options.simulate:
+        if self.options.join is not None:
+            self.tell(f"The simulated exchanges are played elsewhere: {self.options.join.path}.")
+        elif self.options.simulate:
             port = free_port_range(len(ROWS))
             first.append(children.simulator(self.home, self.options, port, base_environment))
         self._bring_up(first, look)
@@ -156,12 +155,14 @@ class Supervisor:
 
     def _prepare_data(self) -> None:
         check_redis(self.settings)
+        self.network.join()
         if self.options.database_url is None:
             self.servers.postgres.ensure_database()
         fresh = prepare_database(self.settings)
         self.tell("Database made from schema.sql." if fresh else "Database is what schema.sql says.")
         if self.options.simulate:
-            self.doors = read_doors(self.home.run / "simulator.json")
+            joined = self.options.join
+            self.doors = joined.doors if joined else read_doors(self.home.run / "simulator.json")
             self.rows = rows_for_simulation(ROWS, self.doors)
         write_rows(self.settings, self.rows)
         self._find_user()
@@ -206,23 +207,21 @@ class Supervisor:
         write_dagster_yaml(self.home.path)
         workspace = children.write_workspace(self.home)
         environment = self._dagster_environment()
-        address = conninfo(self._dagster_url(), self.settings.database_ca)
+        database = dagster_database_url(self.settings.database_url)
+        address = conninfo(database, self.settings.database_ca)
         # One process makes Dagster's tables; the others would race it.
         first = [children.code_server(self.home, environment), children.notifier(self.home, environment)]
         self._bring_up(first, look, wait=False)
         workers = [children.worker(self.home, queue, slots, environment) for queue, slots in children.WORKERS]
         self._bring_up(workers, look, wait=False)
         self._wait_ready(look, only=("code server",))
-        doors = [
-            children.daemon(self.home, workspace, address, environment),
-            children.web_server(self.home, workspace, self.options.port, environment),
-        ]
-        self._bring_up(doors, look)
-
-    def _dagster_url(self) -> str:
-        from livermore_dagster.platform.dagster_yaml import dagster_database_url
-
-        return dagster_database_url(self.settings.database_url)
+        self.network.begin(
+            lambda: children.daemon(self.home, workspace, address, environment),
+            lambda row: children.standby(self.home, row.name, environment),
+            self.options.autostart,
+        )
+        web = children.web_server(self.home, workspace, self.options.port, environment)
+        self._bring_up([web], look)
 
     def _bring_up(self, specs: Sequence[ChildSpec], look: Callable[[], None], *, wait: bool = True) -> None:
         fresh = [Child(spec) for spec in specs]
@@ -253,15 +252,15 @@ class Supervisor:
 
     def tick(self) -> None:
         """Notice deaths and restart; PlatformError when a child cannot be kept alive."""
-        for child in self.children:
+        for child in [child for child in self.children if child.spec.essential]:
             if child.look():
                 self.tell(f"{child.spec.name} died (exit code {child.exit_code}); restarted.")
                 self.errors.append(
                     f"{child.spec.name} died with exit code {child.exit_code} and was restarted"
                 )
                 child.restart()
-                self._record()
-                self._write_platform_json()
+                self._note_children()
+        self.network.look()
         self._guard.keep()
         if time.monotonic() - self._logs_seen >= LOGS_S:
             self._logs_seen = time.monotonic()
@@ -286,15 +285,20 @@ class Supervisor:
         begun = time.monotonic()
         # The daemon's keeper would start runs anew. A worker that was told to stop no longer hears of a
         # cancelled run, so workers come after the runs.
-        self._signal(signal.SIGTERM, "daemon", "web server", "notifier")
+        self.network.rest()
+        standbys = self.network.standbys  # one may be its exchange's instance by now
+        names = [child.spec.name for child in standbys]
+        self._signal(signal.SIGTERM, "daemon", "web server", "notifier", *names)
         # Without runs there is nothing that Celery's slow farewell could save.
         idle = not self._hurry and self._alive("worker ingest") and self._cancel_runs()
         if self._canceller is not None:
             self._canceller.kill()
             self._canceller.wait()
         self._signal(signal.SIGKILL, "code server", "web server")  # they hold nothing, and may take long
+        self._end(standbys, PATIENCE_S)
         others = [child for child in self.children if child.spec.name not in ("valkey", "postgresql")]
         self._end(others, IDLE_PATIENCE_S if idle or self._hurry else PATIENCE_S)
+        self.network.leave()
         self._end(
             [child for child in self.children if child.spec.name in ("valkey", "postgresql")], PATIENCE_S
         )
@@ -369,6 +373,10 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
 
     # --- records
+
+    def _note_children(self) -> None:
+        self._record()
+        self._write_platform_json()
 
     def _ids(self) -> tuple[ProcessId, ...]:
         return tuple(child.process_id for child in self.children if child.process_id is not None)

@@ -72,6 +72,7 @@ def _store(path: Path | None, anchor: Anchor) -> None:
 class MarketClock(Protocol):
     """Market time, and waiting for it."""
 
+    speed: float
     origin_ms: int
 
     def now_ms(self) -> int:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -76,8 +77,22 @@ async def _play(simulator: Simulator, storm: Storm | None, *, as_json: bool) -> 
 def _announce(simulator: Simulator, *, as_json: bool) -> None:
     addresses = simulator.addresses()
     if as_json:
+        clock = simulator.clock
+        # An anchor (simulator.clock), for whoever joins this market.
+        market = {
+            "seed": simulator.seed,
+            "speed": clock.speed,
+            "real_ms": time.time_ns() // 1_000_000,
+            "market_ms": clock.now_ms(),
+            "origin_ms": clock.origin_ms,
+        }
         text = json.dumps(
-            {"exchanges": addresses, "seed": simulator.seed, "now_ms": simulator.clock.now_ms()}
+            {
+                "exchanges": addresses,
+                "seed": simulator.seed,
+                "now_ms": market["market_ms"],
+                "market": market,
+            }
         )
     else:
         lines = ["SIMULATED exchanges, not the real ones:"]
