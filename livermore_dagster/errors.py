@@ -18,6 +18,7 @@ LivermoreError
 ├── PlatformError               this machine or its servers are not as needed (exit code 1)
 │   ├── AlreadyRunning
 │   ├── NotRunning
+│   ├── SessionOver             the instance was stopped while it did this
 │   ├── ProvenanceMismatch      simulated and live data would meet (R13)
 │   ├── PortInUse
 │   ├── HomeNotUsable
@@ -70,6 +71,7 @@ __all__ = [
     "RateLimited",
     "RequestRefused",
     "SchemaDrift",
+    "SessionOver",
     "SettingsRefused",
     "StaleSettings",
     "TlsRequired",
@@ -208,6 +210,10 @@ class AlreadyRunning(PlatformError):
 
 
 class NotRunning(PlatformError):
+    pass
+
+
+class SessionOver(PlatformError):
     pass
 
 

@@ -93,10 +93,17 @@ class Line:
         self._generation = 0
         self._current: _Session | None = None
         self._renew = asyncio.Event()
+        self.leaving = False
+        """Other lines carry its symbols: its end is part of a renewal."""
 
     @property
     def up(self) -> bool:
         return self._current is not None and self._current.connection is not None
+
+    @property
+    def flows(self) -> bool:
+        """It is up and has brought events."""
+        return self.up and self._current is not None and self._current.opened.is_set()
 
     @property
     def connection(self) -> Connection | None:
@@ -126,7 +133,7 @@ class Line:
             try:
                 session, lost = await self._hold(session)
             except asyncio.CancelledError:
-                await self._end(self._current, STOPPED)
+                await self._end(self._current, RENEWED if self.leaving else STOPPED)
                 raise
             uptime = 0.0 if session.opened_at is None else self._clock.monotonic() - session.opened_at
             delay = self.backoff.delay(uptime, retryable=lost is None or lost.retryable)
@@ -243,11 +250,45 @@ class ConnectionHub:
 
     def __init__(self, name: str, symbols: Sequence[str], wiring: Wiring) -> None:
         """`symbols` in rank order."""
-        size = wiring.quirks.symbols_per_connection
-        self.lines = [
-            Line(f"{name}-{at // size + 1}", symbols[at : at + size], wiring)
-            for at in range(0, len(symbols), size)
-        ]
+        self._name = name
+        self._wiring = wiring
+        self._made = 0
+        self.lines = self._lines(symbols)
+
+    def _lines(self, symbols: Sequence[str]) -> list[Line]:
+        size = self._wiring.quirks.symbols_per_connection
+        lines = []
+        for at in range(0, len(symbols), size):
+            self._made += 1
+            lines.append(Line(f"{self._name}-{self._made}", symbols[at : at + size], self._wiring))
+        return lines
+
+    def change(self, symbols: Sequence[str]) -> tuple[list[Line], list[Line]]:
+        """Lines to start so that all `symbols` are carried, and those to `drop` once these flow.
+
+        A line that carries only wanted symbols stays, unless there would be more lines than needed.
+        """
+        size = self._wiring.quirks.symbols_per_connection
+        wanted = set(symbols)
+        kept = [line for line in self.lines if wanted.issuperset(line.symbols)]
+        needed = -(-len(symbols) // size)
+        while True:
+            carried = {symbol for line in kept for symbol in line.symbols}
+            others = [symbol for symbol in symbols if symbol not in carried]
+            if len(kept) + -(-len(others) // size) <= needed or not kept:
+                break
+            kept.remove(min(kept, key=lambda line: len(line.symbols)))
+        fresh = self._lines(others)
+        leaving = [line for line in self.lines if line not in kept]
+        # The new ones first: of two that carry a symbol the one that stays is asked.
+        self.lines = [*fresh, *self.lines]
+        return fresh, leaving
+
+    def drop(self, lines: Sequence[Line]) -> None:
+        """They carry nothing that is still wanted of them."""
+        self.lines = [line for line in self.lines if line not in lines]
+        for line in lines:
+            line.leaving = True
 
     @property
     def up(self) -> int:

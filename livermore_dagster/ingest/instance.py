@@ -1,11 +1,15 @@
-"""One exchange's live instance, from claim to clean stop, inside one event loop (N2–N4)."""
+"""One exchange's instance, from claim to clean end, inside one event loop (N2–N4, C3).
+
+With its claim it is registered, idle, and hears commands. What is wanted of it (`Desired`, in Redis) makes it
+run, pause or rest, as often as it changes; it ends when it shall be stopped, or its claim is another's.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import psycopg
 import redis
@@ -18,18 +22,17 @@ from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import ClaimLost, UsageError
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
+from livermore_dagster.ingest.commands import InstanceCommands
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
-from livermore_dagster.ingest.machinery import Machinery
-from livermore_dagster.ingest.own_clock import OwnClock
+from livermore_dagster.ingest.control_channel import ControlChannel
+from livermore_dagster.ingest.ends import Ends
 from livermore_dagster.ingest.patience import Patience
-from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.supervise import TRANSIENT
-from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
-from livermore_dagster.ingest.warmup import WarmupStats, warm_up
+from livermore_dagster.ingest.session import Session
+from livermore_dagster.ingest.supervise import TRANSIENT, Supervisor
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
 from livermore_dagster.stores.redis.client import connect, refuse_cluster
-from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, give_up_desired, read_desired
+from livermore_dagster.stores.redis.desired import Desired, give_up_desired, read_desired
 from livermore_dagster.stores.redis.provenance import claim_provenance as claim_redis
 
 __all__ = ["Instance"]
@@ -38,11 +41,9 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_S: Final = 50.0
 """How long an overdue holder's claim is waited out; one that beats is a conflict at once."""
-_FOLLOW_S: Final = 0.5
-_FIRST_TIME_S: Final = 5.0
+_LOOK_S: Final = 0.5
+_ANSWERED_S: Final = 0.5
 _CLAIM_SOCKET_S: Final = 5.0
-
-T = TypeVar("T")
 
 
 class Instance:
@@ -70,15 +71,40 @@ class Instance:
         self._patience = patience
         self._on_claimed = on_claimed
         self._on_state = on_state
-        self._stop = asyncio.Event()
-        self._stop_reason = ""
         self._lost: asyncio.Future[ClaimLost] = asyncio.get_running_loop().create_future()
-        self._machinery: Machinery | None = None
+        self._ends = Ends(self._lost)
+        self._stint: Ends | None = None
+        self._wake = asyncio.Event()
+        self._claimed: Claim | None = None
+        self.session: Session | None = None
+        """None while it is idle."""
 
     def request_stop(self, reason: str) -> None:
-        if not self._stop.is_set():
-            self._stop_reason = reason
-            self._stop.set()
+        """The process shall end."""
+        self._ends.stop(reason)
+        if self._stint is not None:
+            self._stint.stop(reason)
+
+    def look(self) -> None:
+        """Something else may be wanted now."""
+        self._wake.set()
+
+    async def hand_over(self) -> str:
+        """The process ends in a moment, and its claim passes to the standby that waits longest; its place.
+
+        Raises NobodyStandsBy.
+        """
+        if self._claimed is None:
+            raise ClaimLost(f"{self._exchange}: no claim is held.")
+        heir = await asyncio.to_thread(self._claimed.appoint_successor)
+        # Whoever asked for it is answered before.
+        asyncio.get_running_loop().call_later(_ANSWERED_S, self.request_stop, f"handed over to {heir.place}")
+        return heir.place
+
+    def rest(self, reason: str) -> None:
+        """Back to idle; what is wanted says so too by now."""
+        if self._stint is not None:
+            self._stint.stop(reason)
 
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
@@ -99,7 +125,7 @@ class Instance:
             try:
                 claim.start_heartbeat()
                 self._on_claimed()
-                await self._live(ctx, StatusBoard(claim, ctx.redis, ctx.row.id), desired)
+                await self._attend(ctx, claim)
             finally:
                 await asyncio.to_thread(_release, claim)
 
@@ -138,103 +164,89 @@ class Instance:
             self._lost.set_result(lost)
 
     def _live_clock(self) -> int | None:
-        return self._machinery.pipeline.now() if self._machinery is not None else None
+        return self.session.now() if self.session is not None else None
 
     # --- living -------------------------------------------------------------------------------------------
-    async def _live(self, ctx: ExchangeContext, board: StatusBoard, desired: Desired | None) -> None:
-        choice = desired.symbols if desired is not None else SymbolChoice()
+    async def _attend(self, ctx: ExchangeContext, claim: Claim) -> None:
+        """From the claim to the end: the control channel is open whatever the state."""
+        self._claimed = claim
+        board = StatusBoard(claim, ctx.redis, ctx.row.id)
+        parts = Supervisor(self._clock, lambda part, text: _tell_failure(board, ctx.row.name, part, text))
+        self._ends.watch(parts.fatal)
+        channel = ControlChannel(
+            ctx, self._servers, claim.status, InstanceCommands(ctx, board, self).handlers()
+        )
+        parts.start("board", board.run)
+        parts.start("commands", channel.run)
+        if self._provenance == "live":
+            parts.start("public_ip", lambda: _tell_public_ip(board))
+        await channel.listen()
         try:
-            await self._advance(board, InstanceState.STARTING)
-            if await self._start(ctx, board, choice):
-                await self._until_end()
+            await self._obey(ctx, board, parts)
+        finally:
+            await channel.close()
+            await parts.stop()
+
+    async def _obey(self, ctx: ExchangeContext, board: StatusBoard, parts: Supervisor) -> None:
+        """Idle, and running whenever that is wanted, until it shall be stopped."""
+        while not self._ends.stopped.is_set():
+            self._wake.clear()
+            desired = await self._wanted(ctx)
+            if desired is not None and desired.state == "running":
+                await self._run_session(ctx, board, parts, desired)
+            else:
+                await self._ends.unless(self._something())
+
+    async def _wanted(self, ctx: ExchangeContext) -> Desired | None:
+        """None while it is not known: without Redis the claim runs out as well, which ends this."""
+        try:
+            desired = await read_desired(ctx.redis, ctx.row.id)
+        except redis.RedisError as error:
+            log.warning("desired_unread", exchange=self._exchange, error=type(error).__name__)
+            return None
+        if desired is not None and desired.state == "stopped":
+            self._ends.stop("stop was asked for")
+        return desired
+
+    async def _something(self) -> None:
+        try:
+            await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+        except TimeoutError:
+            return
+
+    async def _run_session(
+        self, ctx: ExchangeContext, board: StatusBoard, parts: Supervisor, desired: Desired
+    ) -> None:
+        stint = self._stint = Ends(self._lost)
+        stint.watch(parts.fatal)
+        if self._ends.stopped.is_set():
+            return
+
+        async def advance(state: InstanceState, message: str) -> None:
+            await self._advance(board, state, message)
+
+        session = self.session = Session(
+            ctx, board, desired, self._patience, stint, advance, live=self._provenance == "live"
+        )
+        try:
+            await session.run()
+            await self._wanted(ctx)
+            if not self._ends.stopped.is_set():
+                await self._advance(board, InstanceState.IDLE, stint.reason)
         except BaseException as error:
             await self._fail(ctx, board, desired, error)
             raise
-        await self._advance(board, InstanceState.STOPPING, self._stop_reason)
-        if self._machinery is not None:
-            await self._machinery.stop()
-        await self._advance(board, InstanceState.STOPPED, self._stop_reason)
-
-    async def _start(self, ctx: ExchangeContext, board: StatusBoard, choice: SymbolChoice) -> bool:
-        """Everything up to active; False when a stop came first."""
-        symbols = await self._unless_ended(choose_symbols(ctx, choice))
-        if symbols is None:
-            return False
-        if symbols:
-            await self._unless_ended(probe_timeframes(ctx, symbols[0]))
-        board.facts(symbol_count=len(symbols))
-        machinery = self._machinery = Machinery(ctx, board, symbols, self._patience)
-        machinery.start()
-        machinery.supervisor.start("desired", lambda: self._follow(ctx, choice))
-        machinery.supervisor.start("selection", lambda: keep_selection(ctx, symbols))
-        if self._provenance == "live":
-            machinery.supervisor.start("public_ip", lambda: _tell_public_ip(board))
-            machinery.supervisor.start("own_clock", OwnClock(ctx, board).watch)
-        await self._unless_ended(self._first_time())
-        if self._stop.is_set():
-            return False
-        await self._advance(board, InstanceState.WARMING)
-        report = await self._unless_ended(
-            warm_up(ctx, symbols, self._live_clock(), _log_progress, timeframes=ctx.row.live_timeframes)
-        )
-        if report is None:
-            return False
-        await self._advance(board, InstanceState.ACTIVE, f"warm in {report.seconds:.1f} s")
-        machinery.warmed()
-        return True
-
-    async def _first_time(self) -> None:
-        """Waits a little for the stream to tell the exchange's time; REST is asked where it does not."""
-        deadline = self._clock.monotonic() + _FIRST_TIME_S
-        while self._live_clock() is None and self._clock.monotonic() < deadline:
-            await self._clock.sleep(0.05)
-
-    async def _follow(self, ctx: ExchangeContext, choice: SymbolChoice) -> None:
-        """Part: ends the instance when it is wanted stopped, or with other symbols."""
-        while not self._stop.is_set():
-            wanted = await read_desired(ctx.redis, ctx.row.id)
-            if wanted is not None and wanted.state == "stopped":
-                self.request_stop("stop was asked for")
-            elif wanted is not None and wanted.symbols != choice:
-                self.request_stop("other symbols were asked for")
-            await self._clock.sleep(_FOLLOW_S)
-
-    async def _until_end(self) -> None:
-        await self._unless_ended(asyncio.get_running_loop().create_future())
-
-    async def _unless_ended(self, work: Awaitable[T]) -> T | None:
-        """The result of `work`, or None when a stop was asked for first.
-
-        Raises ClaimLost when the claim is lost and a part's error when it failed too often.
-        """
-        task = asyncio.ensure_future(work)
-        stop = asyncio.create_task(self._stop.wait())
-        ends: set[asyncio.Future[Any]] = {task, stop, self._lost}
-        if self._machinery is not None:
-            ends.add(self._machinery.supervisor.fatal)
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if self._lost.done():
-                raise self._lost.result()
-            if self._machinery is not None and self._machinery.supervisor.fatal.done():
-                raise self._machinery.supervisor.fatal.result()
-            return task.result() if task.done() else None
         finally:
-            stop.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=1.0)
+            self.session = self._stint = None
 
     # --- ending -------------------------------------------------------------------------------------------
     async def _fail(
-        self, ctx: ExchangeContext, board: StatusBoard, desired: Desired | None, error: BaseException
+        self, ctx: ExchangeContext, board: StatusBoard, desired: Desired, error: BaseException
     ) -> None:
         """N4: told, then out of the way. A lost claim is another's: nothing more is written under it."""
-        if self._machinery is not None:
-            await self._machinery.abort()
         if isinstance(error, ClaimLost):
             return
-        if isinstance(error, UsageError) and desired is not None:
+        if isinstance(error, UsageError):
             await self._give_up(ctx, desired, error)
         words = str(error) or type(error).__name__
         failing = board.state in (InstanceState.STARTING, InstanceState.WARMING)
@@ -273,12 +285,12 @@ def _release(claim: Claim) -> None:
         log.warning("claim_unreleased", error=str(error))
 
 
+async def _tell_failure(board: StatusBoard, exchange: str, part: str, text: str) -> None:
+    board.trouble(IncidentName.PART_FAILED, f"{exchange}: {part} failed and is restarted: {text}")
+
+
 async def _tell_public_ip(board: StatusBoard) -> None:
     """Part: once, best effort (N7)."""
     address = await asyncio.to_thread(public_ip)
     if address is not None:
         board.facts(ip_address=address)
-
-
-def _log_progress(stats: WarmupStats) -> None:
-    log.debug("warmup", phase=stats.phase, percent=round(stats.percent, 1), current=stats.current)

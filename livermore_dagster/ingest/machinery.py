@@ -1,306 +1,118 @@
-"""The parts of a live instance, put together: connections, closer, sinks, consumers, watchdog."""
+"""The parts of a running instance: consumers that live on, and a stream side that comes and goes."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
 
-from livermore_dagster.exchanges.connection import Connection
-from livermore_dagster.exchanges.contract import TickerFrame
-from livermore_dagster.exchanges.factory import connection_for
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
-from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
-from livermore_dagster.ingest.candle_sink import CandleSink
-from livermore_dagster.ingest.capacity import IN_TIME_S, symbols_in_time
-from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
+from livermore_dagster.ingest.consumers import Consumers
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.ingest.fetch import fetch_due
-from livermore_dagster.ingest.housekeeping import Housekeeping
-from livermore_dagster.ingest.marks import Marks
-from livermore_dagster.ingest.meter import Meter
-from livermore_dagster.ingest.outbox import Outbox
 from livermore_dagster.ingest.patience import Patience
-from livermore_dagster.ingest.pipeline import Pipeline
-from livermore_dagster.ingest.repair import RepairQueue
-from livermore_dagster.ingest.signals import SignalsConsumer
-from livermore_dagster.ingest.store_writer import StoreWriter
-from livermore_dagster.ingest.subscribing import Subscriptions
+from livermore_dagster.ingest.stream_side import StreamSide
 from livermore_dagster.ingest.supervise import Supervisor
-from livermore_dagster.ingest.tickers import TickerSink
-from livermore_dagster.ingest.timekeeper import TimeKeeper
-from livermore_dagster.ingest.user_channel import UserChannels
-from livermore_dagster.ingest.watchdog import Watchdog, traded_since
-from livermore_dagster.market.closing import Closer
-from livermore_dagster.market.exchange_clock import ExchangeClock
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.stores.redis.tickers import Ticker, write_tickers
+from livermore_dagster.stores.redis import keys
 
 __all__ = ["Machinery"]
 
 log = structlog.get_logger(__name__)
 
-_IN_STATUS: Final = (IncidentName.CONNECTION_LOST, IncidentName.STALLED, IncidentName.SUBSCRIPTION_REFUSED)
-"""Troubles of a connection that are the instance's last error too."""
-_READING: Final = ("watchdog", "clock", "refusals", "deaf", "rest_clock", "skew")
-"""Parts that have nothing to do once the sockets are closed."""
-_DRAIN_S: Final = 1.2
-_FINISH_S: Final = 0.6
+_WRITTEN_S: Final = 0.5
+"""After this what a connection brought last is in the cache and in the closes stream."""
 
 
 class Machinery:
-    """`start` sets everything going; `stop` lets what is under way become durable, within 2.5 s."""
+    """`start` sets everything going; `stop` lets what is under way become durable, within 3 s."""
 
     def __init__(
         self, ctx: ExchangeContext, board: StatusBoard, symbols: Sequence[str], patience: Patience
     ) -> None:
         """`symbols` in rank order. Needs a running loop."""
+        self.supervisor = Supervisor(ctx.clock, self._tell_failure)
+        self.symbols = tuple(symbols)
+        self.stream: StreamSide | None = None
+        """None while it is paused."""
         self._ctx = ctx
         self._board = board
-        self._symbols = tuple(symbols)
         self._patience = patience
-        self._broken = False
-        self._stop = asyncio.Event()
-        self._warm = asyncio.Event()
-        self._last_stop = asyncio.Event()
-        """The outbox stops after the signals that feed it."""
-        row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
-        self.exchange_clock = ExchangeClock()
-        self.closer = Closer(
-            self._symbols,
-            row.streamed_timeframes,
-            flagged=quirks.closed_flag,
-            fills_empty=quirks.rest_fills_empty,
-            grace_ms=quirks.grace_ms,
-            silent_wait_ms=int(patience.silence_s * 1000),
-            flow_wait_ms=int(patience.flow_s * 1000),
-            flag_wait_ms=int(patience.flag_s * 1000),
-        )
-        self.repairs = RepairQueue(ctx, self.closer, retry_after_s=patience.repair_s, on_deaf=self._tell_deaf)
-        self.meter = Meter(row.id, self.closer, self.exchange_clock, self.repairs.total)
-        self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
-        self.tickers = TickerSink(self._write_tickers, clock)
-        self.raiser = BoundaryRaiser(
-            ctx.redis,
-            row,
-            clock,
-            grace_ms=quirks.grace_ms,
-            by=f"ingest:{row.name}",
-            settled=self._split,
-            fetch=self._fetch,
-            on_fallback=self._tell_fallback,
-            on_failure=self._tell_fallback_failure,
-        )
-        self.pipeline = Pipeline(
-            self.closer,
-            self.exchange_clock,
-            clock,
-            self.sink,
-            self.tickers,
-            self.raiser,
-            self.repairs,
-            self.meter,
-            on_trouble=self._tell_trouble,
-            on_renew=self._renew,
-        )
-        lived = quirks if patience.lifetime_s is None else replace(quirks, lifetime_s=patience.lifetime_s)
-        wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections, patience.stable_s)
-        self.hub = ConnectionHub(row.name, self._symbols, wiring)
-        self.supervisor = Supervisor(clock, self._tell_failure)
-        self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience)
-        self._time = TimeKeeper(ctx, self.exchange_clock, self.pipeline, self.meter, patience)
-        marks = Marks(self.closer, self.exchange_clock, self.pipeline, row.name)
-        self._house = Housekeeping(ctx, self.pipeline, self.meter, self._board, marks)
+        self._consumers = Consumers(ctx, board, self.supervisor)
 
-    def start(self) -> None:
-        self._tell_capacity()
-        ctx, start = self._ctx, self.supervisor.start
-        start("board", self._board.run)
-        start("sink", self.sink.run)
-        start("tickers", self.tickers.run)
-        start("boundaries", self.raiser.run)
-        start("repairs", lambda: self.repairs.run(self._stop))
-        start("store", lambda: StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock).run(self._stop))
-        outbox = Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock)
-        signals = SignalsConsumer(
-            ctx.redis, ctx.pool, ctx.row, ctx.clock,
-            outbox=outbox, warm=self._warm, token=self._board.token,
-        )  # fmt: skip
-        start("signals", lambda: signals.run(self._stop))
-        start("outbox", lambda: outbox.run(self._stop))
-        start("accounts", UserChannels(ctx, self._board).run)
-        start("clock", self.pipeline.run)
-        start("figures", self._house.figures)
-        start("rest_clock", self._time.rest_clock)
-        start("skew", self._time.skew)
-        start("refusals", self._subscriptions.refused)
-        start("deaf", self._subscriptions.deaf)
-        watchdog = Watchdog(
-            self.hub,
-            self.pipeline.heard,
-            lambda symbol: traded_since(ctx, symbol),
-            ctx.clock,
-            self._tell_watchdog,
-            self._patience,
-            self.pipeline.beats if ctx.quirks.heartbeats else None,
-        )
-        start("watchdog", watchdog.run)
-        for line in self.hub.lines:
-            start(line.name, line.run)
+    def now(self) -> int | None:
+        """The exchange's clock, as its stream tells it."""
+        return self.stream.pipeline.now() if self.stream is not None else None
+
+    def start(self, timeframes: Collection[Timeframe]) -> None:
+        """`timeframes`: of those signals are computed."""
+        self._consumers.start(timeframes)
+
+    def open_stream(self) -> None:
+        """Frames flow from now on; what was missed before is to be warmed up, then `warmed` told."""
+        self._consumers.warm.clear()
+        self.stream = StreamSide(self._ctx, self._board, self.supervisor, self.symbols, self._patience)
+        self.stream.open()
 
     def warmed(self) -> None:
-        """The warm-up is done: boundaries are raised, and a bar still unknown is waited for no longer than
-        patience lasts."""
-        self._warm.set()
-        self.raiser.open()
+        """Boundaries are raised, and a bar still unknown is waited for no longer than patience lasts."""
+        self._consumers.warm.set()
+        if self.stream is not None:
+            self.stream.warmed()
+
+    async def close_stream(self) -> None:
+        """No socket is open after this; what they brought is in the closes stream, and gets consumed."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            await stream.close()
 
     async def stop(self) -> None:
         """Sockets first, then what they brought is written, then the consumers finish their entry."""
-        await self.supervisor.stop(*_READING, *self._lines())
-        await self.raiser.close()
-        await self.supervisor.stop("boundaries")
-        await _within(self.sink.drained(), _DRAIN_S, "sink")
-        self._stop.set()
-        await self._end_of("signals", "store", "repairs")
-        self._last_stop.set()
-        await self._end_of("outbox")
+        await self.close_stream()
+        await self._consumers.finish()
         await self.supervisor.stop()
-        await _within(self.meter.flush(self._ctx.redis), 0.5, "figures")
 
     async def abort(self) -> None:
         """Ends everything at once; what was not acknowledged is taken up again by the next instance."""
-        self._stop.set()
-        self._last_stop.set()
-        await self.supervisor.stop(*self._lines())
-        await self.raiser.close()
+        self._consumers.abort()
+        if self.stream is not None:
+            await self.stream.abort()
         await self.supervisor.stop()
 
-    async def _end_of(self, *parts: str) -> None:
-        """Gives the parts a little time to finish what they hold; the rest is taken up by the next start."""
-        deadline = self._ctx.clock.monotonic() + _FINISH_S
-        while any(name in self.supervisor for name in parts):
-            if self._ctx.clock.monotonic() >= deadline:
-                log.info("cut_short", parts=parts)
-                return
-            await self._ctx.clock.sleep(0.02)
+    # --- changes ------------------------------------------------------------------------------------------
+    async def change(self, symbols: Sequence[str]) -> None:
+        """From now on these symbols, in rank order. Raises ExchangeUnavailable: then all is as before."""
+        if self.stream is not None:
+            await self.stream.change(symbols)
+        self.symbols = tuple(symbols)
 
-    def _lines(self) -> list[str]:
-        return [line.name for line in self.hub.lines]
+    async def compute(self, timeframes: Collection[Timeframe]) -> None:
+        """From now on signals of these timeframes."""
+        await self._consumers.signals_anew(timeframes)
 
-    # --- what the parts need of each other ----------------------------------------------------------------
-    def _connect(self, symbols: Sequence[str], name: str) -> Connection:
-        row = self._ctx.row
-        patience = self._patience.ack_s
-        return connection_for(
-            row, symbols, row.streamed_timeframes, self._ctx.clock, name, ack_patience_s=patience
-        )
+    async def forget(self, symbols: Collection[str], timeframes: Collection[Timeframe]) -> int:
+        """Removes what Redis holds of symbols that are no longer monitored; how many keys there were.
 
-    def _renew(self, connection: str) -> None:
-        """Only the socket that is open: what an earlier one of its line says is told already."""
-        line = self.hub.line_of(connection)
-        if line is not None and line.connection is not None and line.connection.name == connection:
-            line.renew()
-
-    async def _write_tickers(self, frames: Sequence[TickerFrame]) -> None:
-        tickers = [
-            Ticker(
-                symbol=frame.symbol,
-                price=frame.price,
-                bid=frame.bid,
-                ask=frame.ask,
-                change_24h_pct=frame.change_24h_pct,
-                high_24h=frame.high_24h,
-                low_24h=frame.low_24h,
-                volume_24h=frame.volume_24h,
-                quote_volume_24h=frame.quote_volume_24h,
-                ts=frame.event_ms,
-            )
-            for frame in frames
-        ]
-        await write_tickers(self._ctx.redis, self._ctx.row.id, self._ctx.row.name, tickers)
-
-    def _split(self, boundary_ms: int) -> tuple[list[str], list[str]]:
-        """Monitored symbols whose streamed candles up to the boundary are settled, and the others."""
-        settled: list[str] = []
-        unsettled: list[str] = []
-        for symbol in self._symbols:
-            done = all(
-                self.closer.series_settled_until(symbol, timeframe) >= timeframe.open_of(boundary_ms)
-                for timeframe in self._ctx.row.streamed_timeframes
-            )
-            (settled if done else unsettled).append(symbol)
-        return settled, unsettled
-
-    async def _fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols)
-        log.info(
-            "boundary_fetched",
-            boundary_ms=boundary_ms,
-            requests=report.requests,
-            stored=report.stored,
-            unknown=report.count("unknown"),
-            failed=report.count("failed"),
-        )
+        Their candles stay in PostgreSQL. Not before all their closes are consumed: else they came again.
+        """
+        if not symbols:
+            return 0
+        await self._ctx.clock.sleep(_WRITTEN_S)
+        if not await self._consumers.caught_up():
+            log.warning("removed_while_behind", exchange=self._ctx.row.name, symbols=sorted(symbols))
+        await self._consumers.signals_anew(timeframes)
+        exchange_id = self._ctx.row.id
+        names = [keys.ticker(exchange_id, symbol) for symbol in symbols]
+        for symbol in symbols:
+            for timeframe in Timeframe:
+                at = exchange_id, symbol, timeframe
+                names += [keys.candles(*at), keys.indicator(*at), keys.indicator_state(*at)]
+        return int(await self._ctx.redis.unlink(*names))
 
     # --- telling ------------------------------------------------------------------------------------------
-    def _tell_capacity(self) -> None:
-        """A list longer than the exchange's limit can serve in time: its lower ranks are best effort."""
-        in_time, wanted = symbols_in_time(self._ctx.row), len(self._symbols)
-        if in_time is None or wanted <= in_time:
-            return
-        self._board.facts(best_effort=wanted - in_time)
-        text = (
-            f"{self._ctx.row.name}: its request limit serves {in_time} of {wanted} symbols within "
-            f"{IN_TIME_S} s of 00:00 UTC; the {wanted - in_time} ranked lowest are best effort."
-        )
-        self._board.trouble(IncidentName.CAPACITY, text)
-
-    async def _tell_fallback(self, text: str) -> None:
-        self.meter.count("fallback_fetches")
-        self._board.trouble(IncidentName.BOUNDARY_FALLBACK, text)
-
-    async def _tell_fallback_failure(self, text: str) -> None:
-        self.meter.count("fallback_failures")
-        self._board.trouble(IncidentName.BOUNDARY_FALLBACK_FAILED, text)
-
     async def _tell_failure(self, part: str, text: str) -> None:
-        self.meter.count("parts_failed")
+        if self.stream is not None:
+            self.stream.meter.count("parts_failed")
         words = f"{self._ctx.row.name}: {part} failed and is restarted: {text}"
         self._board.trouble(IncidentName.PART_FAILED, words)
-
-    def _tell_trouble(self, name: IncidentName, connection: str, text: str) -> None:
-        self._board.trouble(name, f"{connection}: {text}", error=name in _IN_STATUS)
-
-    def _tell_deaf(self, symbol: str) -> None:
-        self.pipeline.on_notice(
-            IncidentName.SYMBOL_DEAF, self._ctx.row.name, f"{symbol} trades and its stream says nothing"
-        )
-        self._subscriptions.renew(symbol)
-
-    def _tell_watchdog(self, line: Line, reason: str) -> None:
-        self.meter.count("watchdog_reconnects")
-        self._board.trouble(IncidentName.WATCHDOG, f"{line.name}: {reason}")
-
-    def _tell_connections(self) -> None:
-        board, name, up = self._board, self._ctx.row.name, self.hub.up
-        broken = self.hub.breaker_open
-        if broken and not self._broken:
-            reasons = "; ".join(line.last_reason for line in self.hub.lines if line.backoff.breaker_open)
-            text = f"{name}: connecting has failed five times in a row, it is tried on slowly: {reasons}"
-            board.trouble(IncidentName.BREAKER_OPEN, text, error=True)
-        self._broken = broken
-        board.facts(connections=len(self.hub.lines), connections_up=up, breaker_open=broken)
-        if up == len(self.hub.lines):
-            board.facts(connected_at=self._ctx.clock.now_ms())
-
-
-async def _within(work: object, seconds: float, what: str) -> None:
-    """Gives `work` its time and no more."""
-    try:
-        await asyncio.wait_for(work, seconds)  # type: ignore[arg-type]
-    except TimeoutError:
-        log.warning("cut_short", what=what, seconds=seconds)

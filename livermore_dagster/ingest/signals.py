@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -68,11 +68,11 @@ class SignalsConsumer:
         patience_s: float = 10.0,
         warm: asyncio.Event | None = None,
         token: str = "",
+        timeframes: Collection[Timeframe] | None = None,
     ) -> None:
         """`outbox`: woken at once with what is stored. `patience_s`: real time to wait for an unknown bar,
-        counted from when `warm` is set: until then the warm-up is on its way to that bar. `token`: of the
-        claim this consumer works under; once the claim is another's, it ends.
-        """
+        from when `warm` is set: until then the warm-up is on its way. `token`: of the claim worked under:
+        once that is another's, this ends. `timeframes`: those computed."""
         self._redis = client
         self._pool = pool
         self._row = row
@@ -82,6 +82,7 @@ class SignalsConsumer:
         self._block_ms = block_ms
         self._patience_s = patience_s
         self._warm = warm
+        self._timeframes = frozenset(Timeframe if timeframes is None else timeframes)
         self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
         self._indicators = IndicatorCache(client, row.id, token)
@@ -97,7 +98,7 @@ class SignalsConsumer:
         self._seeding: set[SeriesKey] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` is set. What it could not finish stays unacknowledged for the next start."""
+        """Works until `stop` is set. What is unfinished stays unacknowledged for the next start."""
         while not stop.is_set():
             try:
                 await self._reader.ensure_group()
@@ -180,7 +181,7 @@ class SignalsConsumer:
 
     def _run(self, key: SeriesKey, work: Round) -> Close | None:
         """Takes what needs nothing but the state; the close at which more is needed, if any."""
-        if self._troubles.is_aside(key):
+        if key[1] not in self._timeframes or self._troubles.is_aside(key):
             while self._queues[key]:
                 self._finish(key, work)
             return None

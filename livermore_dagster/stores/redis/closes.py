@@ -29,6 +29,8 @@ __all__ = [
     "ClosesReader",
     "backlog",
     "backlog_sync",
+    "consumed",
+    "newest_entry",
     "read_closes",
     "trim_closes",
 ]
@@ -169,6 +171,29 @@ async def read_closes(
     """Entries after `after_id` without any group: for eyes and tests."""
     entries = cast("Any", await client.xrange(keys.closes(exchange_id), min=f"({after_id}", count=count))
     return [_close(entry_id, fields) for entry_id, fields in entries]
+
+
+async def consumed(client: redis.asyncio.Redis, exchange_id: int, entry_id: str) -> bool:
+    """Whether both groups have acknowledged everything up to `entry_id`."""
+    key = keys.closes(exchange_id)
+    for group in GROUPS:
+        facts = cast("Any", await client.xpending(key, group))
+        if facts["pending"] and _parts(facts["min"]) <= _parts(entry_id):
+            return False
+    groups = {one["name"]: one["last-delivered-id"] for one in await client.xinfo_groups(key)}
+    return all(_parts(groups[group]) >= _parts(entry_id) for group in GROUPS)
+
+
+async def newest_entry(client: redis.asyncio.Redis, exchange_id: int) -> str:
+    """Id of the newest close there ever was; '0-0' before the first."""
+    if not await client.exists(keys.closes(exchange_id)):
+        return "0-0"
+    return str((await client.xinfo_stream(keys.closes(exchange_id)))["last-generated-id"])
+
+
+def _parts(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number or 0)
 
 
 async def trim_closes(client: redis.asyncio.Redis, exchange_id: int) -> int:

@@ -1,10 +1,11 @@
-"""What an exchange's instance shall be: running or stopped, and with which symbols."""
+"""What an exchange's instance shall be: running, idle or stopped; with which symbols, in which mode."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 import redis
 import redis.asyncio
@@ -12,15 +13,22 @@ import redis.asyncio
 from livermore_dagster.stores.redis import keys
 
 __all__ = [
+    "MODES",
     "Desired",
+    "Mode",
     "SymbolChoice",
+    "change_desired",
     "give_up_desired",
+    "idle_desired_sync",
     "read_desired",
     "read_desired_sync",
     "stop_desired_sync",
     "write_desired",
     "write_desired_sync",
 ]
+
+Mode = Literal["position-monitor", "scalper-macdv"]
+MODES: Final[tuple[Mode, ...]] = ("position-monitor", "scalper-macdv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +41,24 @@ class SymbolChoice:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """Set by a start or stop. `user`: who wanted it; `reason`: why it stopped where nobody wanted that."""
+    """Set by a start or stop; survives every process.
 
-    state: Literal["running", "stopped"]
+    'idle': registered and commandable, without a socket to the exchange; 'stopped': no process at all.
+    `user`: who wanted it; `reason`: why it is idle where nobody wanted that. `paused`: running, but its
+    sockets closed until it is resumed.
+    """
+
+    state: Literal["running", "idle", "stopped"]
     symbols: SymbolChoice = field(default_factory=SymbolChoice)
     user: str = ""
     reason: str = ""
+    mode: Mode = "scalper-macdv"
+    paused: bool = False
+
+    @property
+    def present(self) -> bool:
+        """Whether a process shall hold the exchange's claim."""
+        return self.state != "stopped"
 
 
 def _encode(desired: Desired) -> str:
@@ -48,6 +68,8 @@ def _encode(desired: Desired) -> str:
             "symbols": {"top": desired.symbols.top, "listed": list(desired.symbols.listed)},
             "user": desired.user,
             "reason": desired.reason,
+            "mode": desired.mode,
+            "paused": desired.paused,
         }
     )
 
@@ -57,7 +79,14 @@ def _decode(text: str | None) -> Desired | None:
         return None
     fields = json.loads(text)
     choice = SymbolChoice(fields["symbols"]["top"], tuple(fields["symbols"]["listed"]))
-    return Desired(fields["state"], choice, fields["user"], fields.get("reason", ""))
+    return Desired(
+        fields["state"],
+        choice,
+        fields["user"],
+        fields.get("reason", ""),
+        fields.get("mode", "scalper-macdv"),
+        fields.get("paused", False),
+    )
 
 
 async def read_desired(client: redis.asyncio.Redis, exchange_id: int) -> Desired | None:
@@ -69,22 +98,35 @@ async def write_desired(client: redis.asyncio.Redis, exchange_id: int, desired: 
     await client.set(keys.desired(exchange_id), _encode(desired))
 
 
+async def change_desired(
+    client: redis.asyncio.Redis, exchange_id: int, change: Callable[[Desired], Desired]
+) -> Desired:
+    """Replaces what is wanted by `change` of it, whoever else changes it meanwhile; what is wanted now.
+
+    Where nothing ever was wanted, idle is changed.
+    """
+    key = keys.desired(exchange_id)
+    while True:
+        async with client.pipeline(transaction=True) as pipe:
+            await pipe.watch(key)
+            known = _decode(cast("str | None", await cast("Any", pipe.get(key)))) or Desired("idle")
+            wanted = change(known)
+            pipe.multi()  # type: ignore[no-untyped-call]
+            pipe.set(key, _encode(wanted))
+            try:
+                await pipe.execute()
+            except redis.WatchError:
+                continue
+        return wanted
+
+
 async def give_up_desired(
     client: redis.asyncio.Redis, exchange_id: int, wanted: Desired, reason: str
 ) -> bool:
-    """Stops, with words, what cannot be had as `wanted`; False when something else is wanted meanwhile."""
-    key = keys.desired(exchange_id)
-    async with client.pipeline(transaction=True) as pipe:
-        await pipe.watch(key)
-        if _decode(cast("str | None", await cast("Any", pipe.get(key)))) != wanted:
-            return False
-        pipe.multi()  # type: ignore[no-untyped-call]
-        pipe.set(key, _encode(replace(wanted, state="stopped", reason=reason)))
-        try:
-            await pipe.execute()
-        except redis.WatchError:
-            return False
-    return True
+    """Makes idle, with words, what cannot be had as `wanted`; False when something else is wanted by now."""
+    given_up = replace(wanted, state="idle", paused=False, reason=reason)
+    left = await change_desired(client, exchange_id, lambda known: given_up if known == wanted else known)
+    return left == given_up
 
 
 def read_desired_sync(client: redis.Redis, exchange_id: int) -> Desired | None:
@@ -97,6 +139,16 @@ def write_desired_sync(client: redis.Redis, exchange_id: int, desired: Desired) 
 
 
 def stop_desired_sync(client: redis.Redis, exchange_id: int, user: str) -> None:
-    """From now on it shall not run; its symbols stay chosen for the next start."""
+    """From now on there shall be no process of it; its symbols stay chosen for the next start."""
     known = read_desired_sync(client, exchange_id) or Desired("stopped")
-    write_desired_sync(client, exchange_id, Desired("stopped", known.symbols, user))
+    write_desired_sync(
+        client, exchange_id, replace(known, state="stopped", user=user, reason="", paused=False)
+    )
+
+
+def idle_desired_sync(client: redis.Redis, exchange_id: int, user: str) -> None:
+    """From now on it shall be registered and do nothing; its symbols stay chosen for the next start."""
+    known = read_desired_sync(client, exchange_id) or Desired("idle")
+    write_desired_sync(
+        client, exchange_id, replace(known, state="idle", user=user or known.user, reason="", paused=False)
+    )

@@ -132,7 +132,7 @@ def test_what_cannot_be_had_is_given_up_in_words(redis_url, database_url) -> Non
             left = read_desired_sync(client, IDS["binance"])
             known = read_instance(client, IDS["binance"], "binance")
         assert left is not None
-        assert (left.state, left.symbols, left.user) == ("stopped", wanted, "tester")
+        assert (left.state, left.symbols, left.user) == ("idle", wanted, "tester")
         assert "NOSUCHUSDT" in left.reason
         assert known.last_known is not None
         assert known.last_known.last_error == left.reason

@@ -1,0 +1,47 @@
+"""What an instance monitors by what is wanted of it: symbols, and timeframes to compute signals of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from livermore_dagster.accounts.settings import load_active
+from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.ingest.symbols import resolve_monitored
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.desired import Desired
+
+__all__ = ["Selection", "select", "tell_monitored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """`symbols` in rank order. `timeframes`: MACD-V and alerts are computed of these; the candles of all
+    that the exchange has are kept whatever it says."""
+
+    symbols: tuple[str, ...]
+    timeframes: frozenset[Timeframe]
+
+
+async def select(ctx: ExchangeContext, desired: Desired) -> Selection:
+    """Raises UnknownSymbol for a chosen symbol the exchange never had, and ExchangeError."""
+    monitored = await resolve_monitored(ctx, desired)
+    return Selection(tuple(monitored.ids), await _timeframes(ctx))
+
+
+async def _timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:
+    """Those any active user wants who has not switched this exchange off; all where there is no user."""
+    async with ctx.pool.connection() as connection:
+        users = await load_active(connection)
+    wanted: set[Timeframe] = set()
+    for user in users:
+        if user.document.trades_at(ctx.row.name):
+            wanted.update(user.document.runtime.timeframes)
+    return frozenset(wanted or Timeframe)
+
+
+async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str]) -> None:
+    """For everyone who asks what is monitored here."""
+    await ctx.redis.set(keys.monitored(ctx.row.id), json.dumps(list(symbols)))
