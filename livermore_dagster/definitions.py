@@ -15,11 +15,13 @@ from assets.macdv import macdv_assets
 from assets.macdv_checks import macdv_checks
 from assets.portfolio import portfolio
 from assets.retention import retention_asset
+from assets.symbols import symbol_checks, symbols_asset
 from livermore_dagster.platform.logging import configure_from_environment
 from livermore_dagster.resources import AccountResource, ExchangeResource, IngestResource, PlatformResource
 from sensors.account_fills import account_sensor
 from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
+from sensors.symbol_universe import symbol_sensor
 
 configure_from_environment()
 defs = dg.Definitions(
@@ -28,13 +30,14 @@ defs = dg.Definitions(
         *macdv_assets(),
         *indicator_assets(),
         retention_asset,
+        symbols_asset,
         *account_assets(),
         *fee_assets(),
         portfolio,
     ],
-    asset_checks=[*candle_checks(), *macdv_checks(), *fee_checks()],
+    asset_checks=[*candle_checks(), *macdv_checks(), *fee_checks(), symbol_checks()],
     jobs=[ingest_job],
-    sensors=[boundary_sensor, keeper_sensor, account_sensor],
+    sensors=[boundary_sensor, keeper_sensor, account_sensor, symbol_sensor],
     resources={
         "account": AccountResource(),
         "exchange": ExchangeResource(),

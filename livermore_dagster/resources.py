@@ -31,6 +31,7 @@ __all__ = [
     "DUE_TAG",
     "EXCHANGES",
     "RAISED_TAG",
+    "SYMBOLS_REASON_TAG",
     "AccountResource",
     "ExchangeResource",
     "IngestResource",
@@ -54,6 +55,8 @@ DUE_TAG = "livermore/due"
 RAISED_TAG = "livermore/raised_ms"
 """Run tag: wall clock at which the boundary's event was appended."""
 
+SYMBOLS_REASON_TAG = "livermore/symbols_reason"
+"""Run tag: why the product list is looked at (a kind of symbol event)."""
 
 STOP_S = 3.0
 """An interrupted ingest run gives its service this long to close and release its claim."""

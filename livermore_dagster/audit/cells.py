@@ -8,10 +8,10 @@ from livermore_dagster.audit.cell import Cell
 from livermore_dagster.errors import UnsupportedTimeframe, UsageError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.ingest.symbols import resolve_choice
+from livermore_dagster.ingest.symbols import resolve_monitored
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.desired import SymbolChoice, read_desired
+from livermore_dagster.stores.redis.desired import Desired, read_desired
 
 __all__ = ["monitored_symbols", "newest_boundary", "open_cell", "require_timeframe"]
 
@@ -53,4 +53,4 @@ async def monitored_symbols(ctx: ExchangeContext) -> list[str]:
     if text:
         return [str(symbol) for symbol in json.loads(text)]
     desired = await read_desired(ctx.redis, ctx.row.id)
-    return await resolve_choice(ctx, desired.symbols if desired is not None else SymbolChoice())
+    return (await resolve_monitored(ctx, desired or Desired("idle"))).ids

@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "network": ("network_command", "app", "What the exchanges' instances went through."),
     "user": ("user_command", "app", "Users: list, add, give a role, disable."),
     "settings": ("settings_command", "app", "A user's settings: get, set, replace, export, import, diff."),
+    "symbols": ("symbols_command", "app", "What is monitored; a user's own symbols."),
     "simulate": ("simulate_command", "simulate", "Play the exchanges on loopback."),
 }
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _reader_gone()
         raise
     except Exception as error:
-        told = _server_away(error)
+        told = _server_trouble(error)
         if told is None:
             raise
         show_error(told)
@@ -161,8 +162,8 @@ def _reader_gone() -> NoReturn:
     sys.exit(0)
 
 
-def _server_away(error: Exception) -> LivermoreError | None:
-    """A server that went away, or was never there, in words; None for any other error.
+def _server_trouble(error: Exception) -> LivermoreError | None:
+    """A server that went away, was never there, or holds another schema, in words; None for any other error.
 
     Looks only at what has been imported: an error of a module that is not there cannot be at hand.
     """
@@ -173,6 +174,8 @@ def _server_away(error: Exception) -> LivermoreError | None:
 
         if isinstance(error, psycopg.OperationalError):
             return connect.no_answer(error)
+        if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+            return connect.schema_differs(error)
     if "redis" in sys.modules:
         import redis
 

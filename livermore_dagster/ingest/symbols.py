@@ -1,134 +1,186 @@
-"""Which symbols an instance monitors: what was chosen, resolved against the exchange's product list."""
+"""What an exchange's instance monitors, and the product list that says it (X3)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, replace
-from decimal import Decimal
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Final, cast
 
 import structlog
+from redis.exceptions import RedisError
 
+from livermore_dagster.accounts.listing import ListChange, store_products
+from livermore_dagster.accounts.monitored import Gone, MonitoredList
+from livermore_dagster.accounts.wishes import load_monitored
 from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.exchanges.contract import Priority
-from livermore_dagster.exchanges.universe import rank_universe, resolve_symbols, usd_prices, usd_volume
+from livermore_dagster.exchanges.wire import spread_bps
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.market.candle import canonical
 from livermore_dagster.market.exchange import Product
-from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols, upsert_symbols
+from livermore_dagster.stores.postgres.symbols import load_symbols
 from livermore_dagster.stores.redis import keys, metrics
-from livermore_dagster.stores.redis.desired import SymbolChoice
+from livermore_dagster.stores.redis.desired import Desired, read_desired
+from livermore_dagster.stores.redis.tickers import read_tickers
 
-__all__ = ["DEFAULT_TOP", "choose_symbols", "keep_selection", "resolve_choice"]
+__all__ = [
+    "follow_wishes",
+    "keep_product_list",
+    "list_age_ms",
+    "list_in_use",
+    "refresh_products",
+    "resolve_monitored",
+]
 
 log = structlog.get_logger(__name__)
 
-DEFAULT_TOP: Final = 50
 _REUSE_MS: Final = 3_600_000
-"""A restart within an hour keeps its symbols and asks the exchange for nothing (P10) …"""
+"""A restart within an hour of the list's last use asks the exchange for nothing (P10) …"""
 _OLDEST_MS: Final = 7 * 86_400_000
-"""… for a week: then the exchange is asked anew which are its most traded."""
-_REFRESH_S: Final = 300.0
+"""… for a week: then it is asked anew which are its most traded."""
+_IN_USE_S: Final = 300.0
+_QUIET_S: Final = 15.0
+_SETTLE_S: Final = 0.3
+"""Changes that come together, such as an import of many symbols, are followed together."""
 
 
-async def choose_symbols(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
-    """What `resolve_choice` gives, told at keys.monitored: for the exchange's instance, which monitors it."""
-    symbols = await resolve_choice(ctx, choice)
-    await ctx.redis.set(keys.monitored(ctx.row.id), json.dumps(symbols))
-    return symbols
+async def resolve_monitored(ctx: ExchangeContext, desired: Desired) -> MonitoredList:
+    """Every way of starting monitors this, and `livermore symbols list` shows it.
 
-
-async def resolve_choice(ctx: ExchangeContext, choice: SymbolChoice) -> list[str]:
-    """Canonical ids in rank order, the top 50 where nothing was chosen; the product list is kept with them.
-
-    A listed symbol that no longer trades is left out, and told. Raises UnknownSymbol for one the exchange
-    never had, and where nothing is left.
+    The exchange is asked for its list only where none is in use. Raises UnknownSymbol for a symbol that was
+    chosen by name and never was there, and where nothing of what was chosen trades any more; what users want
+    and cannot have is left out with its reason.
     """
-    if choice.top is None and not choice.listed:
-        choice = SymbolChoice(top=DEFAULT_TOP)
-    symbols = await _kept(ctx, choice)
-    if symbols is None:
-        products = await ctx.client.products(Priority.WARMUP)
-        gone = await _gone(ctx, choice, products)
-        left = replace(choice, listed=tuple(symbol for symbol in choice.listed if symbol not in gone))
-        symbols = resolve_symbols(left, products, ctx.row)
-        if gone and not symbols:
-            raise UnknownSymbol(gone[0], ctx.row.name, [one.symbol for one in products if one.trading])
-        await _store(ctx, products)
-        await _tell_gone(ctx, gone)
-        now_ms = ctx.clock.now_ms()
-        made = {"choice": asdict(choice), "symbols": symbols, "made_ms": now_ms, "at_ms": now_ms}
-        await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
-    return symbols
+    fresh = False
+    if not await list_in_use(ctx):
+        await refresh_products(ctx, desired)
+        fresh = True
+    found = await _merged(ctx, desired)
+    if not fresh and _unknown(found, desired):
+        # Perhaps it was listed since.
+        await refresh_products(ctx, desired)
+        found = await _merged(ctx, desired)
+    missing = _unknown(found, desired) or (list(desired.symbols.listed) if not found.symbols else [])
+    if missing:
+        async with ctx.pool.connection() as connection:
+            known = [row.symbol for row in await load_symbols(connection, ctx.row.id) if row.trading]
+        raise UnknownSymbol(missing[0], ctx.row.name, known)
+    return found
 
 
-async def keep_selection(ctx: ExchangeContext, symbols: Sequence[str]) -> None:
-    """Until cancelled: the selection is in use, so that its hour begins when the instance ends."""
-    while True:
-        await ctx.clock.sleep(_REFRESH_S)
-        text = await ctx.redis.get(keys.selection(ctx.row.id))
-        made = json.loads(text) if text else None
-        if made is not None and made["symbols"] == list(symbols):
-            made["at_ms"] = ctx.clock.now_ms()
-            await ctx.redis.set(keys.selection(ctx.row.id), json.dumps(made))
+async def refresh_products(
+    ctx: ExchangeContext, desired: Desired | None = None, priority: Priority = Priority.WARMUP
+) -> ListChange:
+    """Reads the exchange's whole list and keeps it; everyone who chooses by it hears of it.
 
-
-async def _gone(ctx: ExchangeContext, choice: SymbolChoice, products: Sequence[Product]) -> list[str]:
-    """Listed symbols that the exchange has stopped trading: it says so, or has dropped them from its list."""
-    trading = {product.symbol: product.trading for product in products}
-    doubtful = [symbol for symbol in choice.listed if not trading.get(symbol, False)]
-    if not doubtful:
-        return []
+    A monitored symbol that stopped trading is told. `desired`: what is monitored by; None reads it.
+    """
+    wanted = desired or await read_desired(ctx.redis, ctx.row.id) or Desired("idle")
+    before = await _merged(ctx, wanted)
+    products = await ctx.client.products(priority)
+    spreads = await _spreads(ctx, products)
     async with ctx.pool.connection() as connection:
-        known = {row.symbol for row in await load_symbols(connection, ctx.row.id)}
-    return [symbol for symbol in doubtful if symbol in trading or symbol in known]
+        change = await store_products(connection, ctx.row, products, spreads)
+    now_ms = ctx.clock.now_ms()
+    await _note_list(ctx, now_ms, now_ms)
+    monitored = {one.symbol for one in before.symbols}
+    await _tell_gone(ctx, [symbol for symbol in change.delisted if symbol in monitored], Gone.DELISTED)
+    await _tell_gone(ctx, [symbol for symbol in change.halted if symbol in monitored], Gone.HALTED)
+    if change:
+        log.info("products_changed", exchange=ctx.row.name, **asdict(change))
+    told = {"exchange_id": ctx.row.id, "exchange": ctx.row.name, **asdict(change)}
+    await ctx.redis.publish(keys.CHANNEL_SYMBOLS, json.dumps(told))
+    return change
 
 
-async def _tell_gone(ctx: ExchangeContext, gone: Sequence[str]) -> None:
+async def list_in_use(ctx: ExchangeContext) -> bool:
+    """Whether there is a ranked list that was in use not long ago."""
+    text = await ctx.redis.get(keys.product_list(ctx.row.id))
+    if not text:
+        return False
+    noted, now_ms = json.loads(text), ctx.clock.now_ms()
+    if not 0 <= now_ms - noted["at_ms"] < _REUSE_MS or now_ms - noted["made_ms"] >= _OLDEST_MS:
+        return False
+    async with ctx.pool.connection() as connection:
+        return any(row.volume_rank is not None for row in await load_symbols(connection, ctx.row.id))
+
+
+async def list_age_ms(ctx: ExchangeContext) -> int | None:
+    """How long ago the stored list was read; None where none ever was."""
+    text = await ctx.redis.get(keys.product_list(ctx.row.id))
+    return ctx.clock.now_ms() - int(json.loads(text)["made_ms"]) if text else None
+
+
+async def keep_product_list(ctx: ExchangeContext) -> None:
+    """Part: until cancelled the list is in use, so that its hour begins when the instance ends."""
+    while True:
+        await ctx.clock.sleep(_IN_USE_S)
+        text = await ctx.redis.get(keys.product_list(ctx.row.id))
+        if text:
+            await _note_list(ctx, json.loads(text)["made_ms"], ctx.clock.now_ms())
+
+
+async def follow_wishes(ctx: ExchangeContext, changed: Callable[[], Awaitable[None]]) -> None:
+    """Part: until cancelled. Calls `changed` whenever what is monitored may be something else: a user or his
+    settings changed, or the product list was read anew. Once at the start, for what was said before it heard.
+    """
+    pubsub = cast("Any", ctx.redis.pubsub(ignore_subscribe_messages=True))
+    try:
+        await pubsub.subscribe(keys.CHANNEL_SETTINGS, keys.CHANNEL_SYMBOLS)
+        await changed()
+        while True:
+            message = await pubsub.get_message(timeout=_QUIET_S)
+            if message is None:
+                await pubsub.ping()
+            elif _concerns(message, ctx.row.id):
+                await ctx.clock.sleep(_SETTLE_S)
+                while await pubsub.get_message(timeout=0.0) is not None:
+                    pass
+                await changed()
+    finally:
+        try:
+            await pubsub.aclose()
+        except (RedisError, OSError):
+            log.debug("pubsub_lost", exchange=ctx.row.name)
+
+
+def _concerns(message: dict[str, Any], exchange_id: int) -> bool:
+    if message["channel"] != keys.CHANNEL_SYMBOLS:
+        return True
+    try:
+        return bool(json.loads(message["data"])["exchange_id"] == exchange_id)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+async def _merged(ctx: ExchangeContext, desired: Desired) -> MonitoredList:
+    async with ctx.pool.connection() as connection:
+        return await load_monitored(connection, ctx.row, desired)
+
+
+def _unknown(found: MonitoredList, desired: Desired) -> list[str]:
+    unknown = {one.symbol for one in found.left_out if one.why is Gone.UNKNOWN}
+    return [symbol for symbol in desired.symbols.listed if symbol in unknown]
+
+
+async def _spreads(ctx: ExchangeContext, products: Sequence[Product]) -> dict[str, float]:
+    """By live tickers, of products whose list tells no book (Coinbase)."""
+    wanted = [product.symbol for product in products if product.spread_bps is None and product.trading]
+    tickers = await read_tickers(ctx.redis, ctx.row.id, wanted)
+    found = {symbol: spread_bps(one.bid or "", one.ask or "") for symbol, one in tickers.items()}
+    return {symbol: spread for symbol, spread in found.items() if spread is not None}
+
+
+async def _note_list(ctx: ExchangeContext, made_ms: int, at_ms: int) -> None:
+    noted = json.dumps({"made_ms": made_ms, "at_ms": at_ms})
+    await ctx.redis.set(keys.product_list(ctx.row.id), noted)
+
+
+async def _tell_gone(ctx: ExchangeContext, gone: Sequence[str], why: Gone) -> None:
+    words = "is halted at" if why is Gone.HALTED else "does not trade any more at"
     for symbol in gone:
-        text = (
-            f"{symbol} does not trade at {ctx.row.name} any more; it is left out, the others are monitored."
-        )
+        text = f"{symbol} {words} {ctx.row.name}; it is left out, the others are monitored."
         log.warning("symbol_gone", exchange=ctx.row.name, symbol=symbol, text=text)
         await metrics.count(ctx.redis, ctx.row.id, "symbols_gone")
         await metrics.incident(ctx.redis, IncidentName.SYMBOL_GONE, ctx.row.id, text, symbol=symbol)
-
-
-async def _store(ctx: ExchangeContext, products: Sequence[Product]) -> None:
-    """The whole list into exchange_symbols, with each Tier 1 candidate's rank by USD volume."""
-    ranked = rank_universe(products, ctx.row, len(products))
-    ranks = {product.symbol: place for place, product in enumerate(ranked, start=1)}
-    prices = usd_prices(products)
-    rows = [_row(product, ranks.get(product.symbol), usd_volume(product, prices)) for product in products]
-    async with ctx.pool.connection() as connection:
-        await upsert_symbols(connection, ctx.row.id, rows)
-
-
-def _row(product: Product, rank: int | None, volume: Decimal | None) -> SymbolRow:
-    return SymbolRow(
-        symbol=product.symbol,
-        base=product.base,
-        quote=product.quote,
-        trading=product.trading,
-        alias_of=product.alias_of,
-        quote_volume_24h_usd=None if volume is None else canonical(volume),
-        trades_24h=product.trades_24h,
-        volume_rank=rank,
-        listed_ms=product.listed_ms,
-    )
-
-
-async def _kept(ctx: ExchangeContext, choice: SymbolChoice) -> list[str] | None:
-    """The last selection, if it was made from the same choice and was in use not long ago."""
-    text = await ctx.redis.get(keys.selection(ctx.row.id))
-    if not text:
-        return None
-    made = json.loads(text)
-    same = made["choice"] == json.loads(json.dumps(asdict(choice)))
-    now_ms = ctx.clock.now_ms()
-    recent = (
-        0 <= now_ms - made["at_ms"] < _REUSE_MS and now_ms - made.get("made_ms", made["at_ms"]) < _OLDEST_MS
-    )
-    return [str(symbol) for symbol in made["symbols"]] if same and recent else None

@@ -118,7 +118,9 @@ def universe(exchange: str, seed: int, origin_ms: int, symbols: int = 40) -> lis
     for rank, (base, name, price, kind) in enumerate(_ranked(symbols)):
         volume = _ranked_volume(_TOP_VOLUME[exchange], rank)
         listings.append(maker.ranked(rank, base, name, price, kind, volume))
-    return [*listings, *maker.others()]
+    listed = {listing.symbol for listing in listings}
+    # A short list has fewer books than there are names for them.
+    return [*listings, *(one for one in maker.others() if not one.alias_of or one.alias_of in listed)]
 
 
 def new_listing(

@@ -24,7 +24,12 @@ from livermore_dagster.market.candle import canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
+from livermore_dagster.stores.redis.desired import (
+    Desired,
+    SymbolChoice,
+    read_desired_sync,
+    write_desired_sync,
+)
 
 IDS = {row.name: row.id for row in ROWS}
 Values = tuple[str, str, str, str, str]
@@ -68,6 +73,11 @@ class Platform:
     def fault(self, exchange: str, **order: Any) -> None:
         url = f"{self.addresses[exchange]['control_url']}/faults"
         httpx.post(url, json=order, timeout=10).raise_for_status()
+
+    def change(self, exchange: str, **settings: float) -> None:
+        """What the exchange allows and how often it sends (GET control/settings)."""
+        url = f"{self.addresses[exchange]['control_url']}/settings"
+        httpx.post(url, json=settings, timeout=10).raise_for_status()
 
     def market_now(self, exchange: str) -> int:
         return int(self.ask(exchange, "clock")["now_ms"])
@@ -117,11 +127,20 @@ class Platform:
             return int(client.get(keys.settled(IDS[exchange])) or 0)
 
     def symbols(self, exchange: str) -> list[str]:
-        """Those monitored; where no instance ever ran, those a run chose."""
+        """Those monitored; where no instance ever ran, those it would."""
         with self.redis() as client:
             monitored = client.get(keys.monitored(IDS[exchange]))
-            chosen = json.loads(client.get(keys.selection(IDS[exchange])) or '{"symbols": []}')
-        return json.loads(monitored) if monitored else chosen["symbols"]
+            desired = read_desired_sync(client, IDS[exchange])
+        if monitored:
+            return json.loads(monitored)
+        top = (desired.symbols.top if desired is not None else None) or 50
+        ranked = self.query(
+            "SELECT symbol FROM exchange_symbols WHERE exchange_id = %s AND volume_rank <= %s"
+            " ORDER BY volume_rank",
+            IDS[exchange],
+            top,
+        )
+        return [row[0] for row in ranked]
 
     def state(self, exchange: str) -> str:
         with self.redis() as client:

@@ -7,17 +7,22 @@ from collections.abc import Iterator
 
 import pytest
 
+from livermore_dagster.accounts.monitored import Gone
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.ingest.context import open_context
-from livermore_dagster.ingest.symbols import choose_symbols, keep_selection
+from livermore_dagster.ingest.symbols import keep_product_list, resolve_monitored
 from livermore_dagster.stores.postgres.symbols import SymbolRow, upsert_symbols
-from livermore_dagster.stores.redis.desired import SymbolChoice
+from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 from livermore_dagster.stores.redis.metrics import read_counters, read_incidents
 from tests.integration.ingest.played import IDS, Platform, played
 
 MINUTE = 60_000
-TOP = SymbolChoice(top=3)
+TOP = Desired("running", SymbolChoice(top=3))
+
+
+def chosen(*symbols: str) -> Desired:
+    return Desired("running", SymbolChoice(listed=symbols))
 
 
 class LateClock(SystemClock):
@@ -52,20 +57,22 @@ async def test_the_list_is_asked_for_again_only_an_hour_after_the_last_use(marke
             counters = await read_counters(ctx.redis, IDS["binance"])
             return sum(n for name, n in counters.items() if name.startswith("rest_requests:"))
 
-        symbols = await choose_symbols(ctx, TOP)
+        symbols = (await resolve_monitored(ctx, TOP)).ids
         asked = await lists_asked()
         assert asked > 0
         clock.ahead_ms = 50 * MINUTE
-        using = asyncio.create_task(keep_selection(ctx, symbols))
+        using = asyncio.create_task(keep_product_list(ctx))
         async with asyncio.timeout(5):
             while clock.naps:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         using.cancel()
         clock.ahead_ms = 100 * MINUTE
-        assert await choose_symbols(ctx, TOP) == symbols
+        assert (await resolve_monitored(ctx, TOP)).ids == symbols
+        other = await resolve_monitored(ctx, Desired("running", SymbolChoice(top=5)))
+        assert other.ids[:3] == symbols
         assert await lists_asked() == asked
         clock.ahead_ms = 111 * MINUTE
-        await choose_symbols(ctx, TOP)
+        await resolve_monitored(ctx, TOP)
         assert await lists_asked() > asked
 
 
@@ -75,11 +82,12 @@ async def test_a_listed_symbol_that_was_delisted_is_told_and_left_out(market: Pl
             await upsert_symbols(
                 connection, ctx.row.id, [SymbolRow("GONEUSDT", "GONE", "USDT", trading=True)]
             )
-        symbols = await choose_symbols(ctx, SymbolChoice(listed=("BTCUSDT", "GONEUSDT", "ETHUSDT")))
-        assert symbols == ["BTCUSDT", "ETHUSDT"]
+        found = await resolve_monitored(ctx, chosen("BTCUSDT", "GONEUSDT", "ETHUSDT"))
+        assert found.ids == ["BTCUSDT", "ETHUSDT"]
+        assert [(one.symbol, one.why) for one in found.left_out] == [("GONEUSDT", Gone.DELISTED)]
         told = await read_incidents(ctx.redis)
         assert [(one.name, one.facts["symbol"]) for one in told] == [("symbol_gone", "GONEUSDT")]
         with pytest.raises(UnknownSymbol, match="NEVERUSDT"):
-            await choose_symbols(ctx, SymbolChoice(listed=("BTCUSDT", "NEVERUSDT")))
+            await resolve_monitored(ctx, chosen("BTCUSDT", "NEVERUSDT"))
         with pytest.raises(UnknownSymbol, match="GONEUSDT"):
-            await choose_symbols(ctx, SymbolChoice(listed=("GONEUSDT",)))
+            await resolve_monitored(ctx, chosen("GONEUSDT"))
