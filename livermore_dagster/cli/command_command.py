@@ -76,16 +76,23 @@ def commands(
     """
     from dataclasses import asdict
 
+    from rich.text import Text
+
+    from livermore_dagster.accounts.users import require_user
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.exchanges.factory import row_named
     from livermore_dagster.market.moments import utc_text
-    from livermore_dagster.stores.postgres.commands import read_commands
+    from livermore_dagster.stores.postgres.commands import CommandRecord, read_commands
 
     if exchange is not None:
         row_named(exchange)
-    found = in_session(
-        lambda session: read_commands(session.connection, exchange=exchange, sub=sender, limit=limit), home
-    )
+
+    async def work(session: StoreSession) -> list[CommandRecord]:
+        if sender is not None:
+            await require_user(session.connection, sender, active=False)
+        return await read_commands(session.connection, exchange=exchange, sub=sender, limit=limit)
+
+    found = in_session(work, home)
     if as_json:
         typer.echo(json.dumps([{**asdict(one), "duration_ms": one.duration_ms} for one in found]))
         return
@@ -96,10 +103,10 @@ def commands(
         took = "–" if one.duration_ms is None else f"{one.duration_ms:,} ms"
         what = json.dumps(dict(one.payload)) if one.payload else ""
         colour = {"done": "green", "accepted": "cyan", "running": "cyan"}.get(one.outcome, "red")
-        outcome = f"[{colour}]{one.outcome}[/{colour}]"
         table.add_row(
-            utc_text(one.received_ms), one.sub, one.exchange, one.type, outcome, took, what, one.error
-        )
+            utc_text(one.received_ms), one.sub, one.exchange, one.type, Text(one.outcome, colour), took, what,
+            one.error,
+        )  # fmt: skip
     console().print(table)
 
 

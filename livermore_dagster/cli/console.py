@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.style import StyleType
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["console", "plain_table"]
+__all__ = ["PlainTable", "console", "plain_table"]
 
 WIDE = 240
 """Columns for pipes and files: nothing is cut there."""
@@ -18,9 +20,19 @@ def console(*, to_stderr: bool = False) -> Console:
     return found if found.is_terminal else Console(stderr=to_stderr, width=WIDE)
 
 
-def plain_table(title: str, left: list[str], right: list[str], more: list[str]) -> Table:
+class PlainTable(Table):
+    """Text stands as it is: a bracket that a user or an exchange wrote is no markup. Colours come by Text."""
+
+    def add_row(
+        self, *cells: RenderableType | None, style: StyleType | None = None, end_section: bool = False
+    ) -> None:
+        plain = (Text(cell) if isinstance(cell, str) else cell for cell in cells)
+        super().add_row(*plain, style=style, end_section=end_section)
+
+
+def plain_table(title: str, left: list[str], right: list[str], more: list[str]) -> PlainTable:
     """Columns of text, then of numbers, then of text, under one rule."""
-    table = Table(
+    table = PlainTable(
         title=title,
         title_justify="left",
         title_style="bold",

@@ -59,6 +59,8 @@ async def _portfolios(session: StoreSession, exchange: str | None, method: Any) 
 
 
 def _show(found: Portfolio) -> None:
+    from rich.text import Text
+
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.trades.fee_text import as_money, as_size, moment
 
@@ -82,7 +84,7 @@ def _show(found: Portfolio) -> None:
         table.add_row(
             one.base, one.quote or "–", as_size(one.size), as_money(one.cost, one.quote),
             "–" if one.price is None else as_size(one.price), as_money(one.value, one.quote),
-            f"[{colour}]{unrealised}[/{colour}]" if colour else unrealised,
+            Text(unrealised, colour),
             as_money(one.realised, one.quote), as_money(one.fees, one.quote),
             f"{held.signal.label.value}{reason}" if one.quote else "",
             other,

@@ -187,10 +187,15 @@ def history(
 
     Example: livermore settings history --limit 50
     """
+    from livermore_dagster.accounts.users import require_user
     from livermore_dagster.cli.console import console, plain_table
-    from livermore_dagster.stores.postgres.user_settings import read_changes
+    from livermore_dagster.stores.postgres.user_settings import SettingsChange, read_changes
 
-    changes = in_session(lambda session: read_changes(session.connection, session.user, limit), home, user)
+    async def work(session: StoreSession) -> list[SettingsChange]:
+        await require_user(session.connection, session.user, active=False)
+        return await read_changes(session.connection, session.user, limit)
+
+    changes = in_session(work, home, user)
     if as_json:
         rows = [{**one._asdict(), "at": one.at.isoformat() if one.at else None} for one in changes]
         typer.echo(json.dumps(rows))

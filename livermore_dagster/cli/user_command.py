@@ -32,6 +32,8 @@ def list_users(as_json: Json = False, home: Home = None) -> None:
 
     Example: livermore user list --json
     """
+    from rich.text import Text
+
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.stores.postgres.users import read_users
 
@@ -42,7 +44,7 @@ def list_users(as_json: Json = False, home: Home = None) -> None:
     table = plain_table("Users", ["user", "role", "state", "name", "e-mail", "of"], [], ["last login"])
     for user in users:
         login = f"{user.last_login_at:%Y-%m-%d %H:%M}" if user.last_login_at else "–"
-        state = "active" if user.active else "[red]disabled[/red]"
+        state = "active" if user.active else Text("disabled", "red")
         table.add_row(user.sub, user.role, state, user.display_name, user.email or "–", user.provider, login)
     console().print(table)
 

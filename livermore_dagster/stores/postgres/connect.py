@@ -11,9 +11,9 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
-from livermore_dagster.errors import BadSetting, PlatformError, TlsRequired
+from livermore_dagster.errors import BadSetting, PlatformError, SchemaDrift, TlsRequired
 
-__all__ = ["Pool", "conninfo", "no_answer", "open_pool", "sqlalchemy_url"]
+__all__ = ["Pool", "conninfo", "no_answer", "open_pool", "schema_differs", "sqlalchemy_url"]
 
 Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
@@ -131,6 +131,15 @@ def no_answer(error: psycopg.Error) -> PlatformError:
     return PlatformError(
         f"PostgreSQL does not let us in: {_reason(error)}",
         "Is it running, and is LIVERMORE_DATABASE_URL right? See `livermore doctor`.",
+    )
+
+
+def schema_differs(error: psycopg.Error) -> SchemaDrift:
+    """What people are told when a table or column of schema.sql is not there."""
+    return SchemaDrift(
+        f"The database is not what schema.sql says: {str(error).splitlines()[0]}.",
+        "It was made by another version. Look at it with `livermore db check`, bring it in step with "
+        "`livermore db apply`.",
     )
 
 

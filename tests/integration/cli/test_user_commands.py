@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from .conftest import Command
@@ -40,6 +41,12 @@ def test_users_are_added_listed_and_disabled(command: Command, ana: str) -> None
         (("user", "role", "ana", "emperor"), "Roles: admin, user, subscriber_basic, subscriber_pro."),
         (("user", "disable", "root"), "only active admin"),
         (("user", "add", "ana", "--role", "user"), "exists already"),
+        (("settings", "history", "--user", "eve"), "Unknown user 'eve'. Users: root, ana."),
+        (("commands", "--by", "eve"), "Unknown user 'eve'. Users: root, ana."),
+        (
+            ("settings", "set", "alerts.exchanges", '["nasdaq"]', "--user", "ana"),
+            "no such exchange; known are",
+        ),
         (("settings", "get"), "Give --user SUB, or set LIVERMORE_USER."),
         (("settings", "get", "alerts.nothing", "--user", "ana"), "At 'nothing' there is: enabled,"),
         (("settings", "set", "alerts.cooldown_s", "12", "--user", "ana"), "alerts.cooldown_s is 12:"),
@@ -83,3 +90,21 @@ def test_a_change_made_from_an_old_revision_is_refused(command: Command, ana: st
     assert done.code == 2
     assert "revision 1" in done.err
     assert json.loads(command("settings", "get", "alerts.reversals", "--json", **who).out)["value"] is False
+
+
+def test_brackets_of_a_user_are_no_markup(command: Command, ana: str) -> None:
+    assert command("user", "add", "bob", "--role", "user", "--name", "[/red] [bold]Bob").code == 0
+    assert "[/red] [bold]Bob" in command("user", "list").out
+    text = '"[/b] of mine"'
+    assert command("settings", "set", "profile.description", text, "--user", ana).code == 0
+    assert text in command("settings", "history", "--user", ana).out
+
+
+def test_a_database_of_another_version_is_told(command: Command, ana: str, database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("ALTER TABLE users RENAME COLUMN picture_url TO portrait_url")
+    done = command("user", "list")
+    assert done.code == 1
+    words = done.err.replace("\n", " ")
+    assert "not what schema.sql says" in words
+    assert "livermore db apply" in words
