@@ -2,6 +2,8 @@
 
 # Annotations are not postponed here: Dagster compares that of `context` as it stands.
 
+from dataclasses import replace
+
 import dagster as dg
 
 from livermore_dagster.errors import LivermoreError
@@ -11,7 +13,6 @@ from livermore_dagster.platform.run_launcher import INGEST_JOB
 from livermore_dagster.resources import EXCHANGES, IngestResource, PlatformResource
 from livermore_dagster.stores.redis.desired import (
     Desired,
-    SymbolChoice,
     read_desired_sync,
     write_desired_sync,
 )
@@ -19,7 +20,9 @@ from livermore_dagster.stores.redis.desired import (
 __all__ = ["ingest_job"]
 
 
-@dg.op(description="Holds the exchange's claim and streams it until it shall stop, or another claims it.")
+@dg.op(
+    description="Holds the exchange's claim, idle or streaming as is wanted, until it shall stop or loses it."
+)
 def stream_exchange(
     context: dg.OpExecutionContext, ingest: IngestResource, platform: PlatformResource
 ) -> None:
@@ -30,10 +33,12 @@ def stream_exchange(
             # Started by hand in the UI: that is a wish like any other, else the keeper would end it at once.
             client = platform.redis()
             known = read_desired_sync(client, row.id)
-            symbols = known.symbols if known is not None else SymbolChoice()
-            write_desired_sync(client, row.id, Desired("running", symbols, "dagster"))
+            wanted = replace(
+                known or Desired("running"), state="running", user="dagster", reason="", paused=False
+            )
+            write_desired_sync(client, row.id, wanted)
         with ingest.serving(name, context.run_id) as service:
-            context.log.info(f"{name} is claimed and streaming.")
+            context.log.info(f"{name} is claimed: idle until it is started, streaming then.")
             service.wait()
     except LivermoreError as error:
         raise dg.Failure(str(error), allow_retries=False) from error

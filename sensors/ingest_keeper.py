@@ -62,7 +62,7 @@ def keeper_sensor(context: dg.SensorEvaluationContext, platform: PlatformResourc
         waiting = [one for one in read_standbys(client, row.id) if not one.gone]
         decision = decide(
             row.name,
-            desired is not None and desired.state == "running",
+            desired is not None and desired.present,
             view.claim,
             own,
             Backoff.from_dict(known.get(row.name, {})),

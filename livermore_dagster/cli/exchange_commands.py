@@ -1,4 +1,4 @@
-"""`livermore start` and `livermore stop`: what an exchange's instance shall be."""
+"""`livermore start` and `livermore stop`: what an exchange's instance shall do."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
 
 
 def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
-    """Stop an exchange's instance; it stays stopped until it is started again.
+    """Stop an exchange's instance: idle, it keeps its place and hears commands, until it is started again.
 
     Example: livermore stop coinbase
     """
     from livermore_dagster.stores.redis.desired import Desired
 
-    _wish(exchange, Desired("stopped", user=user), home)
-    typer.echo(f"{exchange} stops, and stays stopped until `livermore start {exchange}`.")
+    _wish(exchange, Desired("idle", user=user), home)
+    typer.echo(f"{exchange} goes idle, and stays so until `livermore start {exchange}`.")
 
 
 def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
@@ -114,7 +114,9 @@ def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
     check_symbols(settings, row, desired.symbols)
     with connect(settings.redis_url) as client:
         known = read_desired_sync(client, row.id)
-        if desired.symbols == SymbolChoice() and known is not None:
-            # Not said again: the symbols stay what they were.
-            desired = replace(desired, symbols=known.symbols, user=desired.user or known.user)
+        if known is not None:
+            desired = replace(desired, mode=known.mode, user=desired.user or known.user)
+            if desired.symbols == SymbolChoice():
+                # Not said again: the symbols stay what they were.
+                desired = replace(desired, symbols=known.symbols)
         write_desired_sync(client, row.id, desired)

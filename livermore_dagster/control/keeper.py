@@ -124,7 +124,7 @@ def decide(
 ) -> Decision:
     """What to do now about `exchange`.
 
-    `running` is the desired state (no desired state at all means it shall not run). `claim` is
+    `running`: an instance shall be there, idle or not (no desired state at all: it shall not). `claim` is
     `control.claim.read_claim`, `runs` the exchange's unfinished ingest runs, `now_ms` wall-clock epoch ms.
     `standby`: the one that waits longest and lives; it takes a free exchange by itself, so none is started.
     """

@@ -62,7 +62,7 @@ def _stand_by(found: ServiceEnvironment, exchange: str, asked: threading.Event) 
 
         def wanted() -> bool:
             desired = read_desired_sync(client, row.id)
-            return desired is not None and desired.state != "stopped"
+            return desired is not None and desired.present
 
         standby = Standby(client, row.id, row.name, wanted=wanted)
         try:

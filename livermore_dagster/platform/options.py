@@ -22,8 +22,6 @@ __all__ = ["DEFAULT_METRICS_PORT", "DEFAULT_PORT", "UpOptions", "parse_from", "p
 DEFAULT_PORT = 3000
 DEFAULT_METRICS_PORT = 9464
 DEFAULT_SEED = 1
-TOP_DEFAULT = 50
-"""Tier 1's size where nobody says otherwise (X3)."""
 
 
 @dataclass(frozen=True)

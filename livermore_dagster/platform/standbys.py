@@ -104,7 +104,7 @@ class Standbys:
 
     def _wanted(self, row: ExchangeRow) -> bool:
         desired = read_desired_sync(self._redis, row.id)
-        return desired is not None and desired.state != "stopped"
+        return desired is not None and desired.present
 
     def _held_elsewhere(self, row: ExchangeRow) -> bool:
         claim = read_claim(self._redis, row.id)

@@ -29,7 +29,7 @@ from livermore_dagster.platform.home import Home, check_port
 from livermore_dagster.platform.log_rotation import rotate_logs
 from livermore_dagster.platform.metrics_server import MetricsServer, free_metrics_port, process_facts
 from livermore_dagster.platform.network import Network
-from livermore_dagster.platform.options import TOP_DEFAULT, UpOptions
+from livermore_dagster.platform.options import UpOptions
 from livermore_dagster.platform.platform_record import write_platform_record
 from livermore_dagster.platform.processes import (
     TOKEN,
@@ -179,15 +179,24 @@ class Supervisor:
             self.tell(f"First start: {user.sub} is its admin. Others: livermore user add.")
 
     def _autostart(self) -> None:
-        client = connect(self.settings.redis_url)
-        try:
-            for row in self.options.autostart:
+        """What is started here runs; any other exchange is as it was wanted last, at first idle (C3)."""
+        started = {row.name for row in self.options.autostart}
+        with connect(self.settings.redis_url) as client:
+            for row in (row for row in self.rows if row.active):
                 known = read_desired_sync(client, row.id)
-                symbols = self.options.symbols or (known.symbols if known else SymbolChoice(top=TOP_DEFAULT))
-                check_symbols(self.settings, row, symbols)
-                write_desired_sync(client, row.id, Desired("running", symbols, "livermore up"))
-        finally:
-            client.close()
+                if row.name in started:
+                    wanted = replace(
+                        known or Desired("running"),
+                        state="running",
+                        symbols=self.options.symbols or (known.symbols if known else SymbolChoice()),
+                        user=self.settings.user or "",
+                        reason="",
+                        paused=False,
+                    )
+                    check_symbols(self.settings, row, wanted.symbols)
+                    write_desired_sync(client, row.id, wanted)
+                elif known is None:
+                    write_desired_sync(client, row.id, Desired("idle"))
 
     def _observe(self) -> None:
         """One port on loopback for metrics and health of all processes."""

@@ -142,7 +142,7 @@ def _read(client: redis.Redis, row: ExchangeRow, market_ms: int, incident: Incid
         exchange_id=row.id,
         state=instance.state,
         desired=desired is not None and desired.state == "running",
-        symbols=len(json.loads(monitored)) if monitored and live else 0,
+        symbols=len(json.loads(monitored)) if monitored and live and instance.state != "idle" else 0,
         heartbeat_age_s=max(0, now_ms - status.last_heartbeat) / 1000 if live and status else None,
         settled_lag_s=max(0, market_ms - int(settled)) / 1000 if settled and active else None,
         backlog=backlog_sync(client, row.id).unacknowledged,
