@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livermore_dagster.cli.store_session import Home, Json
+
+if TYPE_CHECKING:
+    from livermore_dagster.control.network_log import NetworkEvent
 
 __all__ = ["app"]
 
@@ -58,10 +61,22 @@ def show_log(
         typer.echo(msgspec.json.encode(events).decode())
         return
     table = plain_table("Network", ["when (UTC)", "exchange", "host", "what"], [], ["words"])
+    homes = {event.home for event in events}
+    shared = {host for host in (one.partition(":")[0] for one in homes) if _count(host, homes) > 1}
     for event in events:
         what = f"{event.old} → {event.new}" if event.event == "transition" else event.event
         colour = COLOURS.get(event.event, "default")
         table.add_row(
-            utc_text(event.at), event.exchange_name, event.hostname, Text(what, colour), event.message
+            utc_text(event.at), event.exchange_name, _host(event, shared), Text(what, colour), event.message
         )
     console().print(table)
+
+
+def _count(host: str, homes: set[str]) -> int:
+    return sum(one.partition(":")[0] == host for one in homes)
+
+
+def _host(event: NetworkEvent, shared: set[str]) -> str:
+    """'box', or 'box:livermore' where several homes of that host took part."""
+    path = event.home.rpartition("/")[2]
+    return f"{event.hostname}:{path}" if event.hostname in shared and path else event.hostname

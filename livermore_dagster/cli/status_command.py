@@ -102,7 +102,7 @@ def _show(facts: dict[str, Any]) -> None:
     from rich.text import Text
 
     from livermore_dagster.cli.console import console as console_for
-    from livermore_dagster.cli.status_screen import header, state_text
+    from livermore_dagster.cli.status_screen import header, home_text, homes_line, state_text
     from livermore_dagster.platform.screen import memory_text
 
     console = console_for()
@@ -119,7 +119,17 @@ def _show(facts: dict[str, Any]) -> None:
         table.add_row(Text(f"simulated {name}", "dim"), "", "", Text(doors["control_url"], "cyan"))
     console.print(table)
     exchanges = Table(box=None, header_style="dim", padding=(0, 1))
-    for column in ("exchange", "state", "desired", "symbols", "closes", "429", "alerts", "instance"):
+    for column in (
+        "exchange",
+        "state",
+        "desired",
+        "symbols",
+        "closes",
+        "429",
+        "alerts",
+        "instance",
+        "standby",
+    ):
         exchanges.add_column(
             column, justify="right" if column in ("symbols", "closes", "429", "alerts") else "left"
         )
@@ -133,9 +143,13 @@ def _show(facts: dict[str, Any]) -> None:
             f"{counters.get('closes', 0):,}",
             str(counters.get("http_429", 0)),
             str(counters.get("alerts_stored", 0)),
-            str(instance.get("hostname", "–")),
+            home_text(instance.get("home"), facts) or str(instance.get("hostname", "–")),
+            ", ".join(home_text(one["home"], facts) or one["hostname"] for one in exchange["standbys"])
+            or "–",
         )
     console.print(exchanges)
+    if len(facts["homes"]) > 1:
+        console.print(homes_line(facts))
     if facts["incidents"]:
         console.print(_incidents(facts["incidents"]))
     for line in facts["trouble"]:

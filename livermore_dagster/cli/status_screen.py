@@ -13,7 +13,7 @@ from rich.text import Text
 from livermore_dagster.cli.board_table import age_text
 from livermore_dagster.platform.screen import clock_text, memory_text, time_text
 
-__all__ = ["header", "state_text", "status_view"]
+__all__ = ["header", "home_text", "homes_line", "state_text", "status_view"]
 
 HEALTH = {
     "ok": ("●", "green"), "idle": ("○", "dim"), "starting": ("◐", "yellow"), "degraded": ("▲", "bold yellow"),
@@ -39,12 +39,34 @@ def header(facts: Facts, *, note: str = "") -> Text:
 
 
 def state_text(exchange: Facts) -> str:
-    """'active', 'warming 75 %, 12 s left'."""
-    state, warmup = str(exchange["state"]), exchange["warmup"]
-    if warmup is None:
-        return state
-    left = f", {warmup['eta_s']:.0f} s left" if warmup["eta_s"] else ""
-    return f"{state} {warmup['percent']:.0f} %{left}"
+    """'active', 'paused', 'warming 75 %, 12 s left', 'active, held only', 'active · pause by root'."""
+    warmup, state = exchange["warmup"], str(exchange["state"])
+    if exchange.get("paused") and state == "active":
+        state = "paused"
+    if exchange.get("mode") == "position-monitor" and state in ("active", "paused"):
+        state += ", held only"
+    if warmup is not None:
+        left = f", {warmup['eta_s']:.0f} s left" if warmup["eta_s"] else ""
+        state += f" {warmup['percent']:.0f} %{left}"
+    return f"{state} · {exchange['command']}" if exchange.get("command") else state
+
+
+def home_text(home: object, facts: Facts) -> str:
+    """'box' of 'box:/srv/livermore'; where homes share their host, 'box:livermore'. '' for none."""
+    host, _, path = str(home or "").partition(":")
+    same_host = sum(str(one["home"]).partition(":")[0] == host for one in facts["homes"]) > 1
+    return f"{host}:{path.rpartition('/')[2]}" if same_host else host
+
+
+def homes_line(facts: Facts) -> Text:
+    """The homes that share these servers, and which one runs Dagster's daemon."""
+    names = [home_text(one["home"], facts) + (" (daemon)" if one["daemon"] else "") for one in facts["homes"]]
+    waiting = [
+        f"{home_text(standby['home'], facts)} stands by for {name}"
+        for name, one in facts["exchanges"].items()
+        for standby in one["standbys"]
+    ]
+    return _line("homes", " · ".join([", ".join(names), *waiting]))
 
 
 def status_view(facts: Facts, width: int, height: int) -> RenderableType:
@@ -54,6 +76,8 @@ def status_view(facts: Facts, width: int, height: int) -> RenderableType:
     figures = _figures(facts)
     notifications = _notifications(facts, width)
     links = _links(facts)
+    if len(facts["homes"]) > 1:
+        figures.append(homes_line(facts))
     used = 2 + len(facts["exchanges"]) + sum(_lines(one, width) for one in troubles)
     used += len(figures) + len(notifications) + len(links)
     left = max(0, height - 1 - used)

@@ -41,7 +41,7 @@ MEMORY_S = 5.0
 STATE_STYLE = {
     "ready": "green", "starting": "yellow", "restarting": "bold yellow", "waiting": "dim", "stopped": "dim",
     "failed": "bold red", "active": "bold green", "warming": "yellow", "stopping": "yellow", "idle": "dim",
-    "offline": "bold red", "?": "dim",
+    "offline": "bold red", "paused": "bold yellow", "?": "dim",
 }  # fmt: skip
 MARK = {
     "ready": "●",
@@ -229,15 +229,27 @@ def _exchanges(views: list[ExchangeView]) -> Table:
         limited = view.counters.get("http_429", 0)
         table.add_row(
             view.row.display_name,
-            _state(view.state),
+            _state("paused" if view.paused and view.state == "active" else view.state),
             _warmup(view),
             str(len(view.symbols)) if view.symbols else "–",
             f"{view.closes_per_minute:,.0f}" if view.state == "active" else "–",
             time_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
             Text(str(limited), "bold red" if limited else "dim"),
-            "",
+            _last(
+                view.command or _held_by(view) or ("held only" if view.mode == "position-monitor" else ""),
+                "dim",
+            ),
         )
     return table
+
+
+def _held_by(view: ExchangeView) -> str:
+    """Where two homes share an exchange: who holds it and who waits."""
+    if not view.standbys or view.instance is None:
+        return ""
+    holder = str(view.instance.get("home") or "").rpartition("/")[2]
+    waiting = ", ".join(one.status.home.rpartition("/")[2] for one in view.standbys)
+    return f"held by {holder or view.instance.get('hostname')}, {waiting} stands by"
 
 
 def _troubles(views: list[ExchangeView], width: int, lines: int) -> list[Text]:

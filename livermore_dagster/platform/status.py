@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.attach import attach
 from livermore_dagster.platform.config import Settings, platform_record
+from livermore_dagster.platform.homes import homes_up, orchestrator
 from livermore_dagster.platform.incident_lines import incident_lines
 from livermore_dagster.platform.notifications import channel_troubles, gather_notifications
 from livermore_dagster.platform.processes import family_memory, read_record
@@ -59,6 +61,7 @@ class StatusReader:
         with connect(settings.redis_url) as client:
             vitals = {one.name: one for one in read_vitals(client, [v.row for v in watch.exchanges], now_ms)}
             names = {view.row.id: view.row.name for view in watch.exchanges}
+            homes = _homes(client)
             incidents = [asdict(line) for line in incident_lines(client, names)]
             latency = {name: LatencyHistogram(name).snapshot_sync(client).summary() for name in LATENCIES}
         doors: dict[str, dict[str, str]] = record.get("doors", {})
@@ -79,6 +82,7 @@ class StatusReader:
                 "postgresql": _without_password(settings.database_url),
             },
             "processes": [_process(settings.home, process) for process in record.get("processes", [])],
+            "homes": homes,
             "simulator": doors,
             "exchanges": {
                 view.row.name: {**vitals[view.row.name].as_dict(speed), **_exchange(view, doors)}
@@ -125,10 +129,14 @@ def _process(home: Path, process: dict[str, Any]) -> dict[str, Any]:
 
 
 def _exchange(view: ExchangeView, doors: dict[str, dict[str, str]]) -> dict[str, Any]:
+    now_ms = time.time_ns() // 1_000_000
     return {
         "id": view.row.id,
         "state": view.state,
         "desired": view.desired,
+        "paused": view.paused,
+        "mode": view.mode,
+        "command": view.command,
         "symbols": list(view.symbols),
         "settled_ms": view.settled_ms,
         "closes_per_minute": round(view.closes_per_minute, 1),
@@ -141,7 +149,34 @@ def _exchange(view: ExchangeView, doors: dict[str, dict[str, str]]) -> dict[str,
         "last_error": view.given_up or view.last_error,
         "counters": view.counters,
         "instance": view.instance and {key: item for key, item in view.instance.items() if key != "token"},
+        "standbys": [
+            {
+                "instanceId": one.status.instance_id,
+                "hostname": one.status.hostname,
+                "ipAddress": one.status.ip_address,
+                "home": one.status.home,
+                "pid": one.status.pid,
+                "since_ms": one.status.registered_at,
+                "heartbeat_age_s": max(0, now_ms - one.status.last_heartbeat) / 1000,
+            }
+            for one in view.standbys
+        ],
     }
+
+
+def _homes(client: redis.Redis) -> list[dict[str, Any]]:
+    """All whose platform is up on these servers; `daemon`: it runs Dagster's."""
+    holder = orchestrator(client)
+    return [
+        {
+            "home": one.home,
+            "hostname": one.hostname,
+            "pid": one.pid,
+            "since_ms": one.since,
+            "daemon": holder is not None and holder.token == one.token,
+        }
+        for one in homes_up(client)
+    ]
 
 
 def _slot_trouble(views: list[ExchangeView]) -> list[str]:

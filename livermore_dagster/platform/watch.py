@@ -14,6 +14,7 @@ import psycopg
 import redis
 
 from livermore_dagster.control.registry import read_instance
+from livermore_dagster.control.standbys import StandbyFacts, read_standbys
 from livermore_dagster.errors import PlatformError
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.config import Settings
@@ -58,7 +59,14 @@ class ExchangeView:
     instance: dict[str, object] | None = None
     last_error: str | None = None
     given_up: str = ""
-    """Why it was stopped though nobody wanted that: what was asked for cannot be."""
+    """Why it is idle though nobody wanted that: what was asked for cannot be."""
+    standbys: tuple[StandbyFacts, ...] = ()
+    """Instances that wait for it, alive ones; the one that waits longest first."""
+    paused: bool = False
+    """Active without sockets, until it is resumed; or read no further until its consumers have caught up."""
+    mode: str = ""
+    command: str = ""
+    """Commands under way."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,9 @@ class Watch:
             row=row,
             state=instance.state,
             desired=desired.state if desired else "-",
-            symbols=tuple(json.loads(monitored)) if monitored and instance.live else (),
+            symbols=tuple(json.loads(monitored))
+            if monitored and instance.live and instance.state != "idle"
+            else (),
             closes_per_minute=self._rate(
                 row.id, counters.get("closes", 0), active=instance.state == "active"
             ),
@@ -146,7 +156,11 @@ class Watch:
             counters=counters,
             instance=json.loads(status.encode()) if status else None,
             last_error=status.last_error if status else None,
-            given_up=desired.reason if desired and desired.state == "stopped" else "",
+            given_up=desired.reason if desired and desired.state != "running" else "",
+            standbys=tuple(one for one in read_standbys(client, row.id) if not one.gone),
+            paused=bool(status and status.paused and instance.live),
+            mode=desired.mode if desired else "",
+            command=status.command if status and instance.live else "",
         )
         return self._with_warmup(client, view) if view.state == "warming" else view
 

@@ -20,6 +20,7 @@ def exchange(health: str, state: str) -> dict[str, Any]:
         "closes_per_minute": 30_000.0, "settled_lag_s": 2.5, "heartbeat_age_s": 41.0,
         "backlog": {"signals": 190_000, "store": 3}, "counters": {"http_429": 1, "closes": 1_234_567},
         "connections": 10, "connections_up": 9,
+        "standbys": [{"home": "vm:/srv/other", "hostname": "vm"}],
     }  # fmt: skip
 
 
@@ -41,6 +42,10 @@ def facts(**change: Any) -> dict[str, Any]:
             name: exchange(health, "active" if health in ("ok", "degraded") else "idle")
             for name, health in zip(EXCHANGES, states, strict=True)
         },
+        "homes": [
+            {"home": "vm:/srv/one", "hostname": "vm", "daemon": True},
+            {"home": "vm:/srv/other", "hostname": "vm", "daemon": False},
+        ],
         "processes": [{"name": "valkey", "alive": False, "memory_bytes": 7_000_000}],
         "latency_ms": {"close_to_alert": {"p50": 4.0, "p99": 9.0, "max": 12.0, "n": 5}},
         "incidents": [incident] * 10, "alerts": [alert] * 20, "trouble": [TROUBLE],
