@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
@@ -15,8 +14,10 @@ from livermore_dagster.clock import Clock
 from livermore_dagster.errors import ExchangeError
 from livermore_dagster.market.boundary import due
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
 from livermore_dagster.stores.redis import boundaries
+from livermore_dagster.stores.redis.symbol_events import SymbolEvent, append_symbol_event
 
 __all__ = ["BoundaryRaiser"]
 
@@ -126,6 +127,9 @@ class BoundaryRaiser:
             boundary_ms=boundary_ms,
             timeframes=[tf.value for tf in timeframes],
         )
+        if Timeframe.D1 in timeframes:
+            event = SymbolEvent(self._row.id, "day", self._clock.now_ms(), reason=f"{utc_text(boundary_ms)} UTC")
+            await append_symbol_event(self._redis, event)
         fetched = [tf for tf in timeframes if tf not in self._row.streamed_timeframes]
         if fetched:
             watch = asyncio.create_task(self._watch(boundary_ms, fetched))
@@ -158,12 +162,12 @@ class BoundaryRaiser:
                 log.warning("boundary_watch_waits", exchange=self._row.name, error=failure)
                 if told:
                     await self._on_failure(
-                        f"{self._row.name}: fetching the boundary of {_utc(boundary_ms)} failed and is tried "
-                        f"again: {failure}"
+                        f"{self._row.name}: fetching the boundary of {utc_text(boundary_ms)} UTC failed and is "
+                        f"tried again: {failure}"
                     )
         if failure:
             await self._on_failure(
-                f"{self._row.name}: the boundary of {_utc(boundary_ms)} could not be fetched within "
+                f"{self._row.name}: the boundary of {utc_text(boundary_ms)} UTC could not be fetched within "
                 f"{_GIVE_UP_S:.0f} s; it is due again at the next one. Last: {failure}"
             )
 
@@ -174,8 +178,8 @@ class BoundaryRaiser:
 
     async def _tell_fallback(self, boundary_ms: int) -> None:
         await self._on_fallback(
-            f"{self._row.name}: no run began the boundary of {_utc(boundary_ms)} within {_FALLBACK_S:.0f} s; "
-            "the live service fetches it."
+            f"{self._row.name}: no run began the boundary of {utc_text(boundary_ms)} UTC within "
+            f"{_FALLBACK_S:.0f} s; the live service fetches it."
         )
 
     async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
@@ -197,7 +201,3 @@ class BoundaryRaiser:
             await boundaries.renew(self._redis, self._row.id, boundary_ms, self._by)
         except redis.RedisError as error:
             log.warning("boundary_not_renewed", exchange=self._row.name, error=str(error))
-
-
-def _utc(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")

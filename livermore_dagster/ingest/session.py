@@ -22,6 +22,7 @@ from livermore_dagster.ingest.selection import Selection, select, tell_monitored
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
 from livermore_dagster.ingest.warmup import WarmupStats, warm_up
 from livermore_dagster.stores.redis.desired import Desired, read_desired
+from livermore_dagster.stores.redis.symbol_events import SymbolEvent, append_symbol_event
 
 __all__ = ["Change", "Session"]
 
@@ -134,6 +135,7 @@ class Session:
         if selection.symbols:
             await probe_timeframes(ctx, selection.symbols[0])
         await self._settle(selection)
+        await append_symbol_event(ctx.redis, SymbolEvent(ctx.row.id, "start", ctx.clock.now_ms()))
         machinery = self._machinery = Machinery(ctx, board, selection.symbols, self._patience)
         self._ends.watch(machinery.supervisor.fatal)
         machinery.start(selection.timeframes)

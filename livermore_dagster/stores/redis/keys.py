@@ -132,6 +132,11 @@ def symbol_events(exchange_id: int) -> str:
     return f"symbol-events:{exchange_id}"
 
 
+def symbol_doubted(exchange_id: int, symbol: str) -> str:
+    """String with TTL: the product list was asked to be looked at because of this symbol."""
+    return f"exchange:{exchange_id}:symbol-doubted:{symbol}"
+
+
 def settled(exchange_id: int) -> str:
     """String: exchange-clock ms up to which every monitored series is final, proven absent or given up on."""
     return f"exchange:{exchange_id}:settled"

@@ -11,11 +11,13 @@ import redis.asyncio
 
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["SymbolEvent", "SymbolEventKind", "append_symbol_event", "read_symbol_events"]
+__all__ = ["SymbolEvent", "SymbolEventKind", "append_symbol_event", "doubt_symbol", "read_symbol_events"]
 
 SymbolEventKind = Literal["start", "request", "doubt", "day"]
 """`doubt`: the exchange refused a symbol, or it fell silent; `day`: the exchange's clock began a UTC day."""
 STREAM_LENGTH: Final = 1_000
+DOUBTED_S: Final = 600
+"""A symbol is doubted once in so long: the list was looked at, and says what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,15 @@ async def append_symbol_event(client: redis.asyncio.Redis, event: SymbolEvent) -
     }
     stream = keys.symbol_events(event.exchange_id)
     return cast("str", await client.xadd(stream, cast("Any", entry), maxlen=STREAM_LENGTH))
+
+
+async def doubt_symbol(
+    client: redis.asyncio.Redis, exchange_id: int, symbol: str, reason: str, at_ms: int
+) -> None:
+    """Has the list looked at because this symbol may trade no more; once in DOUBTED_S for each symbol."""
+    key = keys.symbol_doubted(exchange_id, symbol)
+    if await client.set(key, str(at_ms), nx=True, ex=DOUBTED_S):
+        await append_symbol_event(client, SymbolEvent(exchange_id, "doubt", at_ms, symbol, reason))
 
 
 def read_symbol_events(
