@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from livermore_dagster.errors import BadSetting, UnsupportedTimeframe
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["moment", "some_timeframes", "timeframes_of"]
@@ -61,9 +62,8 @@ def moment(text: str | None, option: str, now_ms: int) -> int | None:
         at = at.replace(tzinfo=UTC)
     at_ms = int(at.timestamp() * 1000)
     if at_ms > now_ms:
-        now = datetime.fromtimestamp(now_ms / 1000, UTC)
         raise BadSetting(
-            f"{option} {text!r} lies in the future: there it is {now:%Y-%m-%d %H:%M:%S} UTC.",
+            f"{option} {text!r} lies in the future: there it is {utc_text(now_ms)} UTC.",
             "Give a time that has passed.",
         )
     return at_ms

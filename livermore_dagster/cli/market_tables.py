@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from rich.text import Text
 
 from livermore_dagster.cli.console import console, plain_table
+from livermore_dagster.market.moments import utc_text
 
-__all__ = ["STAGE_COLOURS", "alert_line", "moment", "show_alerts", "show_candles", "show_values"]
+__all__ = ["STAGE_COLOURS", "alert_line", "show_alerts", "show_candles", "show_values"]
 
 STAGE_COLOURS = {
     "oversold": "bold green",
@@ -25,12 +25,6 @@ STAGE_COLOURS = {
 }
 ALERTS_IN_FULL = 125
 """Columns a terminal needs for every column of an alert."""
-
-
-def moment(epoch_ms: int) -> str:
-    """UTC, to the minute; to the second where it is not a whole minute."""
-    at = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return at.strftime("%Y-%m-%d %H:%M" if at.second == 0 else "%Y-%m-%d %H:%M:%S")
 
 
 def _value(value: float | None) -> str:
@@ -52,7 +46,7 @@ def show_values(title: str, rows: Sequence[dict[str, Any]]) -> None:
     table = plain_table(title, ["open (UTC)"], ["MACD-V", "signal", "histogram", "bars"], ["stage", "remark"])
     for row in rows:
         table.add_row(
-            moment(row["open_time_ms"]),
+            utc_text(row["open_time_ms"]),
             _value(row["macdv"]),
             _value(row["signal"]),
             _value(row["histogram"]),
@@ -73,7 +67,7 @@ def show_candles(title: str, rows: Sequence[dict[str, Any]]) -> None:
         values = [Text(next(prices)) for _ in range(4)]
         values[3].stylize("green" if rose else "red")
         state = Text(row["state"], "dim" if ended else "yellow")
-        table.add_row(moment(row["open_ms"]), *values, volume, state)
+        table.add_row(utc_text(row["open_ms"]), *values, volume, state)
     console().print(table)
 
 
@@ -88,7 +82,7 @@ def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
         ["stage", "bias", "marks"] if full else [],
     )
     for row in rows:
-        end = moment(row["candle_end_ms"])
+        end = utc_text(row["candle_end_ms"])
         style = "strike dim" if row.get("withdrawn_ms") is not None else _direction_style(row)
         cells: list[str | Text] = [
             end if full else end[5:],
@@ -121,7 +115,7 @@ def alert_line(row: dict[str, Any], width: int) -> Text:
     full = width >= ALERTS_IN_FULL
     marks = _marks(row)
     style = "strike dim" if row.get("withdrawn_ms") is not None else _direction_style(row)
-    end = moment(row["candle_end_ms"])
+    end = utc_text(row["candle_end_ms"])
     line = Text(overflow="ignore", no_wrap=True)
     line.append(f"{end if full else end[5:]}  ", "dim")
     line.append(f"{row['source_exchange']:<10} ")

@@ -10,6 +10,7 @@ import typer
 
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
 from livermore_dagster.errors import BadSetting
+from livermore_dagster.market.moments import utc_text
 
 if TYPE_CHECKING:
     from livermore_dagster.accounts.settings import UserSettings
@@ -172,9 +173,8 @@ def _until_ms(span: str | None, until: str | None, now_ms: int) -> int | None:
         raise BadSetting(f"--until {until!r} is not a time.", "Write it like 2026-01-05T06:00:00Z.") from None
     at_ms = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
     if at_ms <= now_ms:
-        now = datetime.fromtimestamp(now_ms / 1000, UTC)
         raise BadSetting(
-            f"--until {until!r} has passed: there it is {now:%Y-%m-%d %H:%M:%S} UTC.", "Give a later time."
+            f"--until {until!r} has passed: there it is {utc_text(now_ms)} UTC.", "Give a later time."
         )
     return at_ms
 
@@ -182,8 +182,7 @@ def _until_ms(span: str | None, until: str | None, now_ms: int) -> int | None:
 def _now_ms(session: StoreSession) -> int:
     from livermore_dagster.platform.watch import MarketTime
 
-    settings = session.settings
-    return MarketTime(settings.home / "market.json" if settings.simulated else None).now_ms()
+    return MarketTime.of(session.settings).now_ms()
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -201,4 +200,4 @@ def _words(row: dict[str, Any]) -> str:
     )
     if row["until_ms"] is None:
         return named
-    return f"{named} until {datetime.fromtimestamp(row['until_ms'] / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{named} until {utc_text(row['until_ms'])} UTC"

@@ -188,7 +188,7 @@ async def _tried(session: StoreSession, name: str | None, out: Path | None) -> d
     if not channels and out is None:
         raise BadSetting("You have no channel yet.", "Add one: livermore notify add --help")
     settings = session.settings
-    market = MarketTime(settings.home / "market.json" if settings.simulated else None)
+    market = MarketTime.of(settings)
     heard, bars = await sample_alert(session.connection, market.now_ms())
     pool = await open_pool(settings.database_url, settings.database_ca, name="livermore-cli")
     try:

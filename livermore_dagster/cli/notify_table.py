@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -15,6 +14,7 @@ def show_status(answer: dict[str, Any]) -> None:
     from rich.text import Text
 
     from livermore_dagster.cli.console import console, plain_table
+    from livermore_dagster.market.moments import utc_text
 
     notifier = answer["notifier"]
     if notifier is None:
@@ -33,10 +33,6 @@ def show_status(answer: dict[str, Any]) -> None:
         table.add_row(
             one["user"], one["channel"], Text(state, "" if state in ("ready", "sending") else "bold red"),
             str(one["pending"]), str(one["sent"]), str(one["failed"]), str(one["not_told"]),
-            _when(one["last_sent_ms"]), one["last_error"] or "",
+            utc_text(one["last_sent_ms"]), one["last_error"] or "",
         )  # fmt: skip
     console().print(table)
-
-
-def _when(at_ms: int | None) -> str:
-    return "–" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

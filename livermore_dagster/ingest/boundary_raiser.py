@@ -127,14 +127,17 @@ class BoundaryRaiser:
             boundary_ms=boundary_ms,
             timeframes=[tf.value for tf in timeframes],
         )
-        if Timeframe.D1 in timeframes:
-            event = SymbolEvent(self._row.id, "day", self._clock.now_ms(), reason=f"{utc_text(boundary_ms)} UTC")
-            await append_symbol_event(self._redis, event)
         fetched = [tf for tf in timeframes if tf not in self._row.streamed_timeframes]
         if fetched:
             watch = asyncio.create_task(self._watch(boundary_ms, fetched))
             self._watches.add(watch)
             watch.add_done_callback(self._ended)
+        # Last, for it may fail: the watch over the boundary must be there by then.
+        if Timeframe.D1 in timeframes:
+            event = SymbolEvent(
+                self._row.id, "day", self._clock.now_ms(), reason=f"{utc_text(boundary_ms)} UTC"
+            )
+            await append_symbol_event(self._redis, event)
 
     def _ended(self, watch: asyncio.Task[None]) -> None:
         self._watches.discard(watch)
@@ -162,8 +165,8 @@ class BoundaryRaiser:
                 log.warning("boundary_watch_waits", exchange=self._row.name, error=failure)
                 if told:
                     await self._on_failure(
-                        f"{self._row.name}: fetching the boundary of {utc_text(boundary_ms)} UTC failed and is "
-                        f"tried again: {failure}"
+                        f"{self._row.name}: fetching the boundary of {utc_text(boundary_ms)} UTC failed and "
+                        f"is tried again: {failure}"
                     )
         if failure:
             await self._on_failure(

@@ -7,13 +7,13 @@ A sentence is one finding. Its `tone`: 'good' as it should be, 'wait' comes by i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 from livermore_dagster.market.alert_rules import COOLDOWN_MS, EXTREME, OVERBOUGHT_SHARE, OVERSOLD_SHARE
 from livermore_dagster.market.board import is_stale
 from livermore_dagster.market.known_series import AlertFacts, KnownSeries
 from livermore_dagster.market.macdv_fold import ATR, LOW_ACTIVITY, NO_MOVEMENT, PUBLISH_FROM, SETTLED_FROM
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.nearness import nearness_of, next_levels
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -300,8 +300,7 @@ def _next(facts: KnownSeries) -> list[Sentence]:
 # --- words -------------------------------------------------------------------------------------------------
 def time_text(at_ms: int) -> str:
     """'2026-01-05 23:30 UTC', with seconds where they are not zero."""
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.strftime("%Y-%m-%d %H:%M UTC" if at.second == 0 else "%Y-%m-%d %H:%M:%S UTC")
+    return f"{utc_text(at_ms)} UTC"
 
 
 def span_text(ms: int) -> str:

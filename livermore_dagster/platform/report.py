@@ -139,7 +139,7 @@ def drain(settings: Settings, rows: Sequence[ExchangeRow], window: Window, tick:
 
     Waits at most 25 real seconds for market time to pass what was the present when the time was up.
     """
-    market_ms = MarketTime(settings.home / "market.json" if settings.simulated else None).now_ms()
+    market_ms = MarketTime.of(settings).now_ms()
     goal = market_ms // FIVE_MINUTES_MS * FIVE_MINUTES_MS
     deadline = time.monotonic() + DRAIN_S
     while True:
