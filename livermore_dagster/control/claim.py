@@ -160,7 +160,8 @@ class Claim:
                 facts = read_claim(self._redis, status.exchange_id)
                 if facts is None:
                     return False
-                if facts.status.token == status.token:  # it was passed to this one while it stood by
+                if facts.status.token == status.token:  # taken, or passed on, while it stood by
+                    known = None
                     taken = self._eval("write_status", status.token, status.encode(), self._ttl_ms) == 1
                 elif facts.gone:
                     taken = self._eval("take_over", facts.status.token, status.encode(), self._ttl_ms) == 1

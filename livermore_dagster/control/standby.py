@@ -71,7 +71,7 @@ class Standby:
                 halt.wait(self._look_s)
             return False
         finally:
-            self._leave()
+            self.leave()
 
     def close(self) -> None:
         """Gives back a claim that whoever went on with it did not: it could not even begin."""
@@ -109,7 +109,8 @@ class Standby:
             log_event(self._redis, status, EventKind.STANDBY, now, words)
             log.info("standing_by", exchange=self._name, holder=holder.place)
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """It waits no more."""
         try:
             self._roster.leave(self.token)
         except redis.RedisError as error:

@@ -17,6 +17,7 @@ from livermore_dagster.control.keeper import (
     StopRun,
     decide,
 )
+from livermore_dagster.control.standbys import StandbyFacts
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.control.status import TTL_MS, ClaimFacts, InstanceStatus
 
@@ -149,3 +150,14 @@ def test_never_two_instances_and_always_words(running, held, runs, backoff) -> N
         assert held.status.run_id not in {
             a.run_id for a in decision.actions if isinstance(a, CancelRun | StopRun)
         }
+
+
+def test_a_standby_takes_the_exchange_so_nothing_is_started() -> None:
+    dead = claim(gone=True)
+    waiting = StandbyFacts(dead.status, TTL_MS, gone=False)
+    decision = decide("binance", True, dead, [started(START_GRACE_MS)], Backoff(), NOW, waiting)
+    assert [type(action) for action in decision.actions] == [CancelRun, Nothing]
+    assert "standby on h" in decision.actions[1].words
+    assert decision.backoff == Backoff()
+    held = decide("binance", True, claim(), [], Backoff(), NOW, waiting)
+    assert isinstance(held.actions[0], Nothing)

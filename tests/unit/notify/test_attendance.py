@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.control.registry import InstanceView
 from livermore_dagster.control.states import InstanceState
@@ -27,6 +29,20 @@ def test_gone_is_told_after_a_minute_and_back_after_that() -> None:
     assert [notice.title if notice else None for notice in told] == [
         None, None, None, None, None, None, "binance is offline", None, "binance is back: active", None,
     ]  # fmt: skip
+
+
+def test_a_move_to_another_home_is_told_at_once() -> None:
+    def held(home: str) -> InstanceView:
+        status = msgspec.structs.replace(STATUS, home=home, token=home)
+        return InstanceView(2, "binance", ClaimFacts(status, 40_000, gone=False), status)
+
+    attendance = Attendance(simulated=False)
+    views = (held("box:/one"), GONE, held("box:/one"), held("cellar:/two"), held("cellar:/two"))
+    told = [notice for notice in map(attendance.look, views) if notice is not None]
+    assert len(told) == 1
+    assert told[0].title == "binance has moved to box"
+    assert "home /two holds it now" in told[0].text
+    assert "home /one did" in told[0].text
 
 
 def test_incidents_are_told_once_in_ten_minutes_six_in_all_and_counted() -> None:
