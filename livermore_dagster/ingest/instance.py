@@ -124,7 +124,6 @@ class Instance:
             await asyncio.to_thread(claim.acquire, PATIENCE_S)
             try:
                 claim.start_heartbeat()
-                self._on_claimed()
                 await self._attend(ctx, claim)
             finally:
                 await asyncio.to_thread(_release, claim)
@@ -181,6 +180,7 @@ class Instance:
         if self._provenance == "live":
             parts.start("public_ip", lambda: _tell_public_ip(board))
         await channel.listen()
+        self._on_claimed()
         try:
             await self._obey(ctx, board, parts)
         finally:

@@ -1,0 +1,241 @@
+"""A real instance obeys: idle, started, paused, resumed, given other symbols, stopped, all in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from livermore_dagster.control.commands.message import CommandType, Reply
+from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.exchanges.factory import row_named
+from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.users import User, insert_user
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.client import connect_async
+from livermore_dagster.stores.redis.closes import backlog_sync
+from livermore_dagster.stores.redis.desired import read_desired_sync
+from tests.integration.ingest.played import IDS, Platform, played, until
+
+START_MS = 1_767_700_830_000  # 2026-01-06T12:00:30Z
+SPEED = 30.0
+M1, M5 = Timeframe.M1, Timeframe.M5
+BINANCE = row_named("binance")
+
+
+@pytest.fixture
+def market(redis_url: str, database_url: str) -> Iterator[Platform]:
+    with played(redis_url, database_url, ["binance"], SPEED, START_MS) as platform:
+        asyncio.run(_add_users(database_url))
+        yield platform
+
+
+async def _add_users(database_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        for sub in ("root", "ana"):
+            await insert_user(connection, User(0, "local", sub, "", sub, None, "admin"))
+
+
+@pytest.fixture
+def idle(market: Platform) -> Iterator[Platform]:
+    """An instance that nobody has started."""
+    market.want("binance", "idle", top=3)
+    service = IngestService(market, "binance", provenance=market.provenance)
+    service.start()
+    try:
+        yield market
+    finally:
+        stopped = service.stop(10.0)
+    assert stopped
+    assert service.error is None
+    assert market.state("binance") == "none"
+
+
+def order(market: Platform, kind: str, payload: dict[str, Any] | None = None, sub: str = "root") -> Answer:
+    async def run() -> Answer:
+        client = connect_async(market.redis_url)
+        try:
+            return await send_command(client, BINANCE, sub, CommandType(kind), payload or {})
+        finally:
+            await client.aclose()
+
+    return asyncio.run(run())
+
+
+def done(
+    market: Platform, kind: str, payload: dict[str, Any] | None = None, sub: str = "root"
+) -> dict[str, Any]:
+    answer = order(market, kind, payload, sub)
+    assert answer.verdict is Verdict.DONE, answer.words
+    assert isinstance(answer.reply, Reply)
+    return answer.reply.result
+
+
+def sockets(market: Platform) -> int:
+    return sum(1 for one in market.ask("binance", "connections") if one["streams"])
+
+
+def status(market: Platform) -> dict[str, Any]:
+    with market.redis() as client:
+        return json.loads(str(client.get(keys.status(IDS["binance"]))))
+
+
+def becomes(market: Platform, state: InstanceState, seconds: float = 60) -> None:
+    until(lambda: market.state("binance") == state.value, seconds, lambda: f"{state}, is {status(market)}")
+
+
+def newest(market: Platform, symbol: str) -> int:
+    """Open of its newest minute in PostgreSQL."""
+    found = market.query(
+        "SELECT coalesce(max(open_ms), 0) FROM candles"
+        " WHERE exchange_id = %s AND symbol = %s AND timeframe = '1m'",
+        IDS["binance"],
+        symbol,
+    )
+    return int(found[0][0])
+
+
+def test_idle_started_stopped_and_started_again_in_one_process(idle: Platform) -> None:
+    becomes(idle, InstanceState.IDLE, 5)
+    token = status(idle)["token"]
+    assert sockets(idle) == 0
+    assert idle.ask("binance", "counters")["requests_by_endpoint"] == {}
+    for kind in ("pause", "resume"):
+        refused = order(idle, kind)
+        assert (refused.verdict, "is idle" in refused.words) == (Verdict.REFUSED, True)
+    assert done(idle, "stop")["note"] == "binance was idle already."
+    refused = order(idle, "start", {"symbols": ["NOSUCHUSDT"]})
+    assert (refused.verdict, "NOSUCHUSDT" in refused.words) == (Verdict.REFUSED, True)
+    assert idle.state("binance") == "idle"
+    assert done(idle, "start", {"top": 3})["state"] == "starting"
+    assert done(idle, "stop") == {"state": "idle"}
+    for _ in range(2):
+        assert done(idle, "start")["state"] == "starting"
+        becomes(idle, InstanceState.ACTIVE)
+        assert sockets(idle) == 1
+        assert done(idle, "start")["note"] == "binance was started already."
+        assert done(idle, "stop") == {"state": "idle"}
+        assert status(idle)["connectionState"] == "idle"
+        until(lambda: sockets(idle) == 0, 5, "no socket")
+    assert status(idle)["token"] == token
+    with idle.redis() as client:
+        wanted = read_desired_sync(client, IDS["binance"])
+    assert wanted is not None
+    assert (wanted.state, wanted.user) == ("idle", "root")
+
+
+def test_pause_closes_everything_and_resume_repairs_first(idle: Platform) -> None:
+    done(idle, "start")
+    becomes(idle, InstanceState.ACTIVE)
+    begun = idle.market_now("binance")
+    until(lambda: idle.settled("binance") > begun + 2 * M1.ms, 60, "flows")
+    assert done(idle, "pause") == {"state": "active", "paused": True}
+    until(lambda: sockets(idle) == 0, 5, "no socket")
+    paused = idle.market_now("binance")
+    until(lambda: status(idle)["paused"], 5, "paused is shown")
+    assert done(idle, "pause")["note"] == "binance was paused already."
+    # Desired survives; and whatever closes now is nobody's.
+    until(lambda: idle.market_now("binance") > paused + 4 * M1.ms, 30, "time passes")
+    assert newest(idle, "BTCUSDT") < paused + M1.ms
+    assert "repaired" in done(idle, "resume")
+    until(lambda: not status(idle)["paused"], 30, "no longer paused")
+    assert "was not paused" in done(idle, "resume")["note"]
+    target = idle.market_now("binance") + 2 * M1.ms
+    until(lambda: idle.settled("binance") >= target, 60, "settled again")
+    assert idle.differences("binance", [M1, M5], begun - 10 * M5.ms, target) == []
+    assert idle.counters("binance").get("http_429", 0) == 0
+
+    # During a repair, and during a warm-up.
+    done(idle, "stop")
+    done(idle, "start", {"top": 20})
+    becomes(idle, InstanceState.WARMING)
+    assert done(idle, "pause")["paused"] is True
+    assert idle.state("binance") == "active"
+    until(lambda: sockets(idle) == 0, 5, "no socket")
+    assert done(idle, "resume")["repaired"] is False
+    assert done(idle, "pause")["paused"] is True
+    until(lambda: sockets(idle) == 0, 5, "no socket")
+    assert status(idle)["paused"]
+    assert "is resumed" in done(idle, "start")["note"]
+    until(lambda: sockets(idle) == 1, 10, "a socket again")
+
+
+def test_symbols_come_and_go_while_it_runs(idle: Platform) -> None:
+    done(idle, "start")
+    becomes(idle, InstanceState.ACTIVE)
+    first = idle.symbols("binance")
+    other = next(
+        one["symbol"]
+        for one in idle.ask("binance", "symbols")
+        if one["kind"] == "liquid" and one["symbol"].endswith("USDT") and one["symbol"] not in first
+    )
+    unknown = order(idle, "add-symbol", {"symbol": "NOPEUSDT"})
+    assert (unknown.verdict, "NOPEUSDT" in unknown.words) == (Verdict.REFUSED, True)
+    begun = idle.market_now("binance")
+    added = done(idle, "add-symbol", {"symbol": other})
+    assert added["outcomes"] == {other: "added"}
+    assert idle.symbols("binance") == [*first, other]
+    assert done(idle, "add-symbol", {"symbol": other}, sub="ana")["symbols"] == len(first) + 1
+    target = idle.market_now("binance") + 3 * M1.ms
+    until(lambda: idle.settled("binance") >= target, 60, "settled")
+    until(lambda: newest(idle, other) >= target - M1.ms, 10, "the new one closes")
+    # No hole anywhere: not in what stayed, not in what came.
+    assert idle.differences("binance", [M1, M5], begun - 10 * M5.ms, target) == []
+    with idle.redis() as client:
+        assert client.exists(keys.indicator(IDS["binance"], other, M1))
+    assert "removed_symbols" not in done(idle, "remove-symbol", {"symbol": other})  # ana wants it
+    assert idle.symbols("binance") == [*first, other]
+    gone = done(idle, "remove-symbol", {"symbol": other}, sub="ana")
+    assert gone["removed_symbols"] == [other]
+    assert idle.symbols("binance") == first
+    with idle.redis() as client:
+        assert not list(client.scan_iter(f"*:{other}*"))
+    assert order(idle, "remove-symbol", {"symbol": other}).verdict is Verdict.REFUSED
+    assert idle.counters("binance").get("http_429", 0) == 0
+
+    # What the command line wishes is taken up as well.
+    idle.want("binance", top=4)
+    until(lambda: len(idle.symbols("binance")) == 4, 30, "four symbols")
+    idle.want("binance", top=3)
+    until(lambda: len(idle.symbols("binance")) == 3, 30, "three symbols")
+    switched = done(idle, "switch-mode", {"mode": "position-monitor"})
+    assert switched["symbols"] == 0
+    assert status(idle)["mode"] == "position-monitor"
+    assert done(idle, "switch-mode", {"mode": "scalper-macdv"})["symbols"] == 3
+    assert done(idle, "reload-settings") == {"symbols": 3}
+    idle.want("binance", "idle", top=3)
+    becomes(idle, InstanceState.IDLE, 10)
+
+
+def test_backfill_and_clearing_the_cache(idle: Platform) -> None:
+    done(idle, "start")
+    becomes(idle, InstanceState.ACTIVE)
+    symbol = idle.symbols("binance")[0]
+    since = idle.market_now("binance") - 1_200 * M1.ms
+    told = done(idle, "force-backfill", {"symbols": [symbol], "timeframes": ["1m"], "sinceMs": since})
+    assert told["stored"] >= 800
+    assert order(idle, "force-backfill", {"symbols": ["NOPEUSDT"]}).verdict is Verdict.REFUSED
+    refused = order(idle, "clear-cache", {"scope": "all"})
+    assert (refused.verdict, "confirm" in refused.words) == (Verdict.REFUSED, True)
+    done(idle, "pause")  # nothing else is asked meanwhile
+    asked = idle.ask("binance", "counters")["requests_by_endpoint"]["candles"]
+    alerts = idle.query("SELECT id FROM alert_history ORDER BY id")
+    other = keys.candles(IDS["binance"], idle.symbols("binance")[1], M5)
+    with idle.redis() as client:
+        kept = client.zrange(other, 0, -1)
+        client.zremrangebyrank(keys.candles(IDS["binance"], symbol, M5), 0, 50)
+    cleared = done(idle, "clear-cache", {"scope": "symbol", "symbol": symbol, "confirm": True})
+    assert cleared["keys"] == len(Timeframe)
+    with idle.redis() as client:
+        assert client.zcard(keys.candles(IDS["binance"], symbol, M5)) >= 299
+        assert client.zrange(other, 0, -1) == kept
+        until(lambda: not any(backlog_sync(client, IDS["binance"]).unacknowledged.values()), 20, "consumed")
+    # Filled from PostgreSQL, and nothing was raised by it.
+    assert idle.ask("binance", "counters")["requests_by_endpoint"]["candles"] == asked
+    assert idle.query("SELECT id FROM alert_history ORDER BY id") == alerts
