@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
@@ -31,7 +31,7 @@ from livermore_dagster.exchanges.wire import decode_body
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.trades import Balance, FeeTier, Fill, Liquidity, Order, Side
 
-__all__ = ["BinanceAccountDialect", "hmac_signature", "listen_key_request", "suggested_markets"]
+__all__ = ["BinanceAccountDialect", "hmac_signature", "listen_key_request"]
 
 RECEIVE_WINDOW_MS = 5_000
 """How old a signature may be when it arrives; a later time than the exchange's by 1 s is refused as well."""
@@ -249,19 +249,6 @@ def listen_key_request(method: str, key: str | None = None) -> Request:
     """POST makes one, PUT prolongs it."""
     params = {} if key is None else {"listenKey": key}
     return Request(_LISTEN_KEY, "/api/v3/userDataStream", _LISTEN_KEY_WEIGHT, params, method)
-
-
-def suggested_markets(
-    balances: Iterable[Balance], products: Sequence[Product], quotes: Sequence[str], own: Iterable[str] = ()
-) -> list[str]:
-    """Markets worth reading where an exchange reads by market: `own` first, then what is held now.
-
-    A market whose currency was sold out long ago is in neither: only its owner knows to name it.
-    """
-    held = {b.currency for b in balances if b.available or b.hold}
-    named = dict.fromkeys(own)
-    named |= dict.fromkeys(p.symbol for p in products if p.base in held and p.quote in quotes)
-    return list(named)
 
 
 def _market(cursor: PageCursor) -> str:

@@ -22,7 +22,6 @@ from livermore_dagster.exchanges.binance_account import (
     BinanceAccountDialect,
     hmac_signature,
     listen_key_request,
-    suggested_markets,
 )
 from livermore_dagster.exchanges.rows import BINANCE, BINANCE_US
 from livermore_dagster.market.exchange import Product
@@ -223,7 +222,7 @@ def test_rates_of_the_account_where_a_market_has_none() -> None:
         )  # fmt: skip
 
 
-def test_balances_and_the_markets_they_suggest() -> None:
+def test_balances_are_read() -> None:
     held = [
         {"asset": "BTC", "free": "1.5", "locked": "0.5"}, {"asset": "BNB", "free": "0.0", "locked": "2.0"},
         {"asset": "DOGE", "free": "0.00000000", "locked": "0.00000000"},
@@ -231,6 +230,3 @@ def test_balances_and_the_markets_they_suggest() -> None:
     account = json.dumps({"commissionRates": RATES, "balances": held}).encode()
     balances, following = DIALECT.parse_balances(account)
     assert (balances[0], following) == (Balance("BTC", Decimal("1.5"), Decimal("0.5")), None)
-    pairs = ("BTCUSDT", "BTCEUR", "BNBUSDT", "DOGEUSDT", "ETHUSDT")
-    products = [Product(pair, pair[:-4] if pair.endswith("T") else "BTC", pair[-4:], True) for pair in pairs]
-    assert suggested_markets(balances, products, ["USDT"], ["SOLUSDT"]) == ["SOLUSDT", "BTCUSDT", "BNBUSDT"]
