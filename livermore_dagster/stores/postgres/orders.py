@@ -56,7 +56,7 @@ async def upsert_orders(
     # One statement must not meet an order twice: the version that knows of more counts.
     newest = {
         (order.symbol, order.order_id): order
-        for order in sorted(orders, key=lambda one: (one.filled_size, one.updated_ms, one.settled))
+        for order in sorted(orders, key=lambda one: (one.settled, one.filled_size, one.updated_ms))
     }
     given = {"account_id": account_id, "orders": _encode(list(newest.values())).decode()}
     row = await (await connection.execute(sql("upsert_orders"), given)).fetchone()

@@ -197,6 +197,13 @@ async def test_an_order_changes_forward_only(connection: AsyncConnection[Any], a
     written = await upsert_orders(connection, account, [early])
     assert (written.new, written.changed) == (0, 0), "an older page says nothing new"
     assert await count_trades(connection, account) == (1, 0)
+    # Cancelled without a fill: its size never tells which page is older.
+    gone = replace(early, order_id="gone", status="CANCELLED", settled=True)
+    still_open = replace(gone, status="OPEN", settled=False)
+    await upsert_orders(connection, account, [gone, still_open])
+    assert await unsettled_orders(connection, account) == []
+    written = await upsert_orders(connection, account, [still_open])
+    assert (written.new, written.changed) == (0, 0), "what is settled stays so"
 
 
 async def test_orders_that_their_fills_contradict_are_found(

@@ -16,8 +16,9 @@ WITH given AS (
         updated_ms = excluded.updated_ms, filled_size = excluded.filled_size,
         filled_value = excluded.filled_value, average_price = excluded.average_price, fee = excluded.fee,
         fee_currency = excluded.fee_currency, fill_count = excluded.fill_count, settled = excluded.settled
-    -- A page read before the order changed may arrive after one that knows more.
-    WHERE excluded.filled_size >= kept.filled_size
+    -- A page read before the order changed may arrive after one that knows more: nothing is unfilled again, and
+    -- what is settled stays so.
+    WHERE excluded.filled_size >= kept.filled_size AND excluded.settled >= kept.settled
       AND (kept.status, kept.updated_ms, kept.filled_size, kept.filled_value, kept.fee, kept.settled)
           IS DISTINCT FROM (excluded.status, excluded.updated_ms, excluded.filled_size, excluded.filled_value,
                             excluded.fee, excluded.settled)
