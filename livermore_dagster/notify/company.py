@@ -74,7 +74,8 @@ class Company:
         """Reads everybody's settings anew, and works under them from now on."""
         async with self._pool.connection() as connection:
             users = await load_active(connection)
-        self._users = {user.user_id: user for user in users}
+        # Who is gone stays known until his workers have ended: they may still ask for his settings.
+        self._users |= {user.user_id: user for user in users}
         wanted = {
             Place(user.user_id, channel.name): channel
             for user in users
@@ -83,6 +84,7 @@ class Company:
         }
         changed = [place for place, post in self._posts.items() if wanted.get(place) != post.worker.settings]
         await asyncio.gather(*(self._end(place) for place in changed))
+        self._users = {user.user_id: user for user in users}
         for place, settings in wanted.items():
             if place not in self._posts:
                 self._begin(place, settings)
