@@ -209,7 +209,7 @@ def played(
     try:
         assert process.stdout is not None
         addresses = json.loads(process.stdout.readline())["exchanges"]
-        asyncio.run(_point(database_url, addresses, timeframes))
+        asyncio.run(point(database_url, addresses, timeframes))
         with redis.Redis.from_url(redis_url) as client:
             client.set(keys.PROVENANCE, "sim:7")
         yield Platform(redis_url, database_url, addresses)
@@ -218,7 +218,7 @@ def played(
         process.wait(10)
 
 
-async def _point(
+async def point(
     database_url: str, addresses: dict[str, dict[str, str]], timeframes: tuple[Timeframe, ...]
 ) -> None:
     rows = [
