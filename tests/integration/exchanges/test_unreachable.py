@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import subprocess
@@ -20,6 +21,7 @@ from livermore_dagster.errors import AccessBlocked, ExchangeError, ExchangeUnava
 from livermore_dagster.exchanges.connection import ConnectionLost, classify, open_socket
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.factory import client_for
+from livermore_dagster.exchanges.http import HttpxPort, NoReply
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.stores.redis.client import connect_async
 
@@ -157,6 +159,25 @@ async def test_the_upgrade_is_refused_for_the_place() -> None:
         with pytest.raises(ConnectionLost, match="451: it does not serve this place") as lost:
             await open_socket(url.replace("http", "ws"))
     assert not lost.value.retryable
+
+
+async def test_a_reply_that_never_ends_is_given_up() -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        reply = web.StreamResponse()
+        await reply.prepare(request)
+        while True:
+            await reply.write(b" " * (1 if request.path == "/slowly" else 1 << 20))
+            await asyncio.sleep(0.01 if request.path == "/slowly" else 0)
+
+    async with stand_in(drip) as url:
+        port = HttpxPort(url, whole_s=0.5)
+        with pytest.raises(NoReply, match=r"whole reply within 0\.5 s"):
+            await port.call("GET", "/slowly")
+        await port.close()
+        port = HttpxPort(url)
+        with pytest.raises(NoReply, match="more than 64 MiB"):
+            await port.call("GET", "/endlessly")
+        await port.close()
 
 
 def test_a_fault_of_ours_is_no_trouble_of_the_exchange() -> None:
