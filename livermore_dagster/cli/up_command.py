@@ -46,6 +46,10 @@ def up(
     autostart: Annotated[
         list[str] | None, typer.Option(metavar="EXCHANGE", help="Start this exchange at once; repeatable.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="SUB", help="Start with this user's settings and symbols."),
+    ] = None,
     symbols: Annotated[
         str | None, typer.Option(metavar="N|LIST", help="Top N by volume (default 50), or names with commas.")
     ] = None,
@@ -126,6 +130,7 @@ def up(
             from_ms=asked.parse_from(from_),
             autostart=asked.checked_exchanges(autostart or []),
             symbols=asked.parse_symbols(symbols),
+            user=user,
             run_for_s=run_for,
             as_json=as_json,
             port=port,

@@ -36,7 +36,7 @@ class UpOptions:
     """Market time, epoch ms, at which a new simulated market begins."""
     autostart: tuple[ExchangeRow, ...]
     symbols: SymbolChoice | None
-    """None: as each exchange was last started, else the top 50."""
+    """None: as each exchange was last started, else as settings say."""
     run_for_s: float | None
     as_json: bool
     port: int
@@ -51,6 +51,8 @@ class UpOptions:
     """None: DEFAULT_METRICS_PORT, or a free one where that is taken."""
     accounts: bool = False
     """Register the simulated exchanges' accounts for this home's user."""
+    user: str | None = None
+    """Sub of whose settings and symbols are started with; None: this home's user, and symbols as last."""
     join: JoinedMarket | None = None
     """A simulated market that is played elsewhere; its seed and speed are those of this start."""
 

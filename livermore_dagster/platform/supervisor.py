@@ -15,6 +15,7 @@ from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import children
 from livermore_dagster.platform.addresses import Doors, free_port_range, read_doors, rows_for_simulation
+from livermore_dagster.platform.autostart import Autostart, decide_autostart, want_autostart
 from livermore_dagster.platform.child import Child, ChildSpec, ChildState
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import (
@@ -47,15 +48,7 @@ from livermore_dagster.platform.servers import (
     write_rows,
 )
 from livermore_dagster.platform.simulation import anchor_market
-from livermore_dagster.platform.symbols import check_symbols
 from livermore_dagster.stores.postgres.connect import conninfo
-from livermore_dagster.stores.redis.client import connect
-from livermore_dagster.stores.redis.desired import (
-    Desired,
-    SymbolChoice,
-    read_desired_sync,
-    write_desired_sync,
-)
 
 __all__ = ["Supervisor"]
 
@@ -87,6 +80,7 @@ class Supervisor:
         self.servers = Servers(self.home, self.options)
         self.settings: Settings = self.servers.settings()
         self.token = uuid.uuid4().hex
+        self.autostart = Autostart()
         self.started_wall = time.time()
         self._guard = Guard(self.home.record, self.tell)
         self.network = Network(self.settings, self.token, self.children, self.tell, self._note_children)
@@ -169,7 +163,8 @@ class Supervisor:
         if self.options.accounts:
             registered = register_demo_accounts(self.settings, self.doors)
             self.tell(f"Simulated accounts: {', '.join(registered) or 'registered before'}.")
-        self._autostart()
+        self.autostart = decide_autostart(self.options, self.settings, self.tell)
+        want_autostart(self.autostart, self.options, self.settings, self.rows)
 
     def _find_user(self) -> None:
         user, made = local_user(self.settings)
@@ -177,26 +172,6 @@ class Supervisor:
             self.settings = replace(self.settings, user=user.sub)
         if user is not None and made:
             self.tell(f"First start: {user.sub} is its admin. Others: livermore user add.")
-
-    def _autostart(self) -> None:
-        """What is started here runs; any other exchange is as it was wanted last, at first idle (C3)."""
-        started = {row.name for row in self.options.autostart}
-        with connect(self.settings.redis_url) as client:
-            for row in (row for row in self.rows if row.active):
-                known = read_desired_sync(client, row.id)
-                if row.name in started:
-                    wanted = replace(
-                        known or Desired("running"),
-                        state="running",
-                        symbols=self.options.symbols or (known.symbols if known else SymbolChoice()),
-                        user=self.settings.user or "",
-                        reason="",
-                        paused=False,
-                    )
-                    check_symbols(self.settings, row, wanted.symbols)
-                    write_desired_sync(client, row.id, wanted)
-                elif known is None:
-                    write_desired_sync(client, row.id, Desired("idle"))
 
     def _observe(self) -> None:
         """One port on loopback for metrics and health of all processes."""
@@ -227,7 +202,7 @@ class Supervisor:
         self.network.begin(
             lambda: children.daemon(self.home, workspace, address, environment),
             lambda row: children.standby(self.home, row.name, environment),
-            self.options.autostart,
+            self.autostart.exchanges,
         )
         web = children.web_server(self.home, workspace, self.options.port, environment)
         self._bring_up([web], look)

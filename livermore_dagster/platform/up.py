@@ -90,7 +90,7 @@ class _Run:
         if isinstance(self._view, LiveScreen):
             self._view.watch = self._watch
         self._news = News(self._watch, self._tell, chatty=not isinstance(self._view, LiveScreen))
-        wanted = {row.name for row in self._options.autostart}
+        wanted = {row.name for row in supervisor.autostart.exchanges}
         started = [row for row in rows if row.name in wanted]
         measure = Measure(supervisor.settings, started, supervisor.started_wall)
         measure.begin()
