@@ -12,6 +12,7 @@ local command = ARGV[1]
 
 local REFUSALS_REMEMBERED_MS = 600000
 local LONG_WINDOW_MS = 5000
+local LONGEST_GUESS_MS = 300000
 
 local function number(field, default)
   return tonumber(redis.call('HGET', state, field) or '') or default
@@ -124,7 +125,7 @@ if command == 'take' then
 end
 
 if command == 'settle' then
-  -- now member on_its_way used remaining retry_after capacity window
+  -- now member on_its_way used remaining retry_after capacity window guessed
   local now = clock(ARGV[2])
   local member, on_its_way = ARGV[3], tonumber(ARGV[4])
   local capacity, window = rule(now, tonumber(ARGV[8]), tonumber(ARGV[9]))
@@ -153,6 +154,8 @@ if command == 'settle' then
         strikes = number('strikes', 0)
       end
       redis.call('HSET', state, 'strikes', strikes + 1, 'struck', now)
+      -- An exchange that does not say how long may lengthen its ban for each request: ask ever more seldom.
+      if ARGV[10] == '1' then retry = math.min(retry * 2 ^ strikes, LONGEST_GUESS_MS) end
     end
     if now + retry > number('closed_until', 0) then redis.call('HSET', state, 'closed_until', now + retry) end
   end

@@ -151,7 +151,7 @@ class BudgetLedger:
             -1 if feedback.used is None else feedback.used,
             -1 if feedback.remaining is None else feedback.remaining,
             -1 if feedback.retry_after_ms is None else feedback.retry_after_ms,
-            self._rule.capacity, self._rule.window_ms,
+            self._rule.capacity, self._rule.window_ms, int(feedback.guessed),
         )  # fmt: skip
         return Settlement(*(int(value) for value in reply))
 

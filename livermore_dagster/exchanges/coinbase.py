@@ -176,11 +176,12 @@ class CoinbaseDialect:
 
     def feedback(self, status: int, headers: Mapping[str, str], body: bytes) -> BudgetFeedback:
         remaining = headers.get("x-ratelimit-remaining", "")
-        retry_after: int | None = None
-        if status in (418, 429):
-            retry_after = retry_after_ms(headers) or _DEFAULT_RETRY_MS
+        told = retry_after_ms(headers)
+        refused = status in (418, 429)
         return BudgetFeedback(
-            remaining=int(remaining) if remaining.isdigit() else None, retry_after_ms=retry_after
+            remaining=int(remaining) if remaining.isdigit() else None,
+            retry_after_ms=(told or _DEFAULT_RETRY_MS) if refused else None,
+            guessed=refused and not told,
         )
 
     def error_code(self, status: int, body: bytes) -> str:

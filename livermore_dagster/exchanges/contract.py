@@ -62,12 +62,14 @@ class BudgetRule:
 class BudgetFeedback:
     """What a reply said of the budget. `used` of the current window, or `remaining`, where it says so.
 
-    `retry_after_ms` is set for a refusal (429, 418): the budget closes for that long.
+    `retry_after_ms` is set for a refusal (429, 418): the budget closes for that long. `guessed`: the exchange
+    did not say how long; it is closed twice as long after each refusal of late.
     """
 
     used: int | None = None
     remaining: int | None = None
     retry_after_ms: int | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ _GRANULARITIES = {
 _ROWS = 350
 _PREFIX = "/api/v3/brokerage"
 _BAN_STEP_S = 10.0
+_UNDER_WAY_S = 1.0
 _PATHS = {"time": "time", "products": "products", "candles": "candles"}
 _TOO_MANY: dict[str, Any] = {
     "errors": {"errors": [{"id": "rate_limit_exceeded", "message": "Too many requests"}]},
@@ -57,6 +59,8 @@ class CoinbaseRest(Rest):
         super().__init__(venue, faults, counters)
         self.four_hour = four_hour
         self.bucket = RequestBucket(rate=10.0, burst=10.0)
+        self._told_of_ban: dict[int, float] = {}
+        """Monotonic seconds at which a ban (id of its fault) first refused anything."""
         self.private_rate = 30.0
         """Signed requests a second, for each key."""
 
@@ -118,11 +122,13 @@ class CoinbaseRest(Rest):
         return door
 
     def _ban_page(self) -> Reply | None:
-        """The edge's page for a banned address; each request during the ban makes it ten seconds longer."""
+        """The edge's page for a banned address. Each request during the ban makes it ten seconds longer, but
+        for those that were under way before the first refusal could be read."""
         ban = self.faults.strike(FaultKind.BAN)
         if ban is None:
             return None
-        if ban.count is None:
+        told = self._told_of_ban.setdefault(ban.id, time.monotonic())
+        if ban.count is None and time.monotonic() - told > _UNDER_WAY_S:
             ban.duration_s += _BAN_STEP_S
         return Reply(self.edge_page(429), 429, is_html=True)
 

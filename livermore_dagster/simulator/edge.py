@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from email.utils import formatdate
 from typing import cast
 
@@ -11,7 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from livermore_dagster.simulator.candle_faults import STALE_MS
 from livermore_dagster.simulator.faults import FaultKind
-from livermore_dagster.simulator.rest import Rest
+from livermore_dagster.simulator.rest import ARRIVED, Rest
 
 __all__ = ["edge_of"]
 
@@ -23,6 +24,7 @@ def edge_of(rest: Rest) -> Middleware:
     async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith(("/api/", "/sapi/")):
             return await handler(request)
+        request[ARRIVED] = time.monotonic()
         return await _Passage(rest, request).answer(handler)
 
     return edge

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
@@ -17,10 +18,14 @@ from livermore_dagster.simulator.faults import FaultBoard
 from livermore_dagster.simulator.market import Bar
 from livermore_dagster.simulator.venue import INTERVALS, Venue
 
-__all__ = ["Answer", "CandleRequest", "Reply", "Rest", "reply_of", "title_of"]
+__all__ = ["ARRIVED", "Answer", "CandleRequest", "Reply", "Rest", "reply_of", "title_of"]
 
 Answer = Callable[[web.Request], Awaitable[Any]]
+ARRIVED = web.RequestKey("arrived", float)
+"""Monotonic seconds at which a request came, however late it is answered."""
 _CANDLE_REQUESTS_KEPT = 20_000
+_UNDER_WAY_S = 1.0
+"""A request that came so soon after a refusal had left its client before that could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class Rest(ABC):
         self.candle_requests: deque[CandleRequest] = deque(maxlen=_CANDLE_REQUESTS_KEPT)
         """The newest, oldest first."""
         self._candle_requests = 0
+        self._refused_at = -_UNDER_WAY_S
 
     error_body: bytes
     """What the exchange sends with HTTP 200 when it failed inside."""
@@ -113,10 +119,17 @@ class Rest(ABC):
         self.counters[f"requests:{endpoint}"] += 1
         if answer.status in (429, 418):
             self.counters[f"http_{answer.status}"] += 1
+            self._note_refusal(request.get(ARRIVED, time.monotonic()))
         if answer.status >= 400:
             self.counters["errors"] += 1
         response = answer.response()
         return await _cut_short(request, response) if answer.cut else response
+
+    def _note_refusal(self, arrived: float) -> None:
+        """Counts refusals, those together as one that no client could have told from the first."""
+        if arrived - self._refused_at >= _UNDER_WAY_S:
+            self.counters["refusals"] += 1
+            self._refused_at = time.monotonic()
 
     def note_candle_request(self, symbol: str, minutes: int, start_ms: int, end_ms: int) -> None:
         """Keeps what was asked; `start_ms` and `end_ms` bound opens, the end is not included."""

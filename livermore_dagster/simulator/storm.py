@@ -182,7 +182,8 @@ def _own(kind: FaultKind, exchange: str, draw: random.Random) -> Order:
 
 
 def _settling(draw: random.Random) -> Order:
-    return {"settle_ms": draw.randrange(1000, 20_001, 1000)} if draw.random() < 0.5 else {}
+    """Market time, whatever its speed: half a minute after its end a real candle stands (failure mode 6)."""
+    return {"settle_ms": draw.randrange(1000, 25_001, 1000)}
 
 
 _OWN: Mapping[FaultKind, Callable[[random.Random], Order]] = {
