@@ -15,6 +15,7 @@ from livermore_dagster.clock import Clock, SystemClock
 from livermore_dagster.exchanges.client import ExchangeClient
 from livermore_dagster.exchanges.contract import Priority, Quirks
 from livermore_dagster.exchanges.factory import client_for, require_active, row_named
+from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.candles import CandleTable
@@ -96,6 +97,8 @@ class ExchangeContext:
     redis: Redis
     clock: Clock = field(default_factory=SystemClock)
     live_clock: Callable[[], int | None] | None = None
+    on_early: Callable[[StampedCandle], None] | None = None
+    """Hears of every final candle that REST gave before it could have settled."""
     stopwatch: Stopwatch = field(init=False)
 
     def __post_init__(self) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import NamedTuple
 
 from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
 from livermore_dagster.ingest.intake import ask, first_open, ledger, store_absent, store_candles
 from livermore_dagster.ingest.together import together
-from livermore_dagster.market.candle import Origin
+from livermore_dagster.market.candle import Origin, Rank
 from livermore_dagster.market.gaps import missing_ranges, plan_pages
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -21,6 +23,8 @@ RETRY_AFTER_S = (1.0, 3.0, 6.0)
 """Real seconds between looks for a bar that the stream says had trades."""
 FRESH_BARS = 300
 """Bars asked for where nothing is known of a series."""
+LOOK_BACK = 3
+"""So many of the newest bars are asked for again, in the same request, if REST gave them early last time."""
 CONCURRENCY = 8
 """Requests under way at once; the rate budget sets the pace, this only covers their latency."""
 
@@ -79,7 +83,7 @@ async def fetch_due(
     streamed = ctx.row.streamed_timeframes
     wanted = tuple(tf for tf in timeframes if tf in ctx.row.timeframes and tf not in streamed)
     report = FetchReport(boundary_ms, wanted)
-    newest = {tf: await ctx.cache.newest_final(symbols, tf) for tf in wanted}
+    newest = {tf: await _newest(ctx, symbols, tf) for tf in wanted}
     gate = asyncio.Semaphore(CONCURRENCY)
     total = len(symbols) * len(wanted)
 
@@ -96,6 +100,26 @@ async def fetch_due(
     return report
 
 
+class _Newest(NamedTuple):
+    """Opens (ms) of a series' newest final candle, and of the oldest of the last ones not settled yet."""
+
+    open_ms: int
+    unsettled_ms: int
+
+
+async def _newest(ctx: ExchangeContext, symbols: Sequence[str], timeframe: Timeframe) -> dict[str, _Newest]:
+    """Of each symbol that has a final candle."""
+    found: dict[str, _Newest] = {}
+    for symbol, candles in (await ctx.cache.read_many(symbols, timeframe, LOOK_BACK)).items():
+        if not candles:
+            continue
+        newest = candles[-1].candle.open_ms
+        early = takewhile(lambda one: one.rank is Rank.FINAL, reversed(candles))
+        unsettled = min((one.candle.open_ms for one in early), default=newest + timeframe.ms)
+        found[symbol] = _Newest(newest, unsettled)
+    return found
+
+
 @dataclass(slots=True)
 class _Series:
     """One symbol and timeframe at one boundary. `gate` lets so many requests go at once, in rank order."""
@@ -108,29 +132,33 @@ class _Series:
     gate: asyncio.Semaphore
     requests: int = 0
     stored: int = 0
+    missing_ms: int = 0
+    """First slot that is missing; what is asked for before it is known."""
 
     @property
     def end_ms(self) -> int:
         """End of the newest bucket that closed by the boundary (a backlog's 1h may have ended before it)."""
         return self.timeframe.open_of(self.boundary_ms)
 
-    async def fetch(self, newest: int | None) -> SeriesFetch:
+    async def fetch(self, newest: _Newest | None) -> SeriesFetch:
         try:
             return await self._fetch(newest)
         except ExchangeError as error:
             return self._done("failed", error.message)
 
-    async def _fetch(self, newest: int | None) -> SeriesFetch:
+    async def _fetch(self, newest: _Newest | None) -> SeriesFetch:
         ctx, timeframe = self.ctx, self.timeframe
         due = self.end_ms - timeframe.ms
         async with self.gate:
-            start = await self._start(newest)
+            start = self.missing_ms = await self._start(newest)
             if start > due:
                 return self._done("closed")
             asked = await ledger(ctx, self.symbol, timeframe)
             missing = missing_ranges((), asked, start, self.end_ms, timeframe)
             if not missing:
                 return self._done("absent")
+            if newest is not None:
+                missing = [(min(start, timeframe.open_of(newest.unsettled_ms)), start), *missing]
             pages = plan_pages(missing, timeframe, ctx.quirks.rest_rows - 1)
             outcome = "absent"
             for page in pages:
@@ -143,10 +171,10 @@ class _Series:
                 outcome = await self._ask((due, self.end_ms))
         return self._done(outcome, "the due row was not in the reply" if outcome == "unknown" else "")
 
-    async def _start(self, newest: int | None) -> int:
-        """First slot to ask for: after the newest final candle, never before the listing."""
+    async def _start(self, newest: _Newest | None) -> int:
+        """First slot that is missing: after the newest final candle, never before the listing."""
         if newest is not None:
-            return self.timeframe.open_of(newest) + self.timeframe.ms
+            return self.timeframe.open_of(newest.open_ms) + self.timeframe.ms
         first = await first_open(self.ctx, self.symbol, self.timeframe)
         start = self.end_ms - FRESH_BARS * self.timeframe.ms
         return start if first is None else max(start, self.timeframe.open_of(first))
@@ -161,7 +189,12 @@ class _Series:
         proven = not here and reply.newest_ms >= self.end_ms and not await self._traded(due)
         # Time alone does not prove the newest bar absent: exchanges are late with it at times.
         sure = self.end_ms if proven else due
-        absent = [(s, tf, a, min(b, sure)) for s, tf, a, b in reply.effects.absent if a < sure]
+        first = self.missing_ms
+        absent = [
+            (s, tf, max(a, first), min(b, sure))
+            for s, tf, a, b in reply.effects.absent
+            if a < sure and b > first
+        ]
         # The ledger first: who folds the candles then knows which bars before them are absent.
         await store_absent(ctx, absent, reply.asked_ms)
         self.stored += await store_candles(ctx, reply.candles)

@@ -49,6 +49,8 @@ class Meter:
             repair_retries=self._repairs.retried,
             buckets_absent=self._repairs.absent,
             repairs_given_up=self._repairs.given_up,
+            rest_confirmed=self._repairs.confirmed,
+            rest_corrected=self._repairs.corrected,
             clock_jumps_refused=self._exchange_clock.refused,
         )
         counts, lags = self._counts + (totals - self._told), self._lags

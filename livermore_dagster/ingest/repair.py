@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from psycopg import Error as DatabaseError
@@ -18,9 +18,9 @@ from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.intake import Reply, ask, store_absent, store_candles
-from livermore_dagster.market.candle import Origin
-from livermore_dagster.market.closing import Closer, Question
-from livermore_dagster.market.closing_rest import SETTLE_MS
+from livermore_dagster.market.candle import Origin, StampedCandle
+from livermore_dagster.market.closing import Closer, Question, Reason
+from livermore_dagster.market.closing_rest import ANSWERS_MS, SETTLE_MS
 from livermore_dagster.market.gaps import missing_ranges, plan_pages
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import metrics
@@ -32,8 +32,10 @@ log = structlog.get_logger(__name__)
 RETRY_AFTER_S = (3.0, 10.0, 30.0, 60.0)
 """Real seconds before a bucket REST could not answer for is asked again; then it is given up."""
 LONGEST_WAIT_S = 5.0
-"""Real seconds a question waits at most for its bucket to settle."""
+"""Real seconds a question waits at most until REST is worth asking."""
 CONCURRENCY = 4
+CONFIRMS = 1_000_000
+"""The rank of what is only asked once more: behind all that is missing."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,10 @@ class RepairReport:
     """Requests that failed."""
     retried: int = 0
     """Ranges asked for again: the request failed, or the reply lacked a bucket that had trades."""
+    confirmed: int = 0
+    """Candles asked for once more because REST had been asked before they could have settled."""
+    corrected: int = 0
+    """Those of them that had other values then."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +68,10 @@ class _Job:
     from_ms: int
     to_ms: int
     attempt: int = 0
+    silent: bool = False
+    """No frame came for any of it: where REST has no row either, there is none to wait for in a hurry."""
+    confirms: bool = False
+    """All of it is final already, by rows that may have been early."""
 
 
 class RepairQueue:
@@ -99,20 +109,40 @@ class RepairQueue:
         """Never blocks, never drops."""
         for question in questions:
             job = _Job(question.symbol, question.timeframe, question.rank, question.from_ms, question.to_ms)
-            self._add(job, self._settling_s(job))
+            job.silent = question.reason is Reason.SILENT
+            self._add(job, self._wait_s(job))
 
-    def _settling_s(self, job: _Job) -> float:
-        """Real seconds until the job's last bucket has settled, as far as the clock tells."""
+    def confirm(self, candle: StampedCandle) -> None:
+        """Asks once more for a candle REST gave before it could have settled, when it has."""
+        begin = candle.timeframe.open_of(candle.candle.open_ms)
+        job = _Job(candle.symbol, candle.timeframe, CONFIRMS, begin, begin + candle.timeframe.ms)
+        job.confirms = True
+        self._add(job, self._until_s(job.to_ms + SETTLE_MS))
+
+    def _wait_s(self, job: _Job) -> float:
+        """Real seconds until it is worth asking, as far as the clock tells."""
+        if job.confirms:
+            return self._until_s(job.to_ms + SETTLE_MS)
+        return min(self._until_s(job.to_ms + ANSWERS_MS), LONGEST_WAIT_S)
+
+    def _until_s(self, exchange_ms: int) -> float:
+        """Real seconds until the exchange's clock stands there, as far as it is known."""
         now = self._ctx.known_now()
         if now is None:
             return 0.0
-        return min(max(job.to_ms + SETTLE_MS - now, 0) / 1000, LONGEST_WAIT_S)
+        speed = self._closer.speed if self._closer is not None else 1.0
+        return max(0.0, exchange_ms - now) / 1000 / speed
 
     def _add(self, job: _Job, wait_s: float) -> None:
         key = job.symbol, job.timeframe
         waiting = self._jobs.setdefault(key, [])
         for other in waiting:
-            if other.attempt == job.attempt and other.from_ms <= job.to_ms and job.from_ms <= other.to_ms:
+            if (
+                (other.attempt, other.confirms) == (job.attempt, job.confirms)
+                and other.from_ms <= job.to_ms
+                and job.from_ms <= other.to_ms
+            ):
+                other.silent &= job.silent
                 other.from_ms = min(other.from_ms, job.from_ms)
                 other.to_ms = max(other.to_ms, job.to_ms)
                 return
@@ -152,10 +182,10 @@ class RepairQueue:
             if job is None:
                 await self._wait()
                 continue
-            settling = self._settling_s(job) if job.attempt == 0 else 0.0
-            if settling > 0.05:
+            early = self._wait_s(job) if job.attempt == 0 else 0.0
+            if early > 0.05:
                 # A later bucket joined it meanwhile.
-                self._add(job, settling)
+                self._add(job, early)
                 continue
             self._working += 1
             try:
@@ -194,14 +224,20 @@ class RepairQueue:
         """Asks, stores, tells the closer; what stays open is asked again later, or given up."""
         left: list[tuple[int, int]] = []
         bars = [(job.from_ms, job.to_ms)]
+        failed = self.total.failed
         for page in plan_pages(bars, job.timeframe, self._ctx.quirks.rest_rows - 1):
             left += await self._ask_page(job, page)
+        answered = failed == self.total.failed
         for from_ms, to_ms in left:
-            again = _Job(job.symbol, job.timeframe, job.rank, from_ms, to_ms, job.attempt + 1)
+            again = replace(job, from_ms=from_ms, to_ms=to_ms, attempt=job.attempt + 1)
             if job.attempt < len(self._retry_after_s):
                 self.total.retried += 1
-                self._add(again, self._retry_after_s[job.attempt])
-            else:
+                wait_s = self._retry_after_s[job.attempt]
+                if answered and job.silent:
+                    # Most likely nothing was traded: asked again when that is proof.
+                    wait_s = max(wait_s, self._until_s(to_ms + SETTLE_MS))
+                self._add(again, wait_s)
+            elif not job.confirms:
                 await self._give_up(again)
 
     async def _ask_page(self, job: _Job, page: tuple[int, int]) -> list[tuple[int, int]]:
@@ -230,9 +266,13 @@ class RepairQueue:
                 for symbol in effects.deaf:
                     self._on_deaf(symbol)
         # The ledger first: who folds the candles then knows which bars before them are absent.
-        await store_absent(self._ctx, effects.absent, reply.asked_ms)
+        if not job.confirms:
+            await store_absent(self._ctx, effects.absent, reply.asked_ms)
         filled = await store_candles(self._ctx, effects.writes)
         self.total.filled += filled
+        if job.confirms:
+            self.total.confirmed += len(effects.writes)
+            self.total.corrected += filled
         gone = [(from_ms, to_ms) for _, _, from_ms, to_ms in effects.absent]
         self.total.absent += sum((to_ms - from_ms) // job.timeframe.ms for from_ms, to_ms in gone)
         opens = [write.candle.open_ms for write in effects.writes]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
-from livermore_dagster.market.closing_rest import LATE_MS, is_deaf, settle_by_rest
+from livermore_dagster.market.closing_rest import LATE_MS, SETTLE_MS, is_deaf, settle_by_rest
 from livermore_dagster.market.closing_state import Final, Held, Link, Series, Stalls
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
 from livermore_dagster.market.closing_writes import final_write, late_write, open_write
@@ -39,7 +39,7 @@ class Closer:
         flagged: bool,
         fills_empty: bool = False,
         grace_ms: int = 1_500,
-        settle_ms: int = 5_000,
+        settle_ms: int = SETTLE_MS,
         silent_wait_ms: int = 5_000,
         flag_wait_ms: int = 10_000,
         flow_wait_ms: int = 5_000,

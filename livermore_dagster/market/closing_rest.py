@@ -9,10 +9,14 @@ from livermore_dagster.market.closing_state import Final, Series
 from livermore_dagster.market.closing_types import Effects, Reason, Row
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["SETTLE_MS", "is_deaf", "judge_reply", "settle_by_rest"]
+__all__ = ["ANSWERS_MS", "SETTLE_MS", "is_deaf", "judge_reply", "settle_by_rest"]
 
-SETTLE_MS = 5_000
-"""Exchange time after a candle's end at which a REST row counts as settled, and a missing one as absent."""
+ANSWERS_MS = 5_000
+"""Exchange time after a candle's end from which REST is worth asking for it."""
+SETTLE_MS = 30_000
+"""Exchange time after a candle's end at which a REST row counts as settled, and a missing one as absent.
+
+REST changes what it says in between (EXCHANGES, failure mode 6: close + 1 s against close + 30 s)."""
 DEAF_BUCKETS = 2
 """One bucket without a frame happens to the best of streams (recorded Coinbase ones lack some of BTC's)."""
 LATE_MS = 60_000
@@ -96,6 +100,8 @@ def _is_absent(series: Series, slot: int, newest: int, asked_ms: int, absent_ms:
     A bucket that the stream itself had shown takes more: a later row, and long after its end.
     """
     end = slot + series.step
+    if any(series.slot(open_ms) == slot for open_ms in series.finals):
+        return False
     if slot in series.seen or series.was_active(slot):
         return newest >= end and asked_ms >= end + LATE_MS
     return asked_ms >= end + absent_ms

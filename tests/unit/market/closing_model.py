@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from livermore_dagster.market.candle import Candle, Rank, StampedCandle
 from livermore_dagster.market.closing import Closer, Effects, Question
+from livermore_dagster.market.closing_rest import SETTLE_MS
 from livermore_dagster.market.timeframe import Timeframe
 
 TF = Timeframe.M1
@@ -214,6 +216,7 @@ def play(scenario: Scenario) -> Run:
     closer = Closer(tuple(scenario.trades), (TF,), flagged=scenario.flagged, grace_ms=GRACE)
     run = Run(ModelCache(), closer, [], [])
     pending: list[tuple[int, int, Question]] = []
+    order = itertools.count()
 
     def take(at: int, effects: Effects) -> None:
         run.effects.append((at, effects))
@@ -221,7 +224,7 @@ def play(scenario: Scenario) -> Run:
             run.cache.write(write)
         for question in effects.questions:
             run.questions.append(question)
-            heapq.heappush(pending, (at + scenario.rest_delay_ms, len(run.questions), question))
+            heapq.heappush(pending, (at + scenario.rest_delay_ms, next(order), question))
 
     def answer(until: int) -> None:
         while pending and pending[0][0] <= until:
@@ -231,8 +234,8 @@ def play(scenario: Scenario) -> Run:
             for left in closer.open_questions():
                 # Retries, as repair does them: later the reply proves more.
                 if left.symbol == question.symbol and left.from_ms < question.to_ms:
-                    run_at = at + 3_000
-                    heapq.heappush(pending, (run_at, len(run.questions) + len(pending), left))
+                    run_at = max(at + 3_000, left.to_ms + SETTLE_MS)
+                    heapq.heappush(pending, (run_at, next(order), left))
 
     take(START, closer.on_clock(START))
     for at, kind, frames in transport(scenario):

@@ -122,7 +122,7 @@ def test_a_break_leaves_the_held_candle_to_rest() -> None:
     (question,) = closer.on_clock(START + STEP + GRACE).questions
     assert (question.reason, question.from_ms) == (Reason.UNPROVEN, START)
     assert closer.settled_until() == START + STEP - 1
-    effects = closer.on_rest("A", TF, START, START + STEP, [Row(bar(0, "12"))], START + STEP + 5_000)
+    effects = closer.on_rest("A", TF, START, START + STEP, [Row(bar(0, "12"))], START + STEP + 30_000)
     (close,) = finals(effects)
     assert (close.candle.close, close.rank, close.origin) == ("12", Rank.SETTLED, Origin.REPAIR)
     assert closer.settled_until() == START + STEP + GRACE
@@ -160,8 +160,10 @@ def test_an_early_rest_row_is_final_a_later_one_settled_an_open_one_nothing() ->
     closer = closer_of()
     closer.on_clock(START + STEP + 6_000)
     rows = [Row(bar(0)), Row(bar(1))]
-    effects = closer.on_rest("A", TF, START, START + 2 * STEP, rows, START + STEP + 4_999)
+    effects = closer.on_rest("A", TF, START, START + 2 * STEP, rows, START + STEP + 29_999)
     assert [(w.candle.open_ms, w.rank) for w in effects.writes] == [(START, Rank.FINAL)]
+    again = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 30_000)
+    assert [(w.candle.open_ms, w.rank) for w in again.writes] == [(START, Rank.SETTLED)]
 
 
 def test_absence_takes_time_and_where_the_stream_had_shown_the_bar_much_more() -> None:
@@ -170,7 +172,9 @@ def test_absence_takes_time_and_where_the_stream_had_shown_the_bar_much_more() -
     closer.on_break(WS, "dropped")
     closer.on_clock(START + 2 * STEP + 6_000)
     later = [Row(bar(2))]
-    early = closer.on_rest("A", TF, START, START + 2 * STEP, later, START + 2 * STEP + 6_000)
+    hasty = closer.on_rest("A", TF, START, START + 2 * STEP, later, START + 2 * STEP + 29_000)
+    assert hasty.absent == [("A", TF, START, START + STEP)]
+    early = closer.on_rest("A", TF, START, START + 2 * STEP, later, START + 2 * STEP + 30_000)
     assert early.absent == [("A", TF, START, START + STEP), ("A", TF, START + STEP, START + 2 * STEP)] or (
         early.absent == [("A", TF, START, START + 2 * STEP)]
     )
@@ -180,6 +184,13 @@ def test_absence_takes_time_and_where_the_stream_had_shown_the_bar_much_more() -
     shown.on_clock(START + STEP + 6_000)
     assert shown.on_rest("A", TF, START, START + STEP, [Row(bar(1))], START + STEP + 6_000).absent == []
     assert [q.from_ms for q in shown.open_questions()] == [START]
+
+
+def test_what_is_final_is_never_absent_whatever_a_later_page_lacks() -> None:
+    closer = closer_of()
+    closer.on_clock(START + STEP + 6_000)
+    closer.on_rest("A", TF, START, START + STEP, [Row(bar(0))], START + STEP + 6_000)
+    assert closer.on_rest("A", TF, START, START + STEP, [Row(bar(1))], START + 3 * STEP).absent == []
 
 
 def test_giving_up_lets_the_series_settle() -> None:
@@ -307,7 +318,9 @@ def test_where_rest_fills_empty_buckets_a_missing_row_is_late(*, fills_empty: bo
     closer.on_clock(START)
     closer.on_clock(START + STEP + 10_000)
     rows = [Row(bar(1), 1)]
-    early = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 10_000)
+    hasty = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 10_000)
+    assert hasty.absent == []
+    early = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 30_000)
     assert bool(early.absent) is absent
     later = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 60_000)
     assert later.absent == [("A", TF, START, START + STEP)]
