@@ -4,8 +4,8 @@ How a close is taken:
 - it opens after the newest row: one step, after the cache's rows in between; bars that are neither there nor
   proven absent make the caller wait first;
 - it opens at or before it, and was not part of the cache when that was last read: the rows from there on are
-  folded again, from a kept state (then alerts are added as revised, or withdrawn), else the whole series is
-  seeded anew from the cache (then only what lies after the watermark is judged).
+  folded again, from a kept state or, further back, from the cache (series_rejudge), and alerts are added as
+  revised, or withdrawn; what is older than all that was ever judged seeds the series anew, without alerts.
 
 Alerts are judged only for rows after the watermark. A new series gets it with its first close that is not
 history: the bar before that close, or before the newest bar closed when that close was asked for. While a
@@ -16,7 +16,7 @@ closed meanwhile is judged when the older bars have come.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -67,6 +67,24 @@ class Outcome:
     vanished: list[Vanished] = field(default_factory=list)
     newest: StampedCandle | None = None
 
+    def add(self, alert: NewAlert) -> None:
+        """One that a revision brought, perhaps back."""
+        gone = Vanished(alert.point.open_ms, alert.raised.label)
+        self.vanished = [one for one in self.vanished if one != gone]
+        self.alerts.append(alert)
+
+    def withdraw(self, open_ms: int, label: str) -> None:
+        """One that a revision took away, perhaps before it was stored."""
+        gone = open_ms, label
+        self.alerts = [one for one in self.alerts if (one.point.open_ms, one.raised.label) != gone]
+        self.vanished.append(Vanished(open_ms, label))
+
+    def standing(self, stored: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+        """Open and label of the alerts that stand, given those that did before this outcome."""
+        gone = {(one.open_ms, one.label) for one in self.vanished}
+        new = {(one.point.open_ms, one.raised.label) for one in self.alerts}
+        return sorted({*stored} - gone | new)
+
 
 @dataclass(slots=True)
 class SeriesFold:
@@ -77,6 +95,8 @@ class SeriesFold:
     kept: list[Kept] = field(default_factory=list)
     watermark: int | None = None
     """Open of the newest row judged; None while only history has come."""
+    judged_from: int | None = None
+    """Rows that open before this are history that was never judged, nor will be (epoch ms)."""
     included: str = "0-0"
     """Closes up to this entry were in the cache when it was last read …"""
     included_from: int = 0
@@ -129,8 +149,20 @@ class SeriesFold:
         if self.watermark is not None:
             return False
         newest_closed = self.timeframe.open_of(stamp_ms) - self.timeframe.ms
-        self.watermark = max(open_ms, newest_closed) - 1
+        self.judged_from = max(open_ms, newest_closed)
+        self.watermark = self.judged_from - 1
         return True
+
+    def is_judged(self, open_ms: int) -> bool:
+        return self.judged_from is not None and open_ms >= self.judged_from
+
+    def is_beyond(self, open_ms: int) -> bool:
+        """Whether that row was, or should have been, judged, and no state is kept from before it."""
+        return self.is_judged(open_ms) and bool(self.kept) and open_ms <= self._opens(0)
+
+    def restart(self, first_ms: int) -> None:
+        """Forgets all states: the whole series, from that row on, is being computed anew."""
+        self.kept, self.first_ms, self.included_from = [], first_ms, 0
 
     def bars_before(self, open_ms: int) -> range:
         """Grid opens between the newest row and `open_ms`."""
@@ -157,7 +189,7 @@ class SeriesFold:
         outcome.newest = stamped
         self.point = point
 
-    def _may_alert(self, point: MacdvPoint) -> bool:
+    def may_alert(self, point: MacdvPoint) -> bool:
         if not point.observed or point.n_eff < PUBLISH_FROM:
             return False
         return point.n_eff >= SETTLED_FROM or self.whole_history
@@ -165,7 +197,7 @@ class SeriesFold:
     def _judge(
         self, stamped: StampedCandle, point: MacdvPoint, rules: RuleState, value: float | None
     ) -> tuple[RuleState, list[Raised]]:
-        if self.watermark is None or point.open_ms <= self.watermark or not self._may_alert(point):
+        if self.watermark is None or point.open_ms <= self.watermark or not self.may_alert(point):
             return rules, []
         self.watermark = point.open_ms
         return judge(rules, value, point.macdv, point.histogram, stamped.end_ms)
@@ -204,7 +236,8 @@ class SeriesFold:
         self, stamped: StampedCandle, now_ms: int, labels: tuple[str, ...], outcome: Outcome
     ) -> None:
         judged = self.watermark
-        if judged is None or stamped.candle.open_ms > judged:
+        opens = stamped.candle.open_ms
+        if judged is None or opens > judged or (self.judged_from is not None and opens < self.judged_from):
             self.take(stamped, now_ms, outcome)
             return
         self.watermark = stamped.candle.open_ms - 1
@@ -214,12 +247,11 @@ class SeriesFold:
         added, gone = changes(labels, [alert.raised.label for alert in again.alerts])
         outcome.points += again.points
         outcome.newest = again.newest
-        outcome.vanished += [Vanished(stamped.candle.open_ms, label) for label in gone]
+        for label in gone:
+            outcome.withdraw(opens, label)
         for alert in again.alerts:
             if alert.raised.label in added:
-                outcome.alerts.append(
-                    NewAlert(alert.stamped, alert.point, alert.raised, alert.late, revised=True)
-                )
+                outcome.add(NewAlert(alert.stamped, alert.point, alert.raised, alert.late, revised=True))
 
     def seed(self, rows: Sequence[StampedCandle], now_ms: int, outcome: Outcome) -> None:
         """Computes the series anew from the cache's final rows, oldest first; judges those after the
@@ -267,6 +299,7 @@ class SeriesFold:
         known = {
             "kept": self.kept,
             "watermark": self.watermark,
+            "judged_from": self.judged_from,
             "included": self.included,
             "included_from": self.included_from,
             "unknown_bars": self.unknown_bars,
@@ -279,7 +312,7 @@ class SeriesFold:
         """States of another formula are left out: the series is then seeded anew, its watermark stays."""
         given = json.loads(text)
         fold = cls(symbol, timeframe, watermark=given["watermark"], unknown_bars=given["unknown_bars"])
-        fold.history_start = given["history_start"]
+        fold.history_start, fold.judged_from = given["history_start"], given.get("judged_from")
         for state_values, rule_values, value, labels in given["kept"]:
             state = State.from_json(json.dumps(state_values))
             if state is not None:

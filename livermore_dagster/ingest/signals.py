@@ -25,13 +25,20 @@ from livermore_dagster.errors import ClaimLost
 from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts
 from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.ingest.series_fold import SeriesFold
+from livermore_dagster.ingest.series_rejudge import Known, take_with_cache
 from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
 from livermore_dagster.ingest.signals_round import Round, in_parts
 from livermore_dagster.ingest.waiting import SIGNALS, Waiting
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.stores.postgres.alerts import AlertRow, Withdrawal, insert_alerts, withdraw_alerts
+from livermore_dagster.stores.postgres.alerts import (
+    AlertRow,
+    Withdrawal,
+    insert_alerts,
+    read_standing,
+    withdraw_alerts,
+)
 from livermore_dagster.stores.postgres.asked_ranges import read_asked_ranges
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.postgres.indicators import IndicatorRow, upsert_indicators
@@ -237,6 +244,7 @@ class SignalsConsumer:
         found = await self._candles.read_many([symbol for symbol, _ in heads], timeframe)
         rows = {(symbol, timeframe): candles for symbol, candles in found.items()}
         unknown = await self._unknown(heads, rows)
+        standing = await self._standing(heads)
         moved: set[SeriesKey] = set()
         for key, close in heads.items():
             if unknown.get(key) and not self._out_of_patience(key):
@@ -244,37 +252,30 @@ class SignalsConsumer:
             fold = self._folds[key]
             fold.unknown_bars += unknown.get(key, 0)
             try:
-                self._take_head(fold, close, rows[key], work)
+                outcome, now_ms = work.of(key), work.now_ms[key]
+                if key in self._seeding:
+                    fold.seed(rows[key], now_ms, outcome)
+                    self._seeding.discard(key)
+                else:
+                    take_with_cache(fold, close, rows[key], standing.get(key), now_ms, outcome)
             except FOLD_ERRORS as error:
                 self._put_back(key, work, error)
                 continue
             fold.included = included
             self._finish(key, work)
             moved.add(key)
-        lost = sum(unknown.get(key, 0) for key in moved)
-        if lost:
+        if lost := sum(unknown.get(key, 0) for key in moved):
             await metrics.count(self._redis, self._row.id, "unknown_bars", lost)
             _log.warning("unknown_bars", exchange=self._row.name, bars=lost)
         return moved
 
-    def _take_head(self, fold: SeriesFold, close: Close, rows: list[StampedCandle], work: Round) -> None:
-        key, open_ms, newest = (close.symbol, close.timeframe), close.candle.open_ms, fold.newest_ms
-        outcome, now_ms = work.of(key), work.now_ms[key]
-        if key in self._seeding:
-            fold.seed(rows, now_ms, outcome)
-            self._seeding.discard(key)
-        elif newest is None:
-            fold.seed(rows or [close.stamped()], now_ms, outcome)
-            if open_ms > (fold.newest_ms or 0):
-                fold.take(close.stamped(), now_ms, outcome)
-        elif open_ms <= newest:
-            fold.refold(open_ms, rows, now_ms, outcome)
-        else:
-            for row in rows:
-                if newest < row.candle.open_ms < open_ms:
-                    fold.take(row, now_ms, outcome)
-            fold.take(close.stamped(), now_ms, outcome)
-            fold.included_from = newest + 1
+    async def _standing(self, heads: dict[SeriesKey, Close]) -> dict[SeriesKey, list[Known]]:
+        """Alerts of the series whose heads lie further back than their kept states."""
+        beyond = [key for key, close in heads.items() if self._folds[key].is_beyond(close.candle.open_ms)]
+        if not beyond:
+            return {}
+        async with self._pool.connection() as connection:
+            return {key: await read_standing(connection, self._row.id, *key) for key in beyond}
 
     async def _unknown(
         self, heads: dict[SeriesKey, Close], rows: dict[SeriesKey, list[StampedCandle]]
@@ -293,8 +294,7 @@ class SignalsConsumer:
                 last = max(there, default=close.candle.open_ms // tf_ms * tf_ms)
                 before = range((fold.watermark // tf_ms + 1) * tf_ms, last, tf_ms)
             missing[key] = [bar for bar in before if bar not in there]
-        missing = {key: bars for key, bars in missing.items() if bars}
-        if not missing:
+        if not (missing := {key: bars for key, bars in missing.items() if bars}):
             return {}
         unknown: dict[SeriesKey, int] = {}
         async with self._pool.connection() as connection:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["COOLDOWN_MS", "LEVELS", "Raised", "RuleState", "changes", "judge", "late"]
+__all__ = ["COOLDOWN_MS", "LEVELS", "Raised", "RuleState", "changes", "crosses", "judge", "late"]
 
 LEVELS: Final = (150, 200, 250, 300, 350, 400)
 EXTREME: Final = 150.0
@@ -80,6 +80,11 @@ def judge(
         if kind == "reversal":
             armed = False
     return RuleState(armed, tuple(last.items()), before), raised
+
+
+def crosses(previous: float | None, current: float | None) -> bool:
+    """Whether a level was crossed outward between two observed values, whatever came of it."""
+    return previous is not None and current is not None and _crossed(previous, current) is not None
 
 
 def _crossed(previous: float, current: float) -> int | None:

@@ -19,6 +19,7 @@ __all__ = [
     "insert_alerts",
     "mark_published",
     "read_alerts",
+    "read_standing",
     "read_withdrawn",
     "take_unpublished",
     "withdraw_alerts",
@@ -133,6 +134,15 @@ async def mark_published(connection: AsyncConnection[Any], ids: Sequence[int], p
     if ids:
         given = {"ids": list(ids), "published_ms": published_ms}
         await connection.execute(sql("mark_alerts_published"), given)
+
+
+async def read_standing(
+    connection: AsyncConnection[Any], exchange_id: int, symbol: str, timeframe: Timeframe
+) -> list[tuple[int, str]]:
+    """Open (ms) and label of a series' newest 1,000 alerts that were not withdrawn, newest first."""
+    given = {"exchange_id": exchange_id, "symbol": symbol, "timeframe": timeframe.value}
+    rows = await (await connection.execute(sql("read_standing_alerts"), given)).fetchall()
+    return [(open_ms, label) for open_ms, label in rows]
 
 
 async def read_alerts(

@@ -270,3 +270,65 @@ async def test_a_price_comes_from_the_ticker_where_there_is_one(signals: Signals
     assert (alert.price, alert.price_source) == ("123.4", "ticker")
     assert alert.price_age_ms > 0
     assert SystemClock().now_ms() > alert.triggered_ms
+
+
+async def test_a_candle_revised_long_ago_adds_and_withdraws_what_it_changes(signals: Signals) -> None:
+    """Further back than states are kept: as if it had always been so (S6b)."""
+    candles = walk(600, seed=1)
+    standing = expected(candles, candles[300].open_ms)
+    crossing = next(i for i, c in enumerate(candles) if (c.open_ms, "level_-150") in standing)
+    cross = candles[crossing]
+    flat = replace(cross, high="200", close=canonical(f"{float(cross.open) * 1.03:.6f}"))
+    changed = [*candles[:crossing], flat, *candles[crossing + 1 :]]
+    wanted = expected(changed, candles[300].open_ms)
+    assert set(standing) - set(wanted)
+    assert set(wanted) - set(standing)
+    async with signals.running():
+        await signals.close(candles[:300], origin=Origin.WARMUP)
+        await signals.close(candles[300:])
+        await signals.settle()
+        assert sorted(await signals.labels()) == standing
+        at = cross.open_ms + 2 * M5
+        stamped = StampedCandle("AAAUSDT", Timeframe.M5, flat, Rank.SETTLED, at, Origin.REPAIR, proven_ms=at)
+        await signals.cache.write([stamped], SystemClock().now_ms())
+        await signals.settle()
+        assert sorted(await signals.labels()) == wanted
+        added = {(one.alert.open_ms, one.alert.label) for one in await signals.alerts() if one.alert.revised}
+        assert added == set(wanted) - set(standing)
+        # And back again: what stood before stands again, and nothing is sent a second time.
+        published = (await read_counters(signals.redis, signals.row.id))["alerts_published"]
+        later = replace(stamped, candle=cross, stamp_ms=stamped.stamp_ms + 1)
+        await signals.cache.write([later], SystemClock().now_ms())
+        await signals.settle()
+    assert sorted(await signals.labels()) == standing
+    assert (await read_counters(signals.redis, signals.row.id))["alerts_published"] == published
+
+
+async def test_a_gap_filled_long_after_is_judged_as_if_it_had_never_been(signals: Signals) -> None:
+    candles = walk(600, seed=1)
+    wanted = expected(candles, candles[300].open_ms)
+    crossing = next(i for i, c in enumerate(candles) if (c.open_ms, "level_-150") in wanted)
+    gap = slice(crossing - 1, crossing + 1)
+    async with signals.running(patience_s=0.2):
+        await signals.close(candles[:300], origin=Origin.WARMUP)
+        await signals.close(candles[300 : gap.start])
+        await signals.close(candles[gap.stop :])
+        await signals.settle()
+        assert sorted(await signals.labels()) != wanted
+        await signals.close(candles[gap], origin=Origin.REPAIR)
+        await signals.settle()
+    assert sorted(await signals.labels()) == wanted
+
+
+async def test_history_revised_before_the_first_live_close_alerts_nothing(signals: Signals) -> None:
+    candles = walk(600, seed=1)
+    standing = expected(candles, candles[300].open_ms)
+    crossing = next(i for i, c in enumerate(candles) if (c.open_ms, "level_-150") in standing)
+    flat = replace(candles[crossing], high="200", close=candles[crossing].open)
+    async with signals.running():
+        await signals.close([*candles[:crossing], flat], origin=Origin.WARMUP)
+        await signals.close(candles[crossing + 1 : crossing + 2])
+        await signals.settle()
+        await signals.close([candles[crossing]], rank=Rank.SETTLED, origin=Origin.REPAIR)
+        await signals.settle()
+    assert all(open_ms > candles[crossing].open_ms for open_ms, _ in await signals.labels(standing=False))
