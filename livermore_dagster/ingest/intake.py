@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from livermore_dagster.errors import RequestRefused
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
@@ -14,6 +16,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges, read_asked_ranges
 from livermore_dagster.stores.postgres.series import LISTING_BARS, first_opens, learn_first_open
 from livermore_dagster.stores.redis.candle_cache import WriteResult
+from livermore_dagster.stores.redis.symbol_events import doubt_symbol
 
 __all__ = [
     "Reply",
@@ -47,6 +50,10 @@ class Reply:
         return self.effects.writes
 
 
+_NO_SUCH_SYMBOL: Final = (400, 404)
+"""How exchanges refuse the candles of what they no longer list (Binance 400 -1121, Coinbase 404)."""
+
+
 async def ask(
     ctx: ExchangeContext,
     symbol: str,
@@ -65,14 +72,20 @@ async def ask(
     asked_ms = await ctx.exchange_now(priority)
     room = (to_ms - from_ms) // timeframe.ms < ctx.quirks.rest_rows
     beyond = to_ms + timeframe.ms if look_beyond and room else to_ms
-    rows = await ctx.client.candles(symbol, timeframe, from_ms, beyond, priority)
+    try:
+        rows = await ctx.client.candles(symbol, timeframe, from_ms, beyond, priority)
+    except RequestRefused as error:
+        if error.status in _NO_SUCH_SYMBOL:
+            await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
+        raise
     return Reply(rows, judge_reply(symbol, timeframe, page, rows, asked_ms, origin), asked_ms)
 
 
 async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle]) -> int:
     """Into the cache, which raises their closes; what is too old for it into PostgreSQL.
 
-    Returns how many are new or changed.
+    Returns how many are new or changed. What was asked for early is asked once more, where the context has
+    somebody for it.
     """
     stored = 0
     for start in range(0, len(candles), BATCH):
@@ -88,6 +101,10 @@ async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle]) 
             stored += counts.inserted + counts.updated
         changed = (WriteResult.INSERTED, WriteResult.UPDATED, WriteResult.REVISED)
         stored += sum(result in changed for result in results)
+        if ctx.on_early is not None:
+            for one, result in zip(batch, results, strict=True):
+                if one.rank is Rank.FINAL and result is not WriteResult.REFUSED:
+                    ctx.on_early(one)
     return stored
 
 
