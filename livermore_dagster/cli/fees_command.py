@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+LEAST, MOST = Decimal("1e-12"), Decimal("1e18")
+"""Amounts and rates beyond are slips of the finger, and too long for exact arithmetic."""
+
 app = typer.Typer(
     help="What trading cost, and what a trade will cost.\n\nExample: livermore fees report coinbase",
     no_args_is_help=True,
@@ -108,15 +111,21 @@ def _wish(
     return ReportWish(MonthBy(by), since_ms, until_ms, symbol, currency, dict(_rate(text) for text in rates))
 
 
+def _positive(text: str) -> Decimal | None:
+    """A number above 0 of the size that money has; None for anything else."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and LEAST <= number <= MOST else None
+
+
 def _rate(text: str) -> tuple[str, Decimal]:
     from livermore_dagster.errors import BadSetting
 
     name, _, number = text.partition("=")
-    try:
-        rate = Decimal(number)
-    except InvalidOperation:
-        rate = Decimal(0)
-    if not name or not rate.is_finite() or rate <= 0:
+    rate = _positive(number)
+    if not name or rate is None:
         raise BadSetting(f"--rate {text!r} is not a rate.", "Write it like EUR=1.0845.")
     return name, rate
 
@@ -197,11 +206,8 @@ def _estimate_wish(
     from livermore_dagster.market.trades import Side
     from livermore_dagster.trades.estimates import EstimateWish
 
-    try:
-        value = Decimal(amount.replace(",", ""))
-    except InvalidOperation:
-        value = Decimal(0)
-    if not value.is_finite() or value <= 0:
+    value = _positive(amount.replace(",", ""))
+    if value is None:
         raise BadSetting(f"{amount!r} is not an amount.", "Give a number above 0, such as 5000.")
     if side.upper() not in set(Side):
         raise BadSetting(f"--side {side!r} is unknown.", "Choose buy or sell.")
