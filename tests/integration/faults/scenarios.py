@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from livermore_dagster.incidents import IncidentName
+from livermore_dagster.market.timeframe import Timeframe
 from tests.integration.faults.stage import Order, Stage
 
-__all__ = ["SCENARIOS", "Scenario"]
+__all__ = ["ACTS", "EXCHANGES", "Scenario", "acts_of", "scenario_named"]
 
+EXCHANGES = ("binance", "binance_us", "coinbase")
 DROP: Order = {"kind": "drop"}
 LOST_CLOSES: Order = {"kind": "lose_close", "count": 12}
 """Makes REST be asked for candles."""
@@ -17,159 +19,281 @@ LOST_CLOSES: Order = {"kind": "lose_close", "count": 12}
 
 @dataclass(frozen=True)
 class Scenario:
-    """`orders` of a stage. Afterwards each of `counters` has grown ("a|b": one of them).
+    """`orders` of a stage. Afterwards each of `counters` has grown ("a|b": one of them) by so much.
 
-    Each of `incidents` was told. `only`: the exchanges it can befall, all where empty.
+    Each of `incidents` was told. `only`: the exchanges it can befall, all where empty. `defence`: what
+    survives it, for docs/faults.md.
     """
 
     name: str
     mode: str
-    orders: Callable[[Stage], list[Order]]
-    counters: tuple[str, ...]
+    defence: str
+    orders: Callable[[Stage], Sequence[Order]]
+    counters: Mapping[str, int] = field(default_factory=dict)
     incidents: tuple[IncidentName, ...] = ()
     only: tuple[str, ...] = ()
-    refusals: int = 0
-    """429 and 418 the exchange gives because it was told to."""
     observed_only: bool = False
-    """Filler rows are as good as no rows here (P15)."""
+    """Filler rows are as good as no rows while it lasts (P15)."""
+    audited: bool = False
+    """REST itself was wrong for longer than anybody waits: the hourly audit sets it right."""
 
 
 CORRECTED = {"binance": 4_000, "binance_us": 4_000, "coinbase": 240_000}
 """Market ms after a candle's end: behind the flag, or behind the successor's first frame."""
 FOREIGN = {"binance": 2_000, "binance_us": 400, "coinbase": 3}
 """A third of what each allows: 6,000 and 1,200 a minute, 10 a second."""
+BINANCES = ("binance", "binance_us")
 
-SCENARIOS = [
-    Scenario(
-        "stall", "1 silent stall", lambda _: [{"kind": "stall", "duration_s": 7}],
-        ("stalls", "reconnects|renewals"), (IncidentName.STALLED,), only=("coinbase",),
-    ),
-    Scenario(
-        # Without heartbeats of its own a stalled connection says nothing at all.
-        "stall", "1 silent stall", lambda _: [{"kind": "stall", "duration_s": 7}],
-        ("stalls|watchdog_reconnects", "reconnects|renewals"), only=("binance", "binance_us"),
-    ),
-    Scenario(
-        "silence", "1 silent stall", lambda _: [{"kind": "silence", "duration_s": 6.5}],
-        ("watchdog_reconnects", "reconnects"), (IncidentName.WATCHDOG,),
-    ),
-    Scenario(
-        "dead_subscription", "2 dead subscription",
-        lambda stage: [{"kind": "dead_subscription", "symbol": stage.liquid}],
-        ("symbols_resubscribed", "silent_asks"), (IncidentName.SYMBOL_DEAF,),
-    ),
-    Scenario(
-        "refused_subscription", "2 dead subscription",
-        lambda stage: [{"kind": "refuse_subscription", "symbol": stage.liquid, "duration_s": 6}, DROP],
-        ("subscriptions_refused",), (IncidentName.SUBSCRIPTION_REFUSED,), only=("coinbase",),
-    ),
-    Scenario(
-        "unheard_refusal", "2 dead subscription",
-        lambda stage: [{"kind": "refuse_subscription", "symbol": stage.liquid, "duration_s": 2}, DROP],
-        ("symbols_resubscribed",), (IncidentName.SYMBOL_DEAF,), only=("binance", "binance_us"),
-    ),
-    Scenario(
-        "reconnect_gap", "3 reconnect gap, and an older value first",
-        lambda _: [
-            {"kind": "refuse_connection", "count": 2},
-            {"kind": "stale_snapshot", "duration_s": 4},
-            DROP,
-        ],
-        ("reconnects", "connects_failed"), (IncidentName.CONNECTION_LOST,),
-    ),
-    Scenario(
-        "repeated_frames", "4 duplicates and older values",
-        lambda _: [
-            {"kind": "duplicate", "count": 20},
-            {"kind": "reorder", "count": 20},
-            {"kind": "replay", "count": 20},
-            {"kind": "garble", "count": 4},
-        ],
-        ("frames_repeated", "error_frames"), (IncidentName.ERROR_FRAME,),
-    ),
-    Scenario(
-        "lost_close", "5 no close flag", lambda _: [{"kind": "lose_close", "count": 6}],
-        # A minute that lasts a second may have had no frame but the lost one.
-        ("unproven|silent_asks",),
-    ),
-    Scenario(
-        "lost_frames", "5 no close flag", lambda _: [{"kind": "lose", "count": 6}],
-        ("sequence_gaps", "unproven"), (IncidentName.SEQUENCE_GAP,), only=("coinbase",),
-    ),
-    Scenario(
-        "revised", "6 revised after close",
-        lambda stage: [{"kind": "revise_stream", "count": 4, "settle_ms": CORRECTED[stage.exchange]}],
-        ("revised",),
-    ),
-    Scenario(
-        "rest_behind", "7 newest closed row missing, or a cached page",
-        lambda _: [
-            {"kind": "late_row", "duration_s": 6},
-            {"kind": "no_open_row", "duration_s": 6},
-            {"kind": "stale_page", "count": 2},
-            LOST_CLOSES,
-        ],
-        ("repair_retries|rest_retries", "rest_stale"),
-    ),
-    Scenario(
-        "swapped_fillers", "8 omitted or zero-volume",
-        lambda _: [{"kind": "swap_fillers", "duration_s": 5}, LOST_CLOSES],
-        ("unproven|silent_asks",), observed_only=True,
-    ),
-    Scenario(
-        "rate_limit", "9 rate limit and ban",
-        lambda _: [{"kind": "rate_limit", "count": 1, "retry_after_s": 2}, DROP],
-        ("http_429",), (IncidentName.HTTP_429,), refusals=1,
-    ),
-    Scenario(
-        "foreign_weight", "9 rate limit and ban",
-        lambda stage: [{"kind": "foreign_weight", "count": FOREIGN[stage.exchange]}, DROP],
-        ("foreign_weight",), (IncidentName.FOREIGN_WEIGHT,),
-    ),
-    Scenario(
-        "partial_subscription", "10 resubscribe storm",
-        lambda _: [
-            {"kind": "reject_subscription", "count": 2},
-            {"kind": "lost_ack", "count": 4},
-            DROP,
-        ],
-        ("subscribe_retries",),
-    ),
-    Scenario(
-        "rate_cut", "10 resubscribe storm", lambda _: [{"kind": "rate_cut", "count": 1}, DROP],
-        ("reconnects",), (IncidentName.CONNECTION_LOST,),
-    ),
-    Scenario(
-        "announced_shutdown", "11 age of connections", lambda _: [{"kind": "shutdown", "duration_s": 4}],
-        ("shutdown_notices", "renewals"), (IncidentName.SHUTDOWN_NOTICE,), only=("binance", "binance_us"),
-    ),
-    Scenario(
-        "unannounced_end", "11 age of connections", lambda _: [{"kind": "close"}],
-        ("reconnects",), (IncidentName.CONNECTION_LOST,),
-    ),
-    Scenario(
-        "rest_time_ahead", "12 clock skew",
-        lambda _: [{"kind": "skew", "where": "rest", "skew_ms": 600_000, "duration_s": 6}],
-        ("clock_skews",), (IncidentName.CLOCK_SKEW,),
-    ),
-    Scenario(
-        "stream_time_steps", "12 clock skew",
-        lambda _: [{"kind": "skew", "where": "stream", "skew_ms": -3_000, "duration_s": 2}], (),
-    ),
-    Scenario(
-        "rest_broken", "extra: edge pages, errors in HTTP 200, cut replies",
-        lambda _: [
-            {"kind": "error_page", "status": 403, "count": 3},
-            {"kind": "error_body", "count": 3},
-            {"kind": "broken_body", "count": 2},
-            {"kind": "cut_reply", "count": 1},
-            LOST_CLOSES,
-        ],
-        ("rest_retries",),
-    ),
-    Scenario(
-        "outage", "extra: downtime, then candles off the grid",
-        lambda _: [{"event": "outage", "minutes": 4, "off_grid_rows": 2}],
-        ("off_grid", "reconnects"), (IncidentName.CONNECTION_LOST,),
-    ),
+
+def acts_of(exchange: str) -> list[list[Scenario]]:
+    """Those that befall `exchange`, in their order; what stands together strikes together."""
+    found = [[one for one in act if not one.only or exchange in one.only] for act in ACTS]
+    return [act for act in found if act]
+
+
+def scenario_named(name: str, exchange: str) -> Scenario:
+    return next(one for act in acts_of(exchange) for one in act if one.name == name)
+
+
+def _outage(now_ms: int) -> Order:
+    """So long that it does not end on the five-minute grid."""
+    minute = Timeframe.M1.ms
+    begins = now_ms - now_ms % minute + 2 * minute
+    minutes = 2 if (begins + 2 * minute) % Timeframe.M5.ms else 3
+    return {"event": "outage", "at_ms": begins, "minutes": minutes, "off_grid_rows": 2}
+
+
+ACTS: list[list[Scenario]] = [
+    [
+        Scenario(
+            "repeated_frames", "4 duplicates and older values",
+            "closer: of one bucket the greater exchange time counts; final is final",
+            lambda _: [
+                {"kind": "duplicate", "count": 20},
+                {"kind": "reorder", "count": 20},
+                {"kind": "replay", "count": 20},
+                {"kind": "garble", "count": 4},
+            ],
+            {"frames_repeated": 1, "error_frames": 1}, (IncidentName.ERROR_FRAME,),
+        ),
+        Scenario(
+            "rest_time_ahead", "12 clock skew",
+            "candles close by the stream's clock alone; REST's time is compared with it",
+            lambda _: [{"kind": "skew", "where": "rest", "skew_ms": 600_000, "duration_s": 6}],
+            {"clock_skews": 1}, (IncidentName.CLOCK_SKEW,),
+        ),
+    ],
+    [
+        Scenario(
+            "lost_close", "5 no close flag",
+            "closer: a bucket without its flag or its last frame is unproven, REST settles it",
+            lambda _: [{"kind": "lose_close", "count": 6}],
+            # A minute that lasts a second may have had no frame but the lost one.
+            {"unproven|silent_asks": 1},
+        ),
+        Scenario(
+            "lost_frames", "5 no close flag",
+            "sequence numbers are read: a hole makes every open bucket unproven",
+            lambda _: [{"kind": "lose", "count": 6}],
+            {"sequence_gaps": 1, "unproven": 1}, (IncidentName.SEQUENCE_GAP,), only=("coinbase",),
+        ),
+    ],
+    [
+        Scenario(
+            "dead_subscription", "2 dead subscription",
+            "a silent bucket is asked of REST; two that traded unheard: subscribed anew",
+            lambda stage: [{"kind": "dead_subscription", "symbol": stage.liquid}],
+            {"symbols_resubscribed": 1, "silent_asks": 1}, (IncidentName.SYMBOL_DEAF,),
+        ),
+        Scenario(
+            "revised", "6 revised after close",
+            "closer: a later frame of a final bucket is a revision",
+            lambda stage: [{"kind": "revise_stream", "count": 4, "settle_ms": CORRECTED[stage.exchange]}],
+            {"revised": 1},
+        ),
+    ],
+    [
+        Scenario(
+            "refused_subscription", "2 dead subscription",
+            "acknowledgements are waited for, symbol by symbol",
+            lambda stage: [
+                {"kind": "refuse_subscription", "symbol": stage.liquid, "duration_s": 6}, DROP,
+            ],
+            {"subscriptions_refused": 1}, (IncidentName.SUBSCRIPTION_REFUSED,), only=("coinbase",),
+        ),
+        Scenario(
+            "unheard_refusal", "2 dead subscription",
+            "a silent bucket is asked of REST; two that traded unheard: subscribed anew",
+            lambda stage: [
+                {"kind": "refuse_subscription", "symbol": stage.liquid, "duration_s": 2}, DROP,
+            ],
+            {"symbols_resubscribed": 1}, (IncidentName.SYMBOL_DEAF,), only=BINANCES,
+        ),
+    ],
+    [
+        Scenario(
+            "reconnect_gap", "3 reconnect gap, and an older value first",
+            "what was open at a break is unproven, REST settles it; snapshots prove nothing",
+            lambda _: [
+                {"kind": "refuse_connection", "count": 2},
+                {"kind": "stale_snapshot", "duration_s": 4},
+                DROP,
+            ],
+            {"reconnects": 1, "connects_failed": 1}, (IncidentName.CONNECTION_LOST,),
+        ),
+    ],
+    [
+        Scenario(
+            "partial_subscription", "10 resubscribe storm",
+            "what was not acknowledged is asked for again, paced, and alone in the end",
+            lambda _: [
+                {"kind": "reject_subscription", "count": 2}, {"kind": "lost_ack", "count": 4}, DROP,
+            ],
+            {"subscribe_retries": 1},
+        ),
+    ],
+    [
+        Scenario(
+            "rate_cut", "10 resubscribe storm",
+            "messages are paced; a cut connection backs off, comes back and repairs",
+            lambda _: [{"kind": "rate_cut", "count": 1}, DROP],
+            {"reconnects": 2}, (IncidentName.CONNECTION_LOST,),
+        ),
+    ],
+    [
+        Scenario(
+            "unheard_heartbeats", "extra: heartbeats that never come",
+            "a connection without heartbeats is replaced before the exchange ends it",
+            lambda _: [{"kind": "lost_request", "count": 1}, DROP],
+            {"watchdog_reconnects": 1}, (IncidentName.WATCHDOG,), only=("coinbase",),
+        ),
+        Scenario(
+            "announced_shutdown", "11 age of connections",
+            "the successor is up before the announced end",
+            lambda _: [{"kind": "shutdown", "duration_s": 4}],
+            {"shutdown_notices": 1, "renewals": 1}, (IncidentName.SHUTDOWN_NOTICE,), only=BINANCES,
+        ),
+    ],
+    [
+        Scenario(
+            "unannounced_end", "11 age of connections",
+            "connects anew at once; what was open is unproven, REST settles it",
+            lambda _: [{"kind": "close"}],
+            {"reconnects": 1}, (IncidentName.CONNECTION_LOST,),
+        ),
+    ],
+    [
+        Scenario(
+            "stall", "1 silent stall",
+            "most symbols silent at once is a stall, no absence: asked of REST, connection replaced",
+            # Tickers go on: only the candles stand still.
+            lambda stage: [
+                {"kind": "stall", "connection": stage.connection(), "channel": "candles", "duration_s": 30},
+            ],
+            {"stalls": 1, "reconnects|renewals": 1}, (IncidentName.STALLED,), only=("coinbase",),
+        ),
+        Scenario(
+            # Without heartbeats of its own a stalled connection says nothing at all.
+            "stall", "1 silent stall",
+            "silent liquid symbols that trade by REST, or nothing at all: connection replaced",
+            lambda stage: [{"kind": "stall", "connection": stage.connection(), "duration_s": 30}],
+            {"stalls|watchdog_reconnects": 1, "reconnects|renewals": 1}, only=BINANCES,
+        ),
+    ],
+    [
+        Scenario(
+            "silence", "1 silent stall",
+            "a connection without any message is replaced",
+            lambda stage: [{"kind": "silence", "connection": stage.connection(), "duration_s": 30}],
+            {"watchdog_reconnects": 1, "reconnects": 1}, (IncidentName.WATCHDOG,),
+        ),
+    ],
+    [
+        Scenario(
+            "rest_behind", "7 newest closed row missing, or a cached page",
+            "a reply without the row proves nothing for now; a page from a cache is refused by its Age",
+            lambda _: [
+                {"kind": "late_row", "duration_s": 4},
+                {"kind": "no_open_row", "duration_s": 4},
+                {"kind": "stale_page", "count": 2},
+                LOST_CLOSES,
+            ],
+            {"repair_retries|rest_retries": 1, "rest_stale": 1},
+        ),
+    ],
+    [
+        Scenario(
+            "swapped_fillers", "8 omitted or zero-volume",
+            "absence is noted once and never asked again; fillers are rows like others",
+            lambda _: [{"kind": "swap_fillers", "duration_s": 4}, LOST_CLOSES],
+            {"unproven|silent_asks": 1}, observed_only=True,
+        ),
+    ],
+    [
+        Scenario(
+            "rest_broken", "extra: edge pages, errors in HTTP 200, cut replies",
+            "replies that are not the protocol's are asked for again, with pauses",
+            lambda _: [
+                {"kind": "error_page", "status": 403, "count": 3},
+                {"kind": "error_body", "count": 3},
+                {"kind": "broken_body", "count": 2},
+                {"kind": "cut_reply", "count": 1},
+                LOST_CLOSES,
+            ],
+            {"rest_retries": 1},
+        ),
+    ],
+    [
+        Scenario(
+            "foreign_weight", "9 rate limit and ban",
+            "headers correct the budget: what others used is waited for",
+            lambda stage: [{"kind": "foreign_weight", "count": FOREIGN[stage.exchange]}, DROP],
+            {"foreign_weight": 1}, (IncidentName.FOREIGN_WEIGHT,),
+        ),
+        Scenario(
+            "stream_time_steps", "12 clock skew", "the exchange's clock never runs back",
+            lambda _: [{"kind": "skew", "where": "stream", "skew_ms": -3_000, "duration_s": 2}],
+        ),
+    ],
+    [
+        Scenario(
+            "rate_limit", "9 rate limit and ban",
+            "a refusal closes the budget for every process until it may reopen",
+            lambda _: [{"kind": "rate_limit", "count": 1, "retry_after_s": 2}, DROP],
+            {"http_429": 1}, (IncidentName.HTTP_429,),
+        ),
+    ],
+    [
+        Scenario(
+            "ban", "9 rate limit and ban",
+            "nothing is asked until the ban's stated end",
+            lambda _: [{"kind": "ban", "duration_s": 3}, DROP],
+            {"http_418": 1}, (IncidentName.HTTP_418,), only=BINANCES,
+        ),
+        Scenario(
+            "ban", "9 rate limit and ban",
+            "the edge's page closes the budget like any 429",
+            lambda _: [{"kind": "ban", "count": 1}, DROP],
+            {"http_429": 1}, (IncidentName.HTTP_429,), only=("coinbase",),
+        ),
+    ],
+    [
+        Scenario(
+            "outage", "extra: downtime, then candles off the grid",
+            "off-grid rows are kept as they are; downtime is a hole, not a filler",
+            lambda stage: [_outage(stage.market_now())],
+            {"off_grid": 1, "reconnects": 1}, (IncidentName.CONNECTION_LOST,),
+        ),
+    ],
+    [
+        Scenario(
+            "rest_revised", "6 revised after close",
+            "REST's first answer may change: the audit asks again and repairs",
+            lambda _: [
+                {"kind": "revise", "settle_ms": 20 * 60_000, "duration_s": 5},
+                LOST_CLOSES,
+            ],
+            {"audit_differences": 1}, (IncidentName.AUDIT,), audited=True,
+        ),
+    ],
 ]  # fmt: skip

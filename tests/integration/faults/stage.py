@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-import structlog
-import structlog.testing
 
 from livermore_dagster.control.states import InstanceState
+from livermore_dagster.exchanges import caller
 from livermore_dagster.exchanges.rows import ROWS
-from livermore_dagster.ingest import boundary_raiser
+from livermore_dagster.incidents import IncidentName
+from livermore_dagster.ingest import boundary_raiser, throttle
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.service import IngestService
 from livermore_dagster.market.candle import Rank
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.simulator.fault_kinds import ACTS
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.member import decode
 from livermore_dagster.stores.redis.metrics import Incident, read_incidents_sync
@@ -28,21 +29,84 @@ START_MS = 1_767_655_800_000  # 2026-01-05T23:30:00Z
 SPEED = {"binance": 60.0, "binance_us": 60.0, "coinbase": 120.0}
 """At which a Binance minute takes 1 s and Coinbase's five minutes 2.5 s."""
 TOP = 6
-IMPATIENT = Patience(
-    dead_s=5.0,
-    silent_s=9.0,
-    stable_s=0.5,
-    ack_s=1.5,
-    refused_again_s=3.0,
-    silence_s=1.5,
-    flow_s=1.5,
-    flag_s=3.0,
-    skew_look_s=1.5,
-    repair_s=(0.5, 1.0, 2.0, 4.0, 8.0, 8.0),
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Which `timeframes` the exchange has, how patient its service is, and the exchange's `settings`."""
+
+    timeframes: tuple[Timeframe, ...]
+    patience: Patience
+    settings: Mapping[str, float]
+
+
+_RETRIES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0)
+WHOLE = Pace(
+    tuple(Timeframe),
+    Patience(
+        dead_s=5.0,
+        silent_s=9.0,
+        stable_s=0.5,
+        ack_s=1.5,
+        refused_again_s=3.0,
+        silence_s=1.5,
+        flow_s=1.5,
+        flag_s=3.0,
+        skew_look_s=1.5,
+        repair_s=_RETRIES_S,
+    ),
+    {},
 )
 """A fault is noticed in seconds; everything else is as in earnest."""
+BRISK = Pace(
+    (Timeframe.M1, Timeframe.M5, Timeframe.M15),
+    Patience(
+        dead_s=3.0,
+        silent_s=4.0,
+        stable_s=0.5,
+        ack_s=1.0,
+        refused_again_s=2.0,
+        silence_s=1.0,
+        flow_s=1.0,
+        flag_s=1.5,
+        skew_look_s=0.7,
+        repair_s=_RETRIES_S,
+    ),
+    {"update_s": 0.25, "beat_s": 0.25},
+)
+"""Frames come four times a second, so that what is silent for a second or two is silent indeed."""
+BANS = {"ban_s": 12.0}
+"""Where the exchange has bans: each request during one lengthens it by a twelfth of this."""
 
 Order = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A candle that is not the exchange's."""
+
+    store: str
+    symbol: str
+    timeframe: Timeframe
+    open_ms: int
+    text: str
+    is_filler: bool = False
+    """A row of volume 0 here, none there."""
+
+    def overlaps(self, from_ms: int, to_ms: int) -> bool:
+        return self.open_ms < to_ms and self.open_ms + self.timeframe.ms > from_ms
+
+    def __str__(self) -> str:
+        return f"{self.store} {self.symbol} {self.timeframe.value} {self.open_ms}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What had been counted and told at a moment."""
+
+    counters: Mapping[str, int]
+    incident: str
+    """Id of the newest incident."""
 
 
 @dataclass
@@ -52,8 +116,7 @@ class Stage:
     exchange: str
     platform: Platform
     service: IngestService
-    log: Sequence[Mapping[str, Any]] = field(default_factory=list)
-    """What was logged, every event of it."""
+    pace: Pace
 
     @property
     def liquid(self) -> str:
@@ -75,19 +138,61 @@ class Stage:
         return ids
 
     def pending(self, ids: Collection[int]) -> list[str]:
-        """Those of the faults that are still active, or have not struck as often as they shall."""
+        """Those of the faults that have not struck as often as they shall, or still befall somebody."""
+        there = {one["id"] for one in self.platform.ask(self.exchange, "connections")}
+
+        def lasts(fault: Mapping[str, Any]) -> bool:
+            """What is done once is over when it is done; who is gone is not concerned any more."""
+            aim = fault["connection"]
+            return fault["active"] and fault["kind"] not in ACTS and (aim is None or aim in there)
+
         return [
             str(one)
             for one in self.platform.ask(self.exchange, "faults")
-            if one["id"] in ids and (one["active"] or (one["count"] and not one["done"]))
+            if one["id"] in ids
+            and (lasts(one) or (not one["done"] and (one["count"] or one["kind"] in ACTS)))
         ]
+
+    def connection(self) -> int:
+        """The exchange's id of the connection that streams now."""
+        until(lambda: bool(self._streams()), 20, "a connection that streams")
+        return max(int(one["id"]) for one in self._streams())
+
+    def _streams(self) -> list[Mapping[str, Any]]:
+        return [one for one in self.platform.ask(self.exchange, "connections") if one["streams"]]
+
+    def market_now(self) -> int:
+        return self.platform.market_now(self.exchange)
 
     def given(self) -> int:
         """429 and 418 the exchange has answered."""
         counters = self.platform.ask(self.exchange, "counters")
         return int(counters["http_429"] + counters["http_418"])
 
+    def refusals_ordered(self) -> int:
+        """Requests that were refused because the exchange was told to."""
+        faults = self.platform.ask(self.exchange, "faults")
+        return sum(int(one["done"]) for one in faults if one["kind"] in ("rate_limit", "ban"))
+
     # --- marks ------------------------------------------------------------------------------------------
+    def marks(self) -> Marks:
+        return Marks(self.platform.counters(self.exchange), self.newest_incident())
+
+    def lacking(
+        self, counters: Mapping[str, int], incidents: Sequence[IncidentName], since: Marks
+    ) -> list[str]:
+        """Counters ("a|b": one of them) that have not grown by so much, incidents that were not told."""
+        now, before = self.platform.counters(self.exchange), since.counters
+        told = {one.name for one in self.incidents(since.incident)}
+        return [
+            *(
+                names
+                for names, growth in counters.items()
+                if all(now.get(name, 0) < before.get(name, 0) + growth for name in names.split("|"))
+            ),
+            *(name.value for name in incidents if name.value not in told),
+        ]
+
     def newest_incident(self) -> str:
         with self.platform.redis() as client:
             newest = client.xrevrange(keys.INCIDENTS, count=1)
@@ -99,19 +204,17 @@ class Stage:
 
     # --- truth ------------------------------------------------------------------------------------------
     def timeframes(self) -> tuple[Timeframe, ...]:
-        return next(row for row in ROWS if row.name == self.exchange).streamed_timeframes
+        """Those the exchange streams here."""
+        row = next(row for row in ROWS if row.name == self.exchange)
+        return tuple(timeframe for timeframe in row.streamed_timeframes if timeframe in self.pace.timeframes)
 
-    def flows(self, beyond_ms: int, seconds: float) -> None:
-        """Waits until every series is settled beyond that market time, and stored."""
-        until(
-            lambda: self.platform.settled(self.exchange) >= beyond_ms,
-            seconds,
-            f"{self.exchange} settled to {beyond_ms}",
-        )
+    def settled(self) -> int:
+        """Market ms up to which every series is final."""
+        return self.platform.settled(self.exchange)
 
-    def wrong(self, start_ms: int, end_ms: int, *, observed_only: bool = False) -> list[str]:
+    def wrong(self, start_ms: int, end_ms: int) -> list[Wrong]:
         """Where PostgreSQL or Redis are not the truth of [start, end)."""
-        found: list[str] = []
+        found: list[Wrong] = []
         for symbol in self.platform.symbols(self.exchange):
             for timeframe in self.timeframes():
                 truth = self.platform.truth(self.exchange, symbol, timeframe, start_ms, end_ms)
@@ -119,14 +222,20 @@ class Stage:
                     "PostgreSQL": self.platform.stored(self.exchange, symbol, timeframe, start_ms, end_ms),
                     "Redis": self._cached(symbol, timeframe, start_ms, end_ms),
                 }
-                for store, held in stores.items():
-                    found += [
-                        f"{store} {symbol} {timeframe.value} {at}: truth {truth.get(at)}, held {held.get(at)}"
-                        f" {self._provenance(symbol, timeframe, at)}"
-                        for at in sorted(truth.keys() | held.keys())
-                        if truth.get(at) != held.get(at)
-                        and not (observed_only and _is_filler(truth.get(at)) and _is_filler(held.get(at)))
-                    ]
+                found += [
+                    Wrong(
+                        store,
+                        symbol,
+                        timeframe,
+                        at,
+                        f"truth {truth.get(at)}, held {held.get(at)}; "
+                        f"{self._provenance(symbol, timeframe, at)}",
+                        _is_filler(truth.get(at)) and _is_filler(held.get(at)),
+                    )
+                    for store, held in stores.items()
+                    for at in sorted(truth.keys() | held.keys())
+                    if truth.get(at) != held.get(at)
+                ]
         return found
 
     def _provenance(self, symbol: str, timeframe: Timeframe, at: int) -> str:
@@ -172,24 +281,30 @@ def staged(
     database_url: str,
     exchange: str,
     *,
+    pace: Pace = WHOLE,
+    speed: float | None = None,
+    start_ms: int = START_MS,
     without: Callable[[pytest.MonkeyPatch], None] = lambda _: None,
 ) -> Iterator[Stage]:
     """A service of `exchange` that has warmed up. `without` takes a defence out of it."""
-    with (
-        pytest.MonkeyPatch.context() as patched,
-        structlog.testing.capture_logs() as log,
-        played(redis_url, database_url, [exchange], SPEED[exchange], START_MS) as platform,
-    ):
+    market = played(
+        redis_url, database_url, [exchange], speed or SPEED[exchange], start_ms, timeframes=pace.timeframes
+    )
+    with pytest.MonkeyPatch.context() as patched, market as platform:
+        platform.change(exchange, **pace.settings, **({} if exchange == "coinbase" else BANS))
         # No Dagster is here to fetch a boundary.
         patched.setattr(boundary_raiser, "_FALLBACK_S", 0.5)
+        # What is like another of the last ten seconds is told with the last of them: acts are shorter.
+        patched.setattr(throttle, "_WINDOW_S", 1.0)
+        patched.setattr(caller, "_TELL_EVERY_S", 1.0)
         without(patched)
         platform.want(exchange, top=TOP)
-        service = IngestService(platform, exchange, provenance=platform.provenance, patience=IMPATIENT)
+        service = IngestService(platform, exchange, provenance=platform.provenance, patience=pace.patience)
         service.start()
         try:
             assert service.wait_for_state(InstanceState.ACTIVE, 60), service.error
-            yield Stage(exchange, platform, service, log)
+            yield Stage(exchange, platform, service, pace)
         finally:
-            stopped = service.stop()
-        assert stopped
-        assert service.error is None
+            stopped = service.stop(10.0)
+        assert stopped, f"{exchange} did not stop"
+        assert service.error is None, service.error

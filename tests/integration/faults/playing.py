@@ -1,0 +1,174 @@
+"""Lets acts of faults loose on a running service, one after another, and writes down what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.exchange_candles import matches_exchange
+from livermore_dagster.incidents import CATALOGUE
+from livermore_dagster.ingest.context import open_context
+from livermore_dagster.market.timeframe import Timeframe
+from tests.integration.faults.scenarios import Scenario
+from tests.integration.faults.stage import Stage, Wrong
+from tests.integration.ingest.played import Platform, until
+
+__all__ = ["Findings", "audit", "play"]
+
+MARKS_S = 45.0
+"""So long may the marks of an act take to come: a busy machine is slow, and nothing here is about speed."""
+TRUTH_S = 60.0
+NEAR_MS = 10 * 60_000
+"""A fault may concern candles that ended so long before it, or end so long after."""
+
+
+@dataclass
+class Findings:
+    """What each scenario (by name) left behind; empty where all is as it must be."""
+
+    unmarked: dict[str, str] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Market ms from the order to the last mark."""
+    wrong: list[Wrong] = field(default_factory=list)
+    refused: str = ""
+    """429 and 418 beyond those the exchange was told to give."""
+    untold: str = ""
+
+    def of(self, scenario: Scenario) -> list[str]:
+        """What is wrong with it."""
+        begun, ended = self.spans[scenario.name]
+        wrong = [str(one) for one in self.wrong if one.overlaps(begun - NEAR_MS, ended + NEAR_MS)]
+        marks = [self.unmarked[scenario.name]] if self.unmarked.get(scenario.name) else []
+        refused = [self.refused] if self.refused and scenario.mode.startswith("9") else []
+        return [*marks, *refused, *([self.untold] if self.untold else []), *wrong[:6]]
+
+
+def play(
+    stage: Stage,
+    acts: Sequence[Sequence[Scenario]],
+    *,
+    marks_s: float = MARKS_S,
+    truth_s: float = TRUTH_S,
+) -> Findings:
+    """Candles are compared once, over the whole of it: whom a wrong one concerns is told by its time."""
+    found = Findings()
+    begun = stage.market_now()
+    told = stage.newest_incident()
+    audited = [act for act in acts if any(one.audited for one in act)]
+    for act in acts:
+        if act not in audited:
+            _strike(stage, act, found, marks_s)
+    found.wrong = _compare(stage, found, acts, begun, truth_s)
+    for act in audited:
+        _strike_and_audit(stage, act, found, marks_s, truth_s)
+    ordered = stage.refusals_ordered()
+    if stage.given() > ordered:
+        found.refused = f"{stage.given()} refusals given, {ordered} ordered"
+    names = {name.value for name in CATALOGUE}
+    silent = [one for one in stage.incidents(told) if one.name not in names or not one.text]
+    found.untold = f"not in plain words: {silent}" if silent else ""
+    return found
+
+
+def _strike(stage: Stage, act: Sequence[Scenario], found: Findings, seconds: float) -> None:
+    """Orders an act and waits for its marks; what does not come is written down."""
+    marks = stage.marks()
+    begun = stage.market_now()
+    ids = stage.order(*(order for scenario in act for order in scenario.orders(stage)))
+    lacking: dict[str, list[str]] = {}
+
+    def done() -> bool:
+        lacking.update({one.name: stage.lacking(one.counters, one.incidents, marks) for one in act})
+        return not any(lacking.values()) and not stage.pending(ids)
+
+    try:
+        until(done, seconds, "its marks")
+        trouble = ""
+    except AssertionError:
+        told = [(one.name, one.text) for one in stage.incidents(marks.incident)]
+        trouble = f"pending: {stage.pending(ids)}; told: {told}"
+    ended = stage.market_now()
+    for scenario in act:
+        found.spans[scenario.name] = (begun, ended)
+        if trouble:
+            found.unmarked[scenario.name] = f"no {lacking[scenario.name]}; {trouble}"
+
+
+def _compare(
+    stage: Stage, found: Findings, acts: Sequence[Sequence[Scenario]], begun: int, seconds: float
+) -> list[Wrong]:
+    """Waits until all that ended is settled and true; what stays wrong."""
+    start, target = _whole(stage, begun)
+    lenient = [
+        (found.spans[one.name][0] - NEAR_MS, found.spans[one.name][1] + NEAR_MS)
+        for act in acts
+        for one in act
+        if one.observed_only and one.name in found.spans
+    ]
+    wrong: list[Wrong] = []
+
+    def true() -> bool:
+        # A later look than the first needs no more than what was wrong before.
+        wrong[:] = [
+            one
+            for one in stage.wrong(start, target)
+            if not (one.is_filler and any(one.overlaps(*span) for span in lenient))
+        ]
+        return stage.settled() >= target and not wrong
+
+    try:
+        until(true, seconds, "the truth")
+    except AssertionError:
+        if stage.settled() < target:
+            wrong.append(
+                Wrong("all", "all", Timeframe.M5, stage.settled(), f"settled only to {stage.settled()}")
+            )
+    return wrong
+
+
+def _whole(stage: Stage, begun: int) -> tuple[int, int]:
+    """From two buckets before `begun` to the next boundary, in market ms."""
+    longest = max(timeframe.ms for timeframe in stage.timeframes() if timeframe.ms <= Timeframe.M5.ms)
+    now = stage.market_now()
+    return begun - begun % longest - 2 * longest, now - now % longest + longest
+
+
+def _strike_and_audit(
+    stage: Stage, act: Sequence[Scenario], found: Findings, marks_s: float, truth_s: float
+) -> None:
+    """The audit is what the act waits for: it follows when all that REST was wrong about is settled."""
+    begun = stage.market_now()
+    marks = stage.marks()
+    ids = stage.order(*(order for scenario in act for order in scenario.orders(stage)))
+    until(lambda: not stage.pending(ids), marks_s, lambda: f"does not end: {stage.pending(ids)}")
+    start, target = _whole(stage, begun)
+    until(lambda: stage.settled() >= target, truth_s, f"settled to {target}")
+    before = stage.wrong(start, target)
+    asyncio.run(audit(stage.platform, stage.exchange, start, target))
+    ended = stage.market_now()
+    for scenario in act:
+        found.spans[scenario.name] = (begun, ended)
+        lacking = stage.lacking(scenario.counters, scenario.incidents, marks)
+        if lacking:
+            found.unmarked[scenario.name] = f"no {lacking}; wrong before the audit: {before[:4]}"
+    left: list[Wrong] = []
+
+    def true() -> bool:
+        left[:] = stage.wrong(start, target)
+        return not left
+
+    try:
+        until(true, truth_s, "the truth")
+    except AssertionError:
+        found.wrong += left
+
+
+async def audit(platform: Platform, exchange: str, start_ms: int, end_ms: int) -> None:
+    """As the platform does every hour: REST itself may have been wrong for longer than anybody waits."""
+    async with open_context(exchange, platform) as ctx:
+        for timeframe in ctx.row.live_timeframes:
+            if timeframe.ms <= Timeframe.M15.ms:
+                cell = Cell(ctx, timeframe, platform.symbols(exchange), end_ms + timeframe.ms, by_hand=True)
+                await matches_exchange(cell, start_ms - timeframe.ms)
