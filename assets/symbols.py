@@ -15,13 +15,12 @@ from livermore_dagster.audit.verdict import Row
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.symbols import list_age_ms, list_in_use, refresh_products, resolve_monitored
-from livermore_dagster.resources import EXCHANGES, SYMBOLS_REASON_TAG, ExchangeResource
+from livermore_dagster.resources import EXCHANGES, SYMBOLS, SYMBOLS_REASON_TAG, ExchangeResource
 from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols
 from livermore_dagster.stores.redis.desired import Desired, read_desired
 
 __all__ = ["symbol_checks", "symbols_asset"]
 
-KEY: Final = dg.AssetKey(["symbols"])
 JUST_NOW_MS: Final = 60_000
 """A list read so recently by whoever asked for the run is not read again."""
 GRADES: Final = ("A", "B", "C", "D", "F")
@@ -29,7 +28,7 @@ _CHECKED: Final = [row.name for row in ROWS if row.active]
 
 
 @dg.asset(
-    key=KEY,
+    key=SYMBOLS,
     partitions_def=EXCHANGES,
     group_name="symbols",
     kinds={"postgres"},
@@ -146,12 +145,12 @@ _CHECKS: Final = {
 def symbol_checks() -> dg.AssetChecksDefinition:
     """One op; a partitioned run yields the results of its own exchange only. Nothing is asked of it."""
     wanted = {
-        dg.AssetCheckKey(KEY, f"{name}_{exchange}"): (exchange, judge, description)
+        dg.AssetCheckKey(SYMBOLS, f"{name}_{exchange}"): (exchange, judge, description)
         for name, (judge, description) in _CHECKS.items()
         for exchange in _CHECKED
     }
     specs = [
-        dg.AssetCheckSpec(key.name, asset=KEY, description=f"{exchange}: {description}")
+        dg.AssetCheckSpec(key.name, asset=SYMBOLS, description=f"{exchange}: {description}")
         for key, (exchange, _, description) in wanted.items()
     ]
 
@@ -165,7 +164,7 @@ def symbol_checks() -> dg.AssetChecksDefinition:
             if own in ("", name):
                 wrong = judge(*exchange.use(name, _as_kept))
                 yield dg.AssetCheckResult(
-                    asset_key=KEY,
+                    asset_key=SYMBOLS,
                     check_name=key.name,
                     passed=not wrong,
                     metadata={"wrong": len(wrong), "first 50": table(wrong[:50])},

@@ -31,13 +31,16 @@ __all__ = [
     "DUE_TAG",
     "EXCHANGES",
     "RAISED_TAG",
+    "SYMBOLS",
     "SYMBOLS_REASON_TAG",
+    "SYMBOL_CHECKS",
     "AccountResource",
     "ExchangeResource",
     "IngestResource",
     "PlatformResource",
     "check_key",
     "sensor_status",
+    "symbol_check_keys",
 ]
 
 T = TypeVar("T")
@@ -71,6 +74,15 @@ def sensor_status() -> dg.DefaultSensorStatus:
 def check_key(layer: str, timeframe: Timeframe, name: str, exchange: str) -> dg.AssetCheckKey:
     """A check's results are kept per asset, not per partition: hence one name per exchange."""
     return dg.AssetCheckKey(dg.AssetKey([layer, timeframe.value]), f"{name}_{exchange}")
+
+
+SYMBOLS = dg.AssetKey(["symbols"])
+SYMBOL_CHECKS = ("not_empty", "one_product_per_base", "monitored_are_listed")
+
+
+def symbol_check_keys(exchange: str) -> list[dg.AssetCheckKey]:
+    """The checks of an exchange's product list."""
+    return [dg.AssetCheckKey(SYMBOLS, f"{name}_{exchange}") for name in SYMBOL_CHECKS]
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,13 @@ import dagster as dg
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.platform.dagster_yaml import BATCH_QUEUE
 from livermore_dagster.platform.runs import UNFINISHED
-from livermore_dagster.resources import SYMBOLS_REASON_TAG, PlatformResource, sensor_status
+from livermore_dagster.resources import (
+    SYMBOLS,
+    SYMBOLS_REASON_TAG,
+    PlatformResource,
+    sensor_status,
+    symbol_check_keys,
+)
 from livermore_dagster.stores.redis.symbol_events import SymbolEvent, read_symbol_events
 
 __all__ = ["newest_by_exchange", "run_request", "symbol_sensor"]
@@ -18,7 +24,6 @@ __all__ = ["newest_by_exchange", "run_request", "symbol_sensor"]
 WAIT_MS = 4_000
 """A tick waits this long for an event, as the boundaries' does."""
 EVENTS_A_READ = 200
-ASSET = dg.AssetKey(["symbols"])
 _NAMES = {row.id: row.name for row in ROWS}
 
 
@@ -37,7 +42,8 @@ def run_request(event: SymbolEvent) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"symbols:{name}:{event.entry_id}",
         partition_key=name,
-        asset_selection=[ASSET],
+        asset_selection=[SYMBOLS],
+        asset_check_keys=symbol_check_keys(name),
         tags={
             "dagster-celery/queue": BATCH_QUEUE,
             "dagster/max_retries": "3",
@@ -53,7 +59,7 @@ def run_request(event: SymbolEvent) -> dg.RunRequest:
         "instance started, someone asked, a symbol was refused or fell silent, a UTC day began by the "
         "exchange's clock) and starts one run per exchange. While that is under way, further reasons wait."
     ),
-    asset_selection=dg.AssetSelection.assets(ASSET),
+    asset_selection=dg.AssetSelection.assets(SYMBOLS),
     minimum_interval_seconds=1,  # 0 would mean the default of 30
     default_status=sensor_status(),
 )

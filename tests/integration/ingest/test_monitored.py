@@ -177,6 +177,7 @@ def test_listed_halted_and_delisted_symbols_change_a_running_instance(market: Pl
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1_500)
 def test_500_symbols_and_60_of_5_users_are_streamed_once_each(redis_url: str, database_url: str) -> None:
     with played(redis_url, database_url, [EXCHANGE], 1.0, START_MS, symbols=600) as market:
         names = ranked(market)
