@@ -198,6 +198,7 @@ class _Follower:
 
         from livermore_dagster.cli.lookup import open_stores
         from livermore_dagster.errors import PlatformError
+        from livermore_dagster.stores.redis import keys
 
         waiting = False
         while True:
@@ -205,7 +206,7 @@ class _Follower:
                 async with open_stores(self.settings) as stores:
                     pubsub = stores.redis.pubsub()
                     try:
-                        await pubsub.psubscribe("channel:alerts:*")
+                        await pubsub.psubscribe(keys.CHANNEL_ALERTS_ALL)
                         await self._catch_up(stores.pool)
                         if waiting:
                             typer.echo("Back: nothing was missed.", err=True)

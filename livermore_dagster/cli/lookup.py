@@ -107,13 +107,9 @@ async def active_rows(connection: AsyncConnection[Any], names: list[str]) -> lis
 async def canonical_symbol(connection: AsyncConnection[Any], row: ExchangeRow | None, symbol: str) -> str:
     """The id under which a symbol's data is kept, on one exchange or any. Raises UnknownSymbol."""
     from livermore_dagster.errors import UnknownSymbol
+    from livermore_dagster.stores.postgres.symbols import read_canonical_symbols
 
-    found = await connection.execute(
-        "SELECT symbol, coalesce(alias_of, symbol) FROM exchange_symbols"
-        " WHERE %(id)s::smallint IS NULL OR exchange_id = %(id)s ORDER BY volume_rank NULLS LAST, symbol",
-        {"id": row.id if row is not None else None},
-    )
-    aliases = dict(await found.fetchall())
-    if symbol not in aliases:
-        raise UnknownSymbol(symbol, row.name if row is not None else "any exchange", aliases)
-    return str(aliases[symbol])
+    known = await read_canonical_symbols(connection, row.id if row is not None else None)
+    if symbol not in known:
+        raise UnknownSymbol(symbol, row.name if row is not None else "any exchange", known)
+    return known[symbol]

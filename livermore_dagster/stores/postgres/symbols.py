@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["SymbolRow", "load_symbols", "require_symbols", "upsert_symbols"]
+__all__ = ["SymbolRow", "load_symbols", "read_canonical_symbols", "require_symbols", "upsert_symbols"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,12 @@ async def load_symbols(connection: AsyncConnection[Any], exchange_id: int) -> li
     """All symbols of an exchange: ranked ones first, in rank order, then the rest by name."""
     rows = await (await connection.execute(sql("read_symbols"), {"exchange_id": exchange_id})).fetchall()
     return [SymbolRow(*row) for row in rows]
+
+
+async def read_canonical_symbols(connection: AsyncConnection[Any], exchange_id: int | None) -> dict[str, str]:
+    """Symbol -> the id its data is kept under (an alias's is another), by rank; None: of any exchange."""
+    found = await connection.execute(sql("read_canonical_symbols"), {"exchange_id": exchange_id})
+    return dict(await found.fetchall())
 
 
 async def require_symbols(
