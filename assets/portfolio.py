@@ -46,29 +46,43 @@ def portfolio(context: dg.AssetExecutionContext, account: AccountResource) -> dg
             "cost method": found.method.value,
             "fills": found.fills,
             "balances read (UTC)": utc_text(found.balances_ms),
+            **_totals(found),
             "dagster/partition_row_count": len(found.positions),
             "positions": table([_row(one) for one in found.positions]),
         }
     )
 
 
-def _row(held: "HeldPosition") -> Row:
+def _totals(found: "Portfolio") -> dict[str, str]:
+    """Per currency; what has no price is told beside."""
+    from livermore_dagster.market.cost_basis import sums_of
     from livermore_dagster.trades.fee_text import as_money
+
+    told = {}
+    for total in sums_of(held.position for held in found.positions):
+        lacks = f" (without {total.unpriced} that have no price)" if total.unpriced else ""
+        for name, amount in (("value", total.value), ("unrealised", total.unrealised)):
+            told[f"total {name} ({total.quote})"] = as_money(amount, total.quote) + lacks
+    return told
+
+
+def _row(held: "HeldPosition") -> Row:
+    from livermore_dagster.trades.fee_text import as_money, as_size
 
     one = held.position
     return {
         "asset": one.base,
         "currency": one.quote,
-        "size": f"{one.size:f}",
+        "size": as_size(one.size),
         "cost": as_money(one.cost, one.quote),
-        "price": None if one.price is None else f"{one.price:f}",
+        "price": None if one.price is None else as_size(one.price),
         "price from": held.price_source,
         "value": as_money(one.value, one.quote),
         "unrealised": as_money(one.unrealised, one.quote),
         "realised": as_money(one.realised, one.quote),
         "fees": as_money(one.fees, one.quote),
-        "balance": f"{one.balance:f}",
-        "without a fill": f"{one.other:f}" if one.other else "",
+        "balance": as_size(one.balance),
+        "without a fill": as_size(one.other) if one.other else "",
         "signal": held.signal.label.value,
         "signal's reason": held.signal.reason,
     }

@@ -96,6 +96,9 @@ def commands(
     if as_json:
         typer.echo(json.dumps([{**asdict(one), "duration_ms": one.duration_ms} for one in found]))
         return
+    if not found:
+        typer.echo("No command has been sent.")
+        return
     table = plain_table(
         "Commands", ["when (UTC)", "by", "exchange", "command", "outcome"], ["took"], ["what", "why"]
     )

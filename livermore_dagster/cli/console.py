@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.style import StyleType
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,8 @@ __all__ = ["PlainTable", "console", "plain_table"]
 
 WIDE = 240
 """Columns for pipes and files: nothing is cut there."""
+ENDLESS = 10_000
+"""Columns in which any table finds the width it would like to have."""
 
 
 def console(*, to_stderr: bool = False) -> Console:
@@ -21,7 +24,16 @@ def console(*, to_stderr: bool = False) -> Console:
 
 
 class PlainTable(Table):
-    """Text stands as it is: a bracket that a user or an exchange wrote is no markup. Colours come by Text."""
+    """Text stands as it is: a bracket that a user or an exchange wrote is no markup. Colours come by Text.
+
+    Columns move together where the terminal is too narrow for them, before anything is cut.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needed = Measurement.get(console, options.update(max_width=ENDLESS), self).maximum
+        if needed > options.max_width:
+            self.padding = (0, 0)
+        yield from super().__rich_console__(console, options)
 
     def add_row(
         self, *cells: RenderableType | None, style: StyleType | None = None, end_section: bool = False

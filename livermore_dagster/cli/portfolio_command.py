@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
 
 if TYPE_CHECKING:
+    from livermore_dagster.market.cost_basis import Position
     from livermore_dagster.trades.reports import HeldPosition, Portfolio
 
 __all__ = ["portfolio"]
+
+MONEY: Final = ("cost", "value", "unrealised", "realised", "fees")
+NUMBERS: Final = ("size", "cost", "price", "value", "unrealised", "realised", "fees")
+LEFT_OUT: Final = ("cost", "realised", "fees")
+"""They give way on a terminal narrower than WIDE: a number that is cut is worse than one that is missing."""
+WIDE: Final = 116
 
 
 def portfolio(
@@ -62,38 +71,67 @@ def _show(found: Portfolio) -> None:
     from rich.text import Text
 
     from livermore_dagster.cli.console import console, plain_table
+    from livermore_dagster.market.cost_basis import sums_of
     from livermore_dagster.trades.fee_text import as_money, as_size, moment
 
     screen = console()
-    table = plain_table(
-        f"{found.account.key} ({found.method.value}, {found.fills:,} fills, balances of "
-        f"{moment(found.balances_ms)})",
-        ["asset", "in"],
-        ["size", "cost", "price", "value", "unrealised", "realised", "fees"],
-        ["signal", "without a fill"],
-    )
-    told: set[str] = set()
-    for held in found.positions:
-        one = held.position
-        # The asset's own difference, told once however many currencies it was bought in.
-        other = f"{one.transferred} {as_size(abs(one.other))}" if one.other and one.base not in told else ""
-        told.add(one.base)
-        unrealised = as_money(one.unrealised, one.quote)
-        colour = "" if one.unrealised is None else "green" if one.unrealised >= 0 else "red"
-        reason = f" ({held.signal.reason})" if held.signal.reason else ""
-        table.add_row(
-            one.base, one.quote or "–", as_size(one.size), as_money(one.cost, one.quote),
-            "–" if one.price is None else as_size(one.price), as_money(one.value, one.quote),
-            Text(unrealised, colour),
-            as_money(one.realised, one.quote), as_money(one.fees, one.quote),
-            f"{held.signal.label.value}{reason}" if one.quote else "",
-            other,
-        )  # fmt: skip
+    narrow = screen.width < WIDE
+    title = f"{found.account.key} ({found.method.value}, {found.fills:,} fills, balances of "
+    numbers = [name for name in NUMBERS if not (narrow and name in LEFT_OUT)]
+    table = plain_table(f"{title}{moment(found.balances_ms)})", ["asset", "in"], numbers, ["signal"])
+
+    def add(
+        asset: str, quote: str, cells: dict[str, str], gain: Decimal | None, signal: str, style: str
+    ) -> None:
+        colour = "" if gain is None else "green" if gain >= 0 else "red"
+        shown = [Text(cells[name], colour if name == "unrealised" else "") for name in numbers]
+        table.add_row(asset, quote, *shown, signal, style=style)
+
+    for one in (held.position for held in found.positions if held.position.quote):
+        cells = {name: as_money(getattr(one, name), one.quote) for name in MONEY}
+        cells["size"], cells["price"] = as_size(one.size), "–" if one.price is None else as_size(one.price)
+        signal = next(held.signal.label.value for held in found.positions if held.position is one)
+        add(one.base, one.quote, cells, one.unrealised, signal, "")
+    table.add_section()
+    totals = sums_of(held.position for held in found.positions)
+    for total in totals:
+        cells = {name: as_money(getattr(total, name), total.quote) for name in MONEY}
+        if total.unpriced:
+            cells["value"], cells["unrealised"] = f"{cells['value']}*", f"{cells['unrealised']}*"
+        add("Total", total.quote, {"size": "", "price": "", **cells}, total.unrealised, "", "bold")
     screen.print(table)
-    if any(held.position.sold_without_cost for held in found.positions):
-        screen.print("Sales beyond what was bought in that currency have no known profit and are left out.")
-    if any(held.position.unconverted_fees for held in found.positions):
-        screen.print("Fees in an asset without a known price are in neither cost nor profit.")
+    for line in _remarks(found, unpriced=any(total.unpriced for total in totals), narrow=narrow):
+        screen.print(Text(line))
+
+
+def _remarks(found: Portfolio, *, unpriced: bool, narrow: bool) -> list[str]:
+    """What the table does not hold, in sentences."""
+    from livermore_dagster.trades.fee_text import as_size
+
+    lines = ["* lacks what has no price here: no ticker, no candle."] if unpriced else []
+    positions = [held.position for held in found.positions]
+    # The asset's own difference, told once however many currencies it was bought in.
+    moved = {one.base: f"{as_size(abs(one.other))} {one.base}" for one in positions if one.other}
+    for way, words in (("in", "Came in"), ("out", "Went out")):
+        listed = [moved[base] for base in moved if _way(positions, base) == way]
+        if listed:
+            lines.append(f"{words} without a fill (a transfer, a reward): {', '.join(listed)}.")
+    reasons: dict[str, list[str]] = {}
+    for held in found.positions:
+        if held.signal.reason and held.position.quote:
+            reasons.setdefault(held.signal.reason, []).append(f"{held.position.base}/{held.position.quote}")
+    lines += [f"No Data ({reason}): {', '.join(names)}." for reason, names in reasons.items()]
+    if any(one.sold_without_cost for one in positions):
+        lines.append("Sales beyond what was bought in that currency have no known profit and are left out.")
+    if any(one.unconverted_fees for one in positions):
+        lines.append("Fees in an asset without a known price are in neither cost nor profit.")
+    if narrow:
+        lines.append(f"A terminal of {WIDE} columns shows {', '.join(LEFT_OUT)} too.")
+    return lines
+
+
+def _way(positions: Sequence[Position], base: str) -> str:
+    return next(one.transferred for one in positions if one.base == base)
 
 
 def _facts(found: Portfolio) -> dict[str, Any]:

@@ -220,9 +220,8 @@ class BinanceAccountDialect:
             discount = told.discount
             name = told.symbol
             if discount.for_account and discount.for_symbol and discount.asset and discount.share:
-                name += (
-                    f", paid in {discount.asset} at {amount(discount.share, 'discount').normalize():f} of it"
-                )
+                share = amount(discount.share, "discount").normalize()
+                name += f" (× {share:f} where paid in {discount.asset})"
             return _tier(name, [told.standard, told.tax, *([told.special] if told.special else [])])
         except ValueError as error:
             raise ExchangeUnavailable(f"Not a commission reply: {error}.") from error

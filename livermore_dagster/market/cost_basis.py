@@ -17,7 +17,7 @@ from enum import StrEnum
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.trades import Balance, Fill, Side
 
-__all__ = ["Book", "CostMethod", "Ledger", "Position", "positions_of"]
+__all__ = ["Book", "CostMethod", "Ledger", "Position", "PositionSum", "positions_of", "sums_of"]
 
 ZERO = Decimal(0)
 _STEP = Decimal("1e-18")
@@ -184,6 +184,41 @@ class Position:
     def transferred(self) -> str:
         """'in', 'out', or '' where the fills explain the balance."""
         return "" if not self.other else "in" if self.other > 0 else "out"
+
+
+@dataclass(frozen=True, slots=True)
+class PositionSum:
+    """Positions bought in one currency, together; `value` and `unrealised` lack the `unpriced` ones."""
+
+    quote: str
+    cost: Decimal
+    value: Decimal
+    unrealised: Decimal
+    realised: Decimal
+    fees: Decimal
+    unpriced: int
+
+
+def sums_of(positions: Iterable[Position]) -> list[PositionSum]:
+    """One per currency, the highest cost first; amounts of different currencies are never added (F2b)."""
+    by_quote: dict[str, list[Position]] = {}
+    for one in positions:
+        if one.quote:
+            by_quote.setdefault(one.quote, []).append(one)
+    with exact():
+        found = [
+            PositionSum(
+                quote,
+                sum((one.cost for one in held), ZERO),
+                sum((one.value or ZERO for one in held), ZERO),
+                sum((one.unrealised or ZERO for one in held), ZERO),
+                sum((one.realised for one in held), ZERO),
+                sum((one.fees for one in held), ZERO),
+                sum(1 for one in held if one.size and one.price is None),
+            )
+            for quote, held in by_quote.items()
+        ]
+    return sorted(found, key=lambda one: one.cost, reverse=True)
 
 
 def positions_of(

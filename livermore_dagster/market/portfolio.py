@@ -42,8 +42,10 @@ def portfolio_signal(
     """
     missing = [tf for tf in PORTFOLIO_TIMEFRAMES if values.get(tf) is None]
     if missing:
-        known = reasons or {}
-        why = "; ".join(f"{tf.value}: {known.get(tf, 'no value yet')}" for tf in missing)
+        of_reason: dict[str, list[str]] = {}
+        for tf in missing:
+            of_reason.setdefault((reasons or {}).get(tf, "no value yet"), []).append(tf.value)
+        why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in of_reason.items())
         return PortfolioSignal(PortfolioLabel.NO_DATA, why)
     hour, four, day = (float(values[tf] or 0.0) for tf in PORTFOLIO_TIMEFRAMES)
     return PortfolioSignal(_label(hour, four, day))

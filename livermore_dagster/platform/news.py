@@ -78,7 +78,8 @@ class News:
         told, at = self._errors.get(name, ("", 0.0))
         if error != told or now - at >= REMIND_S:
             self._errors[name] = (error, now)
-            self._tell(f"{name} could not start: {error} It is tried again; `livermore doctor` looks deeper.")
+            said = error.rstrip(". ")
+            self._tell(f"{name} could not start: {said}. It is tried again; `livermore doctor` looks deeper.")
 
     def _tell_alerts(self, alerts: Sequence[AlertLine]) -> None:
         known = {(one.exchange, one.symbol, one.timeframe, one.label, one.candle_end_ms) for one in alerts}

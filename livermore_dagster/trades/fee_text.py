@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from livermore_dagster.exchanges.universe import FIAT, STABLE
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.fees import FeeLine, FeeReport, MonthBy, UnconvertedFee
+from livermore_dagster.market.trades import FeeTier
+from livermore_dagster.stores.postgres.fee_tiers import SeenTier
 
 __all__ = [
     "as_money",
@@ -21,6 +24,7 @@ __all__ = [
     "table_columns",
     "table_row",
     "tables",
+    "tier_told",
 ]
 
 CASH = STABLE | FIAT
@@ -40,9 +44,9 @@ def as_money(amount: Decimal | None, currency: str) -> str:
 
 
 def as_size(amount: Decimal) -> str:
-    """A size in units of an asset, or a price: at most eight places, no zeros at the end."""
+    """A size in units of an asset, or a price: separators, at most eight places, no zeros at the end."""
     with exact():
-        text = f"{amount.quantize(Decimal('0.00000001'), ROUND_HALF_UP):f}"
+        text = f"{amount.quantize(Decimal('0.00000001'), ROUND_HALF_UP):,f}"
     return text.rstrip("0").rstrip(".")
 
 
@@ -56,6 +60,23 @@ def as_rate(fraction: Decimal | None) -> str:
 
 def moment(at_ms: int | None) -> str:
     return "–" if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def tier_told(seen: Sequence[SeenTier]) -> FeeTier | None:
+    """The account's tier as seen last. Where the exchange tells rates market by market it is that of most
+    markets, named by how many they are."""
+    newest: dict[str, FeeTier] = {}
+    for one in seen:
+        newest.setdefault(one.market, one.tier)
+    if not newest or "" in newest:
+        return newest.get("")
+    alike: dict[tuple[Decimal, Decimal, str], list[FeeTier]] = {}
+    for market, tier in newest.items():
+        condition = tier.name.removeprefix(market)
+        alike.setdefault((tier.maker_rate, tier.taker_rate, condition), []).append(tier)
+    (_, _, condition), most = max(alike.items(), key=lambda item: len(item[1]))
+    count = f"{len(most)} of {len(newest)}" if len(most) < len(newest) else f"all {len(newest)}"
+    return replace(most[0], name=f"{count} markets traded{condition}")
 
 
 def _months_word(report: FeeReport) -> str:

@@ -27,6 +27,7 @@ from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.postgres.symbols import load_symbols
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow
 from livermore_dagster.stores.redis.tickers import read_tickers
+from livermore_dagster.trades.fee_text import tier_told
 
 __all__ = ["HeldPosition", "Portfolio", "ReportWish", "make_fee_report", "make_portfolio"]
 
@@ -56,7 +57,7 @@ async def make_fee_report(
         until_ms=asked.until_ms,
         symbol=asked.symbol,
     )
-    tiers = await read_fee_tiers(connection, account.id, 1)
+    tiers = await read_fee_tiers(connection, account.id)
     progress = await read_progress(connection, account.id)
     facts = ReportFacts(
         exchange=account.exchange,
@@ -68,7 +69,7 @@ async def make_fee_report(
         symbol=asked.symbol,
         first_ms=gathered.first_ms,
         last_ms=gathered.last_ms,
-        tier=tiers[0].tier if tiers else None,
+        tier=tier_told(tiers),
         complete=bool(progress) and all(read.complete for read in progress.values()),
     )
     try:

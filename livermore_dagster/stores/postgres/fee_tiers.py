@@ -36,9 +36,9 @@ async def insert_fee_tier(
 
 
 async def read_fee_tiers(
-    connection: AsyncConnection[Any], account_id: int, limit: int = 50
+    connection: AsyncConnection[Any], account_id: int, limit: int | None = None
 ) -> list[SeenTier]:
-    """Newest first."""
+    """Newest first; all that was seen unless there is a limit. A row is a change, so they are few."""
     given = {"account_id": account_id, "limit": limit}
     rows = await (await connection.execute(sql("read_fee_tiers"), given)).fetchall()
     return [SeenTier(row[0], row[1], FeeTier(*row[2:])) for row in rows]

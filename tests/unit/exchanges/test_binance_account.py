@@ -186,7 +186,7 @@ def commission(**discount: object) -> bytes:
 def test_rates_of_a_market_hold_tax_and_the_dearer_side() -> None:
     tier = DIALECT.parse_tier(commission(), "BNBBTC")
     assert (tier.maker_rate, tier.taker_rate) == (Decimal("0.0013"), Decimal("0.0019"))
-    assert tier.name == "BNBBTC, paid in BNB at 0.75 of it"
+    assert tier.name == "BNBBTC (× 0.75 where paid in BNB)"
     assert (tier.volume_30d, tier.fees_30d, tier.currency) == (None, None, None)
     assert DIALECT.parse_tier(commission(enabledForSymbol=False), "BNBBTC").name == "BNBBTC"
 

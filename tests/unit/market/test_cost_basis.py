@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livermore_dagster.market.cost_basis import Book, CostMethod, Ledger, positions_of
+from livermore_dagster.market.cost_basis import Book, CostMethod, Ledger, positions_of, sums_of
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.trades import Balance, Fill, Liquidity, Side
 from tests.unit.market.trade_draws import fee_in_quote, fill_lists
@@ -138,3 +138,15 @@ def test_costs_in_two_currencies_are_two_books() -> None:
     assert found["EUR"].sold_without_cost == 1
     assert found["EUR"].realised == found["USD"].realised == 0
     assert found["USD"].other == 0, "bought and sold: the fills explain that nothing is there"
+
+
+def test_sums_are_per_currency_and_say_what_they_lack() -> None:
+    ledger = Ledger(CostMethod.FIFO)
+    for one in (trade(Side.BUY, "2", "100"), trade(Side.BUY, "1", "90", currency="EUR", quote="EUR")):
+        ledger.apply(one, fee_in_quote(one))
+    held = [Balance("BTC", Decimal(3), ZERO), Balance("DOGE", Decimal(7), ZERO)]
+    dollars, euros = sums_of(positions_of(ledger, held, {("BTC", "USD"): Decimal(110)}))
+    assert (dollars.quote, dollars.cost, dollars.value, dollars.unrealised, dollars.unpriced) == (
+        "USD", 200, 220, 20, 0,
+    )  # fmt: skip
+    assert (euros.quote, euros.cost, euros.value, euros.unpriced) == ("EUR", 90, 0, 1)

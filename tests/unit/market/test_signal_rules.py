@@ -151,3 +151,4 @@ def test_portfolio_signal(hour: float, four: float, day: float, label: str) -> N
 def test_portfolio_without_data_says_why() -> None:
     found = portfolio_signal({Timeframe.H1: 1.0, Timeframe.D1: 2.0}, {Timeframe.H4: "unsupported"})
     assert (found.label, found.reason) == ("No Data", "4h: unsupported")
+    assert portfolio_signal({}).reason == "1h, 4h, 1d: no value yet"

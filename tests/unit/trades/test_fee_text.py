@@ -8,7 +8,8 @@ import pytest
 
 from livermore_dagster.market.fees import ReportFacts, UnconvertedFee, cells_of, fee_report
 from livermore_dagster.market.trades import FeeTier, Fill, Liquidity, Side
-from livermore_dagster.trades.fee_text import as_money, as_rate, as_size, markdown
+from livermore_dagster.stores.postgres.fee_tiers import SeenTier
+from livermore_dagster.trades.fee_text import as_money, as_rate, as_size, markdown, tier_told
 
 JANUARY_MS = 1_767_225_600_000
 
@@ -34,6 +35,25 @@ def test_rates_and_sizes() -> None:
     assert as_rate(None) == as_money(None, "USD") == "–"
     assert as_size(Decimal("0.302068054553568218")) == "0.30206805"
     assert as_size(Decimal(120)) == "120"
+    assert as_size(Decimal("3225767.50")) == "3,225,767.5"
+
+
+def test_rates_by_market_are_told_of_most_markets() -> None:
+    def seen(market: str, taker: str, name: str) -> SeenTier:
+        return SeenTier(market, 1, FeeTier(name, Decimal("0.001"), Decimal(taker), None, None, None))
+
+    paid_in = " (× 0.75 where paid in BNB)"
+    alike = [seen("BTCUSDT", "0.001", f"BTCUSDT{paid_in}"), seen("ETHUSDT", "0.001", f"ETHUSDT{paid_in}")]
+    told = tier_told(alike)
+    assert told is not None
+    assert told.name == f"all 2 markets traded{paid_in}"
+    told = tier_told([*alike, seen("BTCFDUSD", "0", "BTCFDUSD"), seen("BTCUSDT", "0.002", "older")])
+    assert told is not None
+    assert (told.name, told.taker_rate) == (f"2 of 3 markets traded{paid_in}", Decimal("0.001"))
+    assert (
+        tier_told([seen("", "0.002", "VIP 2"), seen("", "0.003", "VIP 1")]) == seen("", "0.002", "VIP 2").tier
+    )
+    assert tier_told([]) is None
 
 
 def fill(number: int, symbol: str, value: str, fee: str, currency: str = "USD") -> Fill:
