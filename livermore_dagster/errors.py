@@ -280,7 +280,7 @@ class RequestRefused(ExchangeError):
 class CredentialsRefused(RequestRefused):
     def __init__(self, exchange: str, status: int, code: str = "") -> None:
         super().__init__(
-            f"{exchange} does not accept this account's key: {code or f'HTTP {status}'}.",
+            f"{exchange} does not accept this account's key: {code.rstrip('. ') or f'HTTP {status}'}.",
             status,
             code,
             "Check that both variables belong to the same key, that the key is active and may read (view) "
