@@ -46,7 +46,7 @@ def test_an_event_during_the_wait_becomes_a_run_at_once_and_only_once(platform_e
         begun = time.monotonic()
         later.start()
         result = tick(boundary_sensor, instance, None)
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 3.5, "a tick without an event waits for 4 s"
         assert [request.run_key for request in result.run_requests or []] == [f"coinbase:{B}"]
         assert json.loads(result.cursor or "")["1"] != "0"
         again = tick(boundary_sensor, instance, result.cursor)

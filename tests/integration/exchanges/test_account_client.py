@@ -173,7 +173,7 @@ async def test_a_wrong_clock_is_set_by_the_exchange_s_and_stays_so(connected: re
         client = account_client_for(played.row, BINANCE, connected, CLOCK)
         for _ in range(3):
             await client.check()
-        assert abs(client.time.offset_ms - ahead_ms) < 500
+        assert abs(client.time.offset_ms - ahead_ms) < 3_000
         assert [path.rpartition("/")[2] for path in played.paths] == [
             "account",
             "time",
@@ -183,7 +183,7 @@ async def test_a_wrong_clock_is_set_by_the_exchange_s_and_stays_so(connected: re
         ]
         ahead_ms = 60_000
         await client.check()
-        assert abs(client.time.offset_ms - ahead_ms) < 500
+        assert abs(client.time.offset_ms - ahead_ms) < 3_000
         await client.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 
@@ -12,7 +11,9 @@ from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.notify.illustrator import request_of
 from livermore_dagster.notify.painter import ChartFailed, Painter
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import incident
+from tests.eventually import eventually
 from tests.integration.notify.conftest import Told, alert, all_in
 from tests.integration.signals.conftest import walk
 from tests.unit.notify.alerts import heard
@@ -71,7 +72,7 @@ async def test_a_painter_that_hangs_or_dies_is_waited_for_within_bounds(
     for said in ("not painted within", "the painter was busy"):
         with pytest.raises(ChartFailed, match=said):
             await hanging.paint(request, 0.3)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 15, "it hangs for a minute"
     await hanging.close()
     dying = Painter((sys.executable, "-c", "import sys; sys.exit(3)"))
     with pytest.raises(ChartFailed, match="the painter died"):
@@ -101,7 +102,8 @@ async def test_admins_hear_of_errors_once_and_others_do_not(told: Told) -> None:
     await told.user("local:bob", channels=[told.channel("bob")])
     async with told.notifier():
         await told.until_settings_taken()
-        await asyncio.sleep(0.2)  # it looks for what comes from now on
+        # From here on it looks for what comes.
+        await eventually(lambda: told.redis.get(keys.NOTIFIER_INCIDENT))
         await incident(told.redis, IncidentName.WATCHDOG, 2, "a warning is not told")
         for n in range(20):
             await incident(told.redis, IncidentName.HTTP_418, 2, f"answered 418, number {n}")

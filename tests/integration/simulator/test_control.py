@@ -172,9 +172,9 @@ async def test_the_command_says_where_and_ends_at_once(number: signal.Signals) -
             await connection.recv()
             begun = time.monotonic()
             process.send_signal(number)
-            await asyncio.to_thread(process.wait, 5)
+            await asyncio.to_thread(process.wait, 15)
             # 0.1 s on a machine at rest; the test allows for one that is not.
-            assert time.monotonic() - begun < 2.0
+            assert time.monotonic() - begun < 10
     assert process.returncode == 0
 
 

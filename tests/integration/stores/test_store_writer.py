@@ -77,7 +77,7 @@ async def test_closes_are_stored_acknowledged_and_trimmed(client: redis.asyncio.
 
     await eventually(trimmed)
     stop.set()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, 10)
     assert writer.state.acknowledged == 42
 
 
