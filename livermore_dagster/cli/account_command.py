@@ -47,19 +47,26 @@ def add(
     """
     from livermore_dagster.cli.lookup import find_exchange
     from livermore_dagster.clock import SystemClock
+    from livermore_dagster.stores.postgres.user_exchanges import read_accounts
     from livermore_dagster.trades.registration import add_account
 
-    async def work(session: StoreSession) -> AccountRow:
+    async def work(session: StoreSession) -> tuple[AccountRow, list[AccountRow]]:
         row = await find_exchange(session.connection, exchange)
         listed = [word.strip() for word in markets.split(",") if word.strip()]
-        return await add_account(
+        before = await read_accounts(session.connection, exchange_id=row.id, sub=session.user)
+        added = await add_account(
             session.connection, session.redis, row, session.user, key_env, secret_env, listed, SystemClock()
         )
+        return added, before
 
-    account = in_session(work, home, user)
-    _told(
-        account, f"{account.key} is registered for {account.sub}. Its trades are read from now on.", as_json
-    )
+    account, before = in_session(work, home, user)
+    words = f"{account.key} is registered for {account.sub}. Its trades are read from now on."
+    if any(one.key_env for one in before):
+        words = (
+            f"{account.key} was registered already; its key is read from {key_env} from now on.\n"
+            f"Should that be the key of another account: livermore account remove {exchange}, then add it."
+        )
+    _told(account, words, as_json)
 
 
 @app.command("list")

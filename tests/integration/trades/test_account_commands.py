@@ -83,7 +83,8 @@ def test_an_account_from_its_registration_to_its_report(
     assert "TEST_NOWHERE" in world.error(*add, "TEST_NOWHERE")
     told = world.done(*add, KEY)
     key = f"coinbase.{account + 1}"
-    assert key in told
+    assert f"{key} is registered" in told
+    assert f"{key} was registered already" in world.done(*add, KEY)
     assert key in world.done("account", "test", "coinbase")
     other = create(world.platform, "binance", "other", orders=10, symbols=2, days=9)
     for name, value in environment("binance", other).items():
@@ -119,7 +120,7 @@ def test_an_account_from_its_registration_to_its_report(
     assert "quicker" in world.error("portfolio", "--method", "quicker")
     with world.platform.redis() as client:
         events = read_events(client, {IDS["coinbase"]: "0"}, 0, 100)
-    assert [event.kind for event in events] == ["removed", "added"]
+    assert [event.kind for event in events] == ["removed", "added", "added"]
 
 
 def sums(lines: list[dict[str, Any]], name: str) -> dict[tuple[str, ...], Sums]:
