@@ -176,7 +176,7 @@ class NobodyStandsBy(UsageError):
     def __init__(self, exchange: str) -> None:
         super().__init__(
             f"No standby waits for {exchange}: there is nobody to hand it over to.",
-            f"Start a second home with `livermore up --autostart {exchange}` on the same Redis and PostgreSQL.",
+            f"Start a second home on the same Redis and PostgreSQL: livermore up --autostart {exchange}",
         )
 
 

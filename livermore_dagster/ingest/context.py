@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
@@ -24,6 +23,7 @@ from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.postgres.probes import read_probe
 from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
+from livermore_dagster.stores.servers import Servers
 
 __all__ = [
     "PROBED",
@@ -48,17 +48,6 @@ REST_MARGIN_MS = 5_000
 What REST says is taken for that much less: a lower bound only makes a candle's proof come later, while a
 clock that is ahead would take an open candle for closed.
 """
-
-
-class Servers(Protocol):
-    """Where Redis and PostgreSQL are (platform.config.Settings is one)."""
-
-    @property
-    def redis_url(self) -> str: ...
-    @property
-    def database_url(self) -> str: ...
-    @property
-    def database_ca(self) -> Path | None: ...
 
 
 class Stopwatch:

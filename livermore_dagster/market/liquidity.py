@@ -2,7 +2,8 @@
 
 Each part is placed on a logarithmic scale between a value that counts nothing and one that counts in full;
 a part that is not known leaves its weight to the others. The scales span what spot markets show: thin ones
-trade for some thousand dollars a day at a spread of percents, the largest for a billion at a hundredth of one.
+trade for some thousand dollars a day at a spread of percents, the largest for a billion at a hundredth of
+one.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
@@ -26,10 +25,10 @@ from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.postgres.symbols import load_symbols
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow, read_accounts
 from livermore_dagster.stores.redis.client import connect_async, refuse_cluster
+from livermore_dagster.stores.servers import Servers
 
 __all__ = [
     "AccountSession",
-    "Servers",
     "StoredAccount",
     "credentials_of",
     "open_account",
@@ -39,17 +38,6 @@ __all__ = [
 
 _LOCK_SPACE = 0x4C56
 """First half of the advisory locks of accounts ('LV'): one reader at a time, whoever started it."""
-
-
-class Servers(Protocol):
-    """Where Redis and PostgreSQL are (platform.config.Settings is one)."""
-
-    @property
-    def redis_url(self) -> str: ...
-    @property
-    def database_url(self) -> str: ...
-    @property
-    def database_ca(self) -> Path | None: ...
 
 
 @dataclass(slots=True)

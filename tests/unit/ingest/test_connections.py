@@ -10,9 +10,9 @@ from typing import Self
 import pytest
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.exchanges.backoff import Backoff
 from livermore_dagster.exchanges.connection import ConnectionLost
 from livermore_dagster.exchanges.contract import BudgetRule, Heartbeat, Quirks, StreamEvent
-from livermore_dagster.exchanges.backoff import Backoff
 from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 
 
