@@ -74,6 +74,7 @@ def play(
 
 def _strike(stage: Stage, act: Sequence[Scenario], found: Findings, seconds: float) -> None:
     """Orders an act and waits for its marks; what does not come is written down."""
+    stage.connection()
     marks = stage.marks()
     begun = stage.market_now()
     ids = stage.order(*(order for scenario in act for order in scenario.orders(stage)))
@@ -139,6 +140,7 @@ def _strike_and_audit(
     stage: Stage, act: Sequence[Scenario], found: Findings, marks_s: float, truth_s: float
 ) -> None:
     """The audit is what the act waits for: it follows when all that REST was wrong about is settled."""
+    stage.connection()
     begun = stage.market_now()
     marks = stage.marks()
     ids = stage.order(*(order for scenario in act for order in scenario.orders(stage)))

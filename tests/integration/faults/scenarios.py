@@ -76,12 +76,6 @@ ACTS: list[list[Scenario]] = [
             ],
             {"frames_repeated": 1, "error_frames": 1}, (IncidentName.ERROR_FRAME,),
         ),
-        Scenario(
-            "rest_time_ahead", "12 clock skew",
-            "candles close by the stream's clock alone; REST's time is compared with it",
-            lambda _: [{"kind": "skew", "where": "rest", "skew_ms": 600_000, "duration_s": 6}],
-            {"clock_skews": 1}, (IncidentName.CLOCK_SKEW,),
-        ),
     ],
     [
         Scenario(
@@ -110,6 +104,12 @@ ACTS: list[list[Scenario]] = [
             "closer: a later frame of a final bucket is a revision",
             lambda stage: [{"kind": "revise_stream", "count": 4, "settle_ms": CORRECTED[stage.exchange]}],
             {"revised": 1},
+        ),
+        Scenario(
+            "rest_time_ahead", "12 clock skew",
+            "candles close by the stream's clock alone; REST's time is compared with it",
+            lambda _: [{"kind": "skew", "where": "rest", "skew_ms": 600_000, "duration_s": 6}],
+            {"clock_skews": 1}, (IncidentName.CLOCK_SKEW,),
         ),
     ],
     [
@@ -157,14 +157,15 @@ ACTS: list[list[Scenario]] = [
             "rate_cut", "10 resubscribe storm",
             "messages are paced; a cut connection backs off, comes back and repairs",
             lambda _: [{"kind": "rate_cut", "count": 1}, DROP],
-            {"reconnects": 2}, (IncidentName.CONNECTION_LOST,),
+            {"reconnects": 1}, (IncidentName.CONNECTION_LOST,),
         ),
     ],
     [
         Scenario(
             "unheard_heartbeats", "extra: heartbeats that never come",
             "a connection without heartbeats is replaced before the exchange ends it",
-            lambda _: [{"kind": "lost_request", "count": 1}, DROP],
+            # A new connection asks for heartbeats first; candles and tickers are asked for again.
+            lambda _: [{"kind": "lost_request", "count": 3}, DROP],
             {"watchdog_reconnects": 1}, (IncidentName.WATCHDOG,), only=("coinbase",),
         ),
         Scenario(

@@ -142,15 +142,14 @@ class Stage:
         there = {one["id"] for one in self.platform.ask(self.exchange, "connections")}
 
         def lasts(fault: Mapping[str, Any]) -> bool:
-            """What is done once is over when it is done; who is gone is not concerned any more."""
+            """What is done once lasts no longer than that; who is gone is not concerned any more."""
             aim = fault["connection"]
             return fault["active"] and fault["kind"] not in ACTS and (aim is None or aim in there)
 
         return [
             str(one)
             for one in self.platform.ask(self.exchange, "faults")
-            if one["id"] in ids
-            and (lasts(one) or (not one["done"] and (one["count"] or one["kind"] in ACTS)))
+            if one["id"] in ids and (lasts(one) or (one["count"] and not one["done"]))
         ]
 
     def connection(self) -> int:
