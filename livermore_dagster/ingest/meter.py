@@ -45,6 +45,7 @@ class Meter:
         totals = Counter(
             unproven=self._closer.stats.unproven,
             silent_asks=self._closer.stats.silent,
+            stream_pauses=self._closer.stats.pauses,
             frames_repeated=self._closer.stats.repeated,
             repair_retries=self._repairs.retried,
             buckets_absent=self._repairs.absent,

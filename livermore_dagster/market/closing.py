@@ -96,8 +96,7 @@ class Closer:
     def _update(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
         open_ms, event_ms = frame.candle.open_ms, frame.event_ms
         slot = open_ms - open_ms % series.step
-        if event_ms > link.newest_event_ms:
-            link.newest_event_ms = event_ms
+        self.stats.pauses += not link.flows_to(event_ms, self._flow_wait_ms * self.speed)
         series.connection = connection
         series.unheard = 0
         if slot != series.active_slot:

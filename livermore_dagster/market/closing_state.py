@@ -13,6 +13,10 @@ from livermore_dagster.market.timeframe import Timeframe
 __all__ = ["Final", "Held", "Link", "Series", "Stalls", "Unresolved"]
 
 REMEMBERED_FINALS = 4
+FLOWING = 32
+"""Updates after which a connection's pace is known."""
+QUIET_BY_CHANCE = 8.0
+"""Times the mean: of arrivals by chance one in three thousand comes later."""
 MOST_RANGES = 32
 _ACTIVITY_BITS = (1 << 32) - 1
 
@@ -24,6 +28,31 @@ class Link:
     epoch: int = 0
     newest_event_ms: int = 0
     """Exchange time of the newest candle update since the last break."""
+    apart_ms: float = 0.0
+    """Exchange time between updates, of late and on average …"""
+    updates: int = 0
+    """… of so many, up to FLOWING."""
+
+    def flows_to(self, event_ms: int, patience_ms: float) -> bool:
+        """Takes an update; whether the updates flowed on since the one before.
+
+        They did not when nothing came for longer than `patience_ms`, and than a connection of its pace may be
+        quiet by chance: then frames may have been lost though the connection stood, which counts as a break.
+        """
+        quiet = event_ms - self.newest_event_ms
+        if quiet < 0:
+            return True
+        first = self.newest_event_ms == 0
+        self.newest_event_ms = event_ms
+        if first:
+            return True
+        if self.updates == FLOWING and quiet > patience_ms and quiet > QUIET_BY_CHANCE * self.apart_ms:
+            self.epoch += 1
+            return False
+        if self.updates < FLOWING:
+            self.updates += 1
+        self.apart_ms += (quiet - self.apart_ms) / self.updates
+        return True
 
 
 @dataclass(slots=True)

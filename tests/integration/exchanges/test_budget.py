@@ -188,6 +188,21 @@ async def test_a_refusal_closes_the_budget_for_all(client: redis.asyncio.Redis) 
     assert (await other.attempt("b", 1, Priority.BOUNDARY, 31_101)).granted
 
 
+async def test_where_nobody_says_how_long_each_refusal_closes_it_longer(client: redis.asyncio.Redis) -> None:
+    """A ban that grows with each request would else be kept up for ever."""
+    ledger, now, closed = BudgetLedger(client, 1, BudgetRule(10, 1_000)), 1_000, []
+    for _ in range(9):
+        await ledger.settle(None, BudgetFeedback(retry_after_ms=5_000, guessed=True), now_ms=now)
+        # Refused together with it: the same refusal.
+        await ledger.settle(None, BudgetFeedback(retry_after_ms=5_000, guessed=True), now_ms=now + 1)
+        closed.append((await ledger.state(now + 1)).closed_ms)
+        now += closed[-1] + 1
+    assert [round(ms, -1) for ms in closed[:4]] == [5_000, 10_000, 20_000, 40_000]
+    assert round(max(closed), -1) == 300_000
+    await ledger.settle(None, BudgetFeedback(retry_after_ms=2_000), now_ms=now)
+    assert (await ledger.state(now)).closed_ms == 2_000, "what it says counts as it is"
+
+
 async def test_after_refusals_less_is_spent(client: redis.asyncio.Redis) -> None:
     ledger = BudgetLedger(client, 1, BudgetRule(10, 1000))
     await ledger.settle(None, BudgetFeedback(retry_after_ms=10), now_ms=1_000)

@@ -16,10 +16,11 @@ from livermore_dagster.ingest.backfill import backfill
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.ingest.fetch import fetch_due
 from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.repair import repair
+from livermore_dagster.ingest.repair import RepairQueue, repair
 from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
 from livermore_dagster.market.candle import Rank
 from livermore_dagster.market.closing import Question, Reason
+from livermore_dagster.market.closing_rest import SETTLE_MS
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.stores.postgres.probes import read_probe
 from livermore_dagster.stores.redis import keys
@@ -130,6 +131,42 @@ async def test_a_lost_cache_comes_back_from_postgresql_without_a_request(
         assert [one.candle for one in back] == [one.candle for one in candles]
 
 
+async def test_what_rest_gave_early_is_asked_for_once_more(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    """A value at close + 1 s need not be that at close + 30 s (failure mode 6)."""
+    symbol, boundary = (await symbols_of(market, "coinbase", {"liquid": 1}))[0], START - 30_000
+    fault = {"kind": "revise", "symbol": symbol, "settle_ms": 60_000, "count": 2, "duration_s": 60}
+    await asyncio.to_thread(market.fault, "coinbase", **fault)
+    queue = RepairQueue(coinbase, None)
+    coinbase.on_early = queue.confirm
+    coinbase.stopwatch.anchor(boundary + SETTLE_MS - 1_000)
+    await fetch_due(coinbase, boundary, [Timeframe.M15], [symbol])
+    early = (await coinbase.cache.read(symbol, Timeframe.M15, 1))[0]
+    assert early.rank is Rank.FINAL
+    truth = await asyncio.to_thread(
+        market.truth, "coinbase", symbol, Timeframe.M15, early.candle.open_ms, boundary
+    )
+    assert truth[early.candle.open_ms][4] != early.candle.volume
+    await queue.drain()
+    assert (queue.total.confirmed, queue.total.corrected) == (1, 1)
+    assert (await coinbase.cache.read(symbol, Timeframe.M15, 1))[0].rank is Rank.SETTLED
+    await assert_cache_is_true(market, coinbase, [symbol], Timeframe.M15)
+
+
+async def test_a_boundary_looks_back_at_what_the_last_one_got_early(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    symbol, boundary = (await symbols_of(market, "coinbase", {"liquid": 1}))[0], START - 30_000
+    fault = {"kind": "revise", "symbol": symbol, "settle_ms": 1_000_000, "count": 2, "duration_s": 60}
+    await asyncio.to_thread(market.fault, "coinbase", **fault)
+    await fetch_due(coinbase, boundary - Timeframe.M15.ms, [Timeframe.M15], [symbol])
+    assert (await coinbase.cache.read(symbol, Timeframe.M15, 1))[0].rank is Rank.FINAL
+    report = await fetch_due(coinbase, boundary, [Timeframe.M15], [symbol])
+    assert (report.requests, report.stored) == (1, 2)
+    await assert_cache_is_true(market, coinbase, [symbol], Timeframe.M15)
+
+
 async def test_boundary_fetch_brings_what_has_just_closed(
     market: Platform, coinbase: ExchangeContext
 ) -> None:
@@ -168,7 +205,7 @@ async def test_repair_fills_asks_once_and_keeps_the_ledger(
         for rank, symbol in enumerate(symbols)
         for at in range(end - 40 * 300_000, end, 300_000)
     ]
-    await coinbase.exchange_now()
+    coinbase.stopwatch.anchor(START)
     report = await repair(coinbase, questions)
     assert report.asked == len(symbols)  # adjacent buckets share a request
     assert (report.failed, report.given_up) == (0, 0)

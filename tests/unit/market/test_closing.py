@@ -254,6 +254,27 @@ def test_off_grid_bars_close_at_their_own_end() -> None:
     assert [(w.symbol, w.candle.open_ms) for w in second] == [("A", day + 2 * hour)]
 
 
+def test_a_stream_that_paused_and_went_on_proves_nothing_of_what_it_held() -> None:
+    """Heartbeats and sequence numbers go on, and all symbols fall silent for 20 s, past a candle's end."""
+    closer = closer_of(("A", "B", "C"))
+    for at in range(0, 50_000, 1_000):
+        closer.on_frames([frame(symbol, 0, at, volume=str(at)) for symbol in "ABC"], WS)
+    effects = closer.on_frames([frame(symbol, 1, 70_000) for symbol in "ABC"], WS)
+    assert finals(effects) == []
+    questions = closer.on_clock(START + 70_000).questions
+    assert [(q.symbol, q.from_ms, q.reason) for q in questions] == [
+        (symbol, START, Reason.UNPROVEN) for symbol in "ABC"
+    ]
+    assert closer.stats.pauses == 1
+
+
+def test_a_connection_that_is_always_quiet_has_not_paused() -> None:
+    closer = closer_of()
+    for bucket in range(60):
+        closer.on_frame(frame("A", bucket, bucket * STEP + 20_000 + bucket % 7 * 3_000), WS)
+    assert (closer.stats.by_successor, closer.stats.pauses) == (59, 0)
+
+
 def test_no_symbol_holds_back_another() -> None:
     closer = closer_of(("A", "B"))
     for at in range(0, 5 * STEP, 10_000):
