@@ -48,7 +48,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "fallback_failures": "Boundaries that could not be fetched that way either.",
     "unproven": "Candles whose end was not proven by the stream and that REST was asked for.",
     "silent_asks": "Silent symbols and buckets that REST was asked for.",
-    "stream_pauses": "Times a connection's candles stopped for too long and went on: what it held was doubted.",
+    "stream_pauses": "Times a connection's candles stopped and went on: what it held was doubted.",
     "unknown_bars": "Bars stepped over that were neither there nor proven absent.",
     "repair_retries": "Repairs that were asked for again.",
     "repairs_given_up": "Repairs given up until the next audit.",
