@@ -111,13 +111,14 @@ def _compare(
     wrong: list[Wrong] = []
 
     def true() -> bool:
-        # A later look than the first needs no more than what was wrong before.
+        if stage.settled() < target:
+            return False
         wrong[:] = [
             one
             for one in stage.wrong(start, target)
             if not (one.is_filler and any(one.overlaps(*span) for span in lenient))
         ]
-        return stage.settled() >= target and not wrong
+        return not wrong
 
     try:
         until(true, seconds, "the truth")

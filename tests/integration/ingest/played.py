@@ -33,6 +33,8 @@ from livermore_dagster.stores.redis.desired import (
 
 IDS = {row.name: row.id for row in ROWS}
 Values = tuple[str, str, str, str, str]
+_DOORS = httpx.Client(timeout=30)
+"""To every control door: a client of its own for each question would cost more than the answer."""
 
 _PLAY = """
 import sys
@@ -66,18 +68,18 @@ class Platform:
 
     # --- the market -------------------------------------------------------------------------------------
     def ask(self, exchange: str, path: str, **query: Any) -> Any:
-        reply = httpx.get(f"{self.addresses[exchange]['control_url']}/{path}", params=query, timeout=30)
+        reply = _DOORS.get(f"{self.addresses[exchange]['control_url']}/{path}", params=query, timeout=30)
         reply.raise_for_status()
         return reply.json()
 
     def fault(self, exchange: str, **order: Any) -> None:
         url = f"{self.addresses[exchange]['control_url']}/faults"
-        httpx.post(url, json=order, timeout=10).raise_for_status()
+        _DOORS.post(url, json=order, timeout=10).raise_for_status()
 
     def change(self, exchange: str, **settings: float) -> None:
         """What the exchange allows and how often it sends (GET control/settings)."""
         url = f"{self.addresses[exchange]['control_url']}/settings"
-        httpx.post(url, json=settings, timeout=10).raise_for_status()
+        _DOORS.post(url, json=settings, timeout=10).raise_for_status()
 
     def market_now(self, exchange: str) -> int:
         return int(self.ask(exchange, "clock")["now_ms"])
