@@ -14,9 +14,9 @@ from rich.text import Text
 from livermore_dagster.cli.console import console
 from livermore_dagster.cli.market_tables import STAGE_COLOURS
 from livermore_dagster.market.board import is_stale
+from livermore_dagster.market.moments import clock_text
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.board import BoardRow
-from livermore_dagster.platform.screen import clock_text
 
 __all__ = ["age_text", "board_view", "print_boards", "short_price"]
 

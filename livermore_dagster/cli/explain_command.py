@@ -65,7 +65,7 @@ def _print(facts: KnownSeries, sections: list[Section]) -> None:
     from rich.text import Text
 
     from livermore_dagster.cli.console import console
-    from livermore_dagster.platform.screen import clock_text
+    from livermore_dagster.market.moments import clock_text
 
     screen = console()
     title = Text.assemble(

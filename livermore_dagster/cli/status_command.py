@@ -85,7 +85,7 @@ def _incidents(lines: list[dict[str, Any]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from livermore_dagster.platform.screen import clock_text
+    from livermore_dagster.market.moments import clock_text
 
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for column in ("incident", "exchange", "times", "last", "what it means"):

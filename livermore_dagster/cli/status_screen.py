@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from livermore_dagster.cli.board_table import age_text
-from livermore_dagster.platform.screen import clock_text, memory_text, time_text
+from livermore_dagster.market.moments import clock_text, short_text
+from livermore_dagster.platform.screen import memory_text
 
 __all__ = ["header", "home_text", "homes_line", "state_text", "status_view"]
 
@@ -190,7 +191,7 @@ def _alerts(alerts: Sequence[Facts]) -> Table:
     for one in alerts:
         style = "dim strike" if one["withdrawn"] else "green" if one["macdv"] < 0 else "red"
         table.add_row(
-            Text(time_text(one["candle_end_ms"]), "dim"), one["exchange"], Text(one["symbol"], "bold"),
+            Text(short_text(one["candle_end_ms"]), "dim"), one["exchange"], Text(one["symbol"], "bold"),
             one["timeframe"], Text(one["label"], style), Text(f"{one['macdv']:+.1f}", style),
         )  # fmt: skip
     return table

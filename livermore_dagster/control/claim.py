@@ -11,7 +11,6 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +26,7 @@ from livermore_dagster.control.standbys import read_standbys
 from livermore_dagster.control.states import InstanceState, check_transition
 from livermore_dagster.control.status import HEARTBEAT_S, TTL_MS, ClaimFacts, InstanceStatus, decode_status
 from livermore_dagster.errors import ClaimConflict, ClaimLost, NobodyStandsBy
+from livermore_dagster.market.moments import clock_text
 from livermore_dagster.stores.redis import keys
 
 __all__ = ["Claim", "read_claim"]
@@ -304,9 +304,8 @@ class Claim:
 
     def _conflict(self, facts: ClaimFacts) -> ClaimConflict:
         holder = facts.status
-        since = datetime.fromtimestamp(holder.registered_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return ClaimConflict(
             f"{holder.exchange_name} is held by {holder.hostname} ({holder.ip_address}, pid {holder.pid}) "
-            f"since {since}.",
+            f"since {clock_text(holder.registered_at)}.",
             f"Its claim runs out in {max(0, facts.left_ms) / 1000:.0f} s unless it is refreshed.",
         )

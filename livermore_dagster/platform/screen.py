@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +14,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from livermore_dagster.market.moments import clock_text, short_text
 from livermore_dagster.platform.child import Child, ChildState
 from livermore_dagster.platform.processes import family_memory
 from livermore_dagster.platform.supervisor import Supervisor
 from livermore_dagster.platform.watch import AlertLine, ExchangeView, Watch
 
-__all__ = ["LiveScreen", "PlainLines", "View", "clock_text", "memory_text", "time_text"]
+__all__ = ["LiveScreen", "PlainLines", "View", "memory_text"]
 
 HEADER_LINES = 4
 MIDDLE_WIDTH = 36
@@ -233,7 +233,7 @@ def _exchanges(views: list[ExchangeView]) -> Table:
             _warmup(view),
             str(len(view.symbols)) if view.symbols else "–",
             f"{view.closes_per_minute:,.0f}" if view.state == "active" else "–",
-            time_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
+            short_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
             Text(str(limited), "bold red" if limited else "dim"),
             _last(
                 view.command or _held_by(view) or ("held only" if view.mode == "position-monitor" else ""),
@@ -286,7 +286,7 @@ def _alerts(alerts: list[AlertLine]) -> RenderableType:
     for alert in alerts:
         style = "dim strike" if alert.withdrawn else (UP if alert.macdv < 0 else DOWN)
         table.add_row(
-            Text(time_text(alert.candle_end_ms), "dim"),
+            Text(short_text(alert.candle_end_ms), "dim"),
             alert.exchange,
             Text(alert.symbol, "bold"),
             alert.timeframe,
@@ -300,13 +300,3 @@ def _alerts(alerts: list[AlertLine]) -> RenderableType:
 def memory_text(size: int) -> str:
     """'118 MB', '–' for none."""
     return f"{size / 1_000_000:,.0f} MB" if size else "–"
-
-
-def time_text(at_ms: int) -> str:
-    """'01-05 23:30:00', UTC."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%m-%d %H:%M:%S")
-
-
-def clock_text(at_ms: int) -> str:
-    """'2026-01-05 23:30:00 UTC'."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
