@@ -14,6 +14,7 @@ from livermore_dagster.market.fee_estimate import FeeEstimate
 from livermore_dagster.market.fees import FeeLine, FeeReport
 from livermore_dagster.trades.estimates import EstimateWish
 from livermore_dagster.trades.fee_text import (
+    NO_FILLS,
     as_money,
     as_rate,
     heading_lines,
@@ -51,7 +52,8 @@ async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) 
         SpinnerColumn(), TextColumn("[bold]{task.description}"), TextColumn("{task.completed:,.0f} pages"),
         TextColumn("{task.fields[told]}"), TimeElapsedColumn(),
     )  # fmt: skip
-    bar = Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True)
+    screen = Console(stderr=True)
+    bar = Progress(*columns, console=screen, disable=quiet or not screen.is_terminal, transient=True)
     with bar:
         task = bar.add_task(f"Waiting for {account.key}", total=None, told="")
 
@@ -72,6 +74,9 @@ def show_report(report: FeeReport) -> None:
     screen = console()
     for name, value in heading_lines(report):
         screen.print(Text.assemble((f"{name}: ", "dim"), value))
+    if not report.fills:
+        screen.print(f"\n{NO_FILLS}")
+        return
     for title, first, lines in tables(report):
         head = table_columns(first)
         table = plain_table(f"\n{title}", head[: len(first) + 1], head[len(first) + 1 :], [])

@@ -75,6 +75,9 @@ def _show(found: Portfolio) -> None:
     from livermore_dagster.trades.fee_text import as_money, as_size, moment
 
     screen = console()
+    if not found.positions:
+        screen.print(f"{found.account.key}: nothing was traded, and nothing is held.")
+        return
     narrow = screen.width < WIDE
     title = f"{found.account.key} ({found.method.value}, {found.fills:,} fills, balances of "
     numbers = [name for name in NUMBERS if not (narrow and name in LEFT_OUT)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
 
 from livermore_dagster.exchanges.universe import FIAT, STABLE
 from livermore_dagster.market.decimals import exact
@@ -14,6 +15,7 @@ from livermore_dagster.market.trades import FeeTier
 from livermore_dagster.stores.postgres.fee_tiers import SeenTier
 
 __all__ = [
+    "NO_FILLS",
     "as_money",
     "as_rate",
     "as_size",
@@ -29,6 +31,9 @@ __all__ = [
 
 CASH = STABLE | FIAT
 """Currencies counted in hundredths; amounts in a coin (BTC, BNB) keep eight places."""
+
+NO_FILLS: Final = "No trade there."
+"""Stands where the tables would."""
 
 Table = tuple[str, Sequence[str], Sequence[FeeLine]]
 
@@ -90,8 +95,9 @@ def heading_lines(report: FeeReport) -> list[tuple[str, str]]:
     lines = [
         ("Generated", moment(facts.generated_ms)),
         ("Account", facts.account),
-        ("Data", f"{moment(facts.first_ms)} to {moment(facts.last_ms)}"),
     ]
+    if facts.first_ms is not None:
+        lines.append(("Data", f"{moment(facts.first_ms)} to {moment(facts.last_ms)}"))
     if facts.since_ms is not None or facts.until_ms is not None:
         since = moment(facts.since_ms) if facts.since_ms is not None else "the beginning"
         until = moment(facts.until_ms) if facts.until_ms is not None else "now"
@@ -154,6 +160,8 @@ def markdown(report: FeeReport) -> str:
     facts = report.facts
     parts = [f"# Trading fees on {facts.exchange}", ""]
     parts += [f"- **{name}:** {value}" for name, value in heading_lines(report)]
+    if not report.fills:
+        return "\n".join([*parts, "", NO_FILLS]) + "\n"
     for title, first, lines in tables(report):
         parts += ["", f"## {title}", ""]
         head = table_columns(first)

@@ -84,3 +84,10 @@ def test_the_report_as_markdown() -> None:
     assert "0.00*" in table[3], "what lacks a fee says so"
     assert table[4].startswith("| **Total** ")
     assert table[1].count(":|") == 5
+
+
+def test_a_report_without_trades_has_no_tables() -> None:
+    text = markdown(fee_report([], ReportFacts("coinbase", "coinbase.1", JANUARY_MS), []))
+    assert text.endswith("\n\nNo trade there.\n")
+    assert "Data" not in text
+    assert "|" not in text
