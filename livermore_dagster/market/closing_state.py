@@ -15,8 +15,8 @@ __all__ = ["Final", "Held", "Link", "Series", "Stalls", "Unresolved"]
 REMEMBERED_FINALS = 4
 FLOWING = 32
 """Updates after which a connection's pace is known."""
-QUIET_BY_CHANCE = 8.0
-"""Times the mean: of arrivals by chance one in three thousand comes later."""
+QUIET_BY_CHANCE = 4.0
+"""Times the mean: of arrivals by chance one in fifty comes later, and costs a request where it does."""
 MOST_RANGES = 32
 _ACTIVITY_BITS = (1 << 32) - 1
 
