@@ -194,7 +194,7 @@ def _slot_trouble(views: list[ExchangeView]) -> list[str]:
 def _last_errors(views: list[ExchangeView]) -> list[str]:
     """What keeps an exchange from running that shall run, or shall no longer because it cannot."""
     given_up = [
-        f"{view.row.name} was stopped, since it cannot run as asked: {view.given_up} "
+        f"{view.row.name} went back to idle, since it cannot run as asked: {view.given_up} "
         f"Start it again with what can be: livermore start {view.row.name} --symbols …"
         for view in views
         if view.given_up
