@@ -27,7 +27,7 @@ def migrated(text: str) -> str:
     """
     try:
         whole = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if not isinstance(whole, dict):
         return text

@@ -209,15 +209,22 @@ def _put(whole: dict[str, Any], path: str, value: object) -> None:
     place: Any = whole
     try:
         for name in parents:
-            place = place[int(name)] if isinstance(place, list) else place[name]
+            place = place[_index(name)] if isinstance(place, list) else place[name]
         if isinstance(place, list):
-            place[int(last)] = value
+            place[_index(last)] = value
         else:
             # An unknown name too: validation refuses it with its path, or takes it (a key of a map).
             place[last] = value
     except (KeyError, IndexError, ValueError, TypeError):
         rule = "there is no such path; livermore settings get shows all of them"
         raise SettingsRefused([(_unless_secret(path), _shown(path, value), rule)]) from None
+
+
+def _index(text: str) -> int:
+    """Counted from 0. Raises ValueError for anything else, -1 too: what stands last may soon be another."""
+    if not (text.isascii() and text.isdecimal()):
+        raise ValueError(text)
+    return int(text)
 
 
 def _problems(error: ValidationError) -> Iterator[tuple[str, str, str]]:

@@ -158,7 +158,7 @@ def _one_of(known: Any, text: str, what: str) -> Any:
 def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadSetting(f"--payload is not JSON: {error}.", 'Write it like {"symbol": "BTCUSDT"}.') from None
     if not isinstance(found, dict):
         raise BadSetting(f"--payload {text} is no JSON object.", 'Write it like {"symbol": "BTCUSDT"}.')

@@ -216,7 +216,7 @@ async def _load(session: StoreSession) -> UserSettings:
 def _value(text: str) -> object:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -45,6 +45,8 @@ EXPIRES_MS: Final = 30_000
 AHEAD_MS: Final = 5_000
 """A timestamp further ahead is no time a command can have been sent at."""
 LONGEST_BYTES: Final = 65_536
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The last for brackets in brackets, thousands deep."""
 _ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern=r"^[!-~]+$")]
@@ -212,7 +214,7 @@ def parse_command(text: str, sub: str, now_ms: int) -> Command:
         raise MalformedCommand(f"The message has more than {LONGEST_BYTES:,} bytes.")
     try:
         wire = msgspec.json.decode(text, type=_Wire)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise MalformedCommand(f"{error}. Known types: {', '.join(CommandType)}.", *_salvaged(text)) from None
     if not _ID.fullmatch(wire.correlation_id):
         raise MalformedCommand("correlationId is not 1 to 100 letters, digits or -_.:", "", wire.exchange)
@@ -222,7 +224,7 @@ def parse_command(text: str, sub: str, now_ms: int) -> Command:
         raise MalformedCommand(f"timestamp lies {ahead:.0f} s in the future.", *known)
     try:
         payload = msgspec.json.decode(wire.payload, type=_PAYLOADS[wire.type])
-    except msgspec.DecodeError as error:
+    except _UNREADABLE as error:
         raise MalformedCommand(f"payload of {wire.type.value}: {error}.", *known) from None
     return Command(
         correlation_id=wire.correlation_id,
@@ -239,7 +241,7 @@ def _salvaged(text: str) -> tuple[str, str]:
     """Correlation id and exchange of a message that is not valid as a whole, for its answer."""
     try:
         found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNREADABLE:
         return "", ""
     if not isinstance(found, dict):
         return "", ""

@@ -64,6 +64,7 @@ async def test_a_patch_is_stored_audited_and_told(connection: AsyncConnection, c
         ("alerts.mutes", [{}], "alerts.mutes.0", "names an exchange"),
         ("alerts.nothing.there", 1, "alerts.nothing.there", "no such path"),
         ("symbols.0.enabled", True, "symbols.0.enabled", "no such path"),
+        ("alerts.levels.-1", 150, "alerts.levels.-1", "no such path"),
         ("version", 7, "version", "up to 2"),
         (
             "symbols",

@@ -145,6 +145,7 @@ async def test_malformed_stale_and_repeated_messages_are_answered(redis_url, dat
         now = await server_ms(client)
         for text, words in (
             ("no json", "malformed"),
+            (wire(now, payload={}).replace("{}", "[" * 20_000 + "]" * 20_000), "recursion"),
             (wire(now, type="explode"), "Known types: start"),
             (wire(now, exchange="nasdaq"), "Unknown exchange 'nasdaq'"),
             (wire(now, correlationId="a b"), "correlationId"),

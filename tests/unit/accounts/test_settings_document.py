@@ -100,6 +100,11 @@ def test_text_that_is_no_json_is_not_repeated() -> None:
     assert "Zm9vYmFy" not in str(refused.value)
 
 
+def test_brackets_without_end_are_no_settings() -> None:
+    with pytest.raises(SettingsRefused, match="not JSON"):
+        parse_document('{"alerts":' + "[" * 30_000 + "]" * 30_000 + "}")
+
+
 def test_another_refused_value_is_shown() -> None:
     with pytest.raises(SettingsRefused, match=r'alerts\.cooldown_s is "5 minutes": '):
         document({"alerts": {"cooldown_s": "5 minutes"}})
