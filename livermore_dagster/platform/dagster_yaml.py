@@ -58,12 +58,12 @@ def ensure_dagster_database(database_url: str, ca: Path | None = None) -> str:
     wanted = dagster_database_url(database_url)
     name = urlsplit(wanted).path.lstrip("/")
     with psycopg.connect(conninfo(database_url, ca), autocommit=True) as connection:
+        # Two homes that start at once: the second waits here, and then finds it.
+        connection.execute("SELECT pg_advisory_lock(hashtext('livermore dagster database'))")
         if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():
             return wanted
         try:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        except psycopg.errors.DuplicateDatabase:
-            return wanted  # another machine was a moment faster
         except psycopg.errors.InsufficientPrivilege:
             raise PlatformError(
                 f"The database user may not create Dagster's database {name!r}.",
