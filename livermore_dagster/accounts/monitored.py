@@ -60,8 +60,8 @@ class Monitored:
     rank: int | None = None
     users: tuple[str, ...] = ()
     """Subs of those who want it, in the order of their ids; also where it is in Tier 1 anyway."""
-    owner: int | None = None
-    """Tier 2: id of the first of them."""
+    user_ids: tuple[int, ...] = ()
+    """Their ids, ascending."""
     held: bool = False
     asked_as: tuple[str, ...] = ()
     """Aliases under which it was asked for."""
@@ -107,6 +107,11 @@ class MonitoredList:
     def ids(self) -> list[str]:
         return [one.symbol for one in self.symbols]
 
+    @property
+    def owners(self) -> dict[str, tuple[int, ...]]:
+        """Tier 2: whose each symbol is."""
+        return {one.symbol: one.user_ids for one in self.symbols if one.tier is Tier.OWN}
+
     def since(self, before: MonitoredList) -> MonitoredChange:
         """What has changed since `before`."""
         old = {one.symbol: one.tier for one in before.symbols}
@@ -126,7 +131,7 @@ class _Entry:
     tier: Tier
     rank: int | None
     users: list[str] = field(default_factory=list)
-    owner: int | None = None
+    user_ids: list[int] = field(default_factory=list)
     held: bool = False
     asked_as: list[str] = field(default_factory=list)
 
@@ -159,13 +164,21 @@ def merge(
     for wish in sorted(wishes):
         entry = place(wish.symbol, Tier.OWN, wish.sub) if wish.held or not held_only else None
         if entry is not None:
-            entry.users += [wish.sub] if wish.sub not in entry.users else []
+            if wish.user_id not in entry.user_ids:
+                entry.users.append(wish.sub)
+                entry.user_ids.append(wish.user_id)
             entry.held = entry.held or wish.held
-            if entry.tier is Tier.OWN and entry.owner is None:
-                entry.owner = wish.user_id
     return MonitoredList(
         tuple(
-            Monitored(symbol, one.tier, one.rank, tuple(one.users), one.owner, one.held, tuple(one.asked_as))
+            Monitored(
+                symbol,
+                one.tier,
+                one.rank,
+                tuple(one.users),
+                tuple(one.user_ids),
+                one.held,
+                tuple(one.asked_as),
+            )
             for symbol, one in found.items()
         ),
         tuple(LeftOut(symbol, why, tuple(users)) for symbol, (why, users) in gone.items()),

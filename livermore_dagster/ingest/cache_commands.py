@@ -72,8 +72,8 @@ async def clear_cache(ctx: ExchangeContext, command: Command, progress: Progress
         raise BadSetting(
             f"This would remove the cached candles of {what}.", 'Say so: {"confirm": true} in the payload.'
         )
-    names = [keys.candles(ctx.row.id, symbol, timeframe) for symbol in symbols for timeframe in timeframes]
     if not running:
+        names = await ctx.cache.names(symbols, timeframes)
         removed = int(await ctx.redis.unlink(*names)) if names else 0
         return {"keys": removed, "note": "The next start fills them in again, from PostgreSQL first."}
     removed = filled = 0
@@ -81,7 +81,7 @@ async def clear_cache(ctx: ExchangeContext, command: Command, progress: Progress
     for done, symbol in enumerate(symbols):
         for timeframe in timeframes:
             kept = await ctx.table.read(ctx.row.id, symbol, timeframe, 0, _EVER_MS, CACHE_SIZE, newest=True)
-            removed += int(await ctx.redis.unlink(keys.candles(ctx.row.id, symbol, timeframe)))
+            removed += int(await ctx.redis.unlink(*await ctx.cache.names((symbol,), (timeframe,))))
             back = [replace(one, origin=Origin.BACKFILL, proven_ms=one.end_ms) for one in kept]
             filled += await store_candles(ctx, back)
         while max((await backlog(ctx.redis, ctx.row.id)).unacknowledged.values()) > _MOST_BEHIND:
@@ -114,7 +114,7 @@ async def _cached(ctx: ExchangeContext) -> list[str]:
         str(key).removeprefix(prefix).rpartition(":")[0]
         async for key in ctx.redis.scan_iter(match=f"{prefix}*", count=1_000)
     }
-    return sorted(found)
+    return sorted(found.union(await ctx.cache.owned()))
 
 
 async def _monitored(ctx: ExchangeContext) -> tuple[str, ...]:

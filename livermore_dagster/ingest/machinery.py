@@ -104,10 +104,11 @@ class Machinery:
         await self._consumers.signals_anew(timeframes)
         exchange_id = self._ctx.row.id
         names = [keys.ticker(exchange_id, symbol) for symbol in symbols]
+        names += await self._ctx.cache.names(symbols, Timeframe)
         for symbol in symbols:
             for timeframe in Timeframe:
                 at = exchange_id, symbol, timeframe
-                names += [keys.candles(*at), keys.indicator(*at), keys.indicator_state(*at)]
+                names += [keys.indicator(*at), keys.indicator_state(*at)]
         return int(await self._ctx.redis.unlink(*names))
 
     # --- telling ------------------------------------------------------------------------------------------

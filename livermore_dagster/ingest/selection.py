@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from livermore_dagster.accounts.settings import load_active
 from livermore_dagster.ingest.context import ExchangeContext
@@ -23,12 +23,14 @@ class Selection:
 
     symbols: tuple[str, ...]
     timeframes: frozenset[Timeframe]
+    owners: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Of symbols that are there only because users want them: whose they are."""
 
 
 async def select(ctx: ExchangeContext, desired: Desired) -> Selection:
     """Raises UnknownSymbol for a chosen symbol the exchange never had, and ExchangeError."""
     monitored = await resolve_monitored(ctx, desired)
-    return Selection(tuple(monitored.ids), await _timeframes(ctx))
+    return Selection(tuple(monitored.ids), await _timeframes(ctx), monitored.owners)
 
 
 async def _timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 _FOLLOW_S: Final = 0.5
 _FIRST_TIME_S: Final = 5.0
 _REPAIR: Final = "repair"
+_WARM: Final = "warm"
 
 T = TypeVar("T")
 Advance = Callable[[InstanceState, str], Awaitable[None]]
@@ -219,7 +220,7 @@ class Session:
         self._paused = True
         machinery = await self._built()
         self._interrupt()
-        await machinery.supervisor.stop(_REPAIR)
+        await machinery.supervisor.stop(_REPAIR, *(f"{_WARM} {n}" for n in range(self._warmups + 1)))
         async with self._turn:
             await machinery.close_stream()
         self._board.facts(paused=True)
@@ -236,6 +237,8 @@ class Session:
         machinery = await self._built()
         await self._active.wait()
         async with self._turn:
+            if not self._paused:
+                return False  # somebody else resumed it meanwhile
             self._paused = False
             machinery.open_stream()
         machinery.supervisor.start(_REPAIR, self._repair)
@@ -299,7 +302,7 @@ class Session:
             cleaned = await machinery.forget(removed, selection.timeframes)
         if added and not self._paused:
             self._warmups += 1
-            machinery.supervisor.start(f"warm {self._warmups}", lambda: self._warm_added(added))
+            machinery.supervisor.start(f"{_WARM} {self._warmups}", lambda: self._warm_added(added))
         return Change(added, removed, len(selection.symbols), cleaned, at_resume=self._paused)
 
     async def _connect(self, machinery: Machinery, symbols: Sequence[str]) -> None:
@@ -309,7 +312,7 @@ class Session:
 
     async def warmed(self, seconds: float) -> bool:
         """Whether the newest added symbols are warm, after waiting for that so long."""
-        machinery, name = await self._built(), f"warm {self._warmups}"
+        machinery, name = await self._built(), f"{_WARM} {self._warmups}"
         deadline = self._ctx.clock.monotonic() + seconds
         while name in machinery.supervisor and self._ctx.clock.monotonic() < deadline:
             await self._ctx.clock.sleep(0.02)
@@ -324,6 +327,7 @@ class Session:
     async def _settle(self, selection: Selection) -> None:
         self._selection = selection
         self._board.facts(symbol_count=len(selection.symbols), mode=self._desired.mode)
+        await self._ctx.cache.place(selection.owners)
         await tell_monitored(self._ctx, selection.symbols)
 
     async def _warm(self, symbols: Sequence[str]) -> float:

@@ -113,8 +113,10 @@ async def list_age_ms(ctx: ExchangeContext) -> int | None:
 
 
 async def keep_product_list(ctx: ExchangeContext) -> None:
-    """Part: until cancelled the list is in use, so that its hour begins when the instance ends."""
+    """Part: until cancelled the list is in use, so that its hour begins when the instance ends; so are the
+    keys of users' own symbols."""
     while True:
+        await ctx.cache.keep_owned()
         await ctx.clock.sleep(_IN_USE_S)
         text = await ctx.redis.get(keys.product_list(ctx.row.id))
         if text:

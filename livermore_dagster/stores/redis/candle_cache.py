@@ -6,9 +6,9 @@ Nothing else writes candle keys, and nothing else appends to closes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import redis.asyncio
@@ -23,6 +23,8 @@ __all__ = ["CACHE_SIZE", "CandleCache", "WriteResult"]
 
 CACHE_SIZE = 1_000
 """Candles kept per series."""
+USER_KEYS_LIVE_S = 86_400
+"""A user's key that nobody writes and no instance keeps is gone after this (X3)."""
 
 
 class WriteResult(StrEnum):
@@ -69,6 +71,9 @@ class CandleCache:
         self._exchange_name = json.dumps(exchange_name)
         self._size = size
         self._script = client.register_script(lua("write_candles"))
+        self._placing = client.register_script(lua("place_candles"))
+        self._owners: dict[str, str] = {}
+        """Who owns what, as last read."""
 
     async def write(self, batch: Sequence[StampedCandle], wall_ms: int) -> list[WriteResult]:
         """Writes `batch` in its order by one Lua call; one result per candle.
@@ -85,7 +90,7 @@ class CandleCache:
             message = "" if stamped.rank is Rank.OPEN or stamped.origin.is_history else self._message(stamped)
             rows += (index, str(stamped.candle.open_ms), encode(stamped), str(stamped.proven_ms), message)
         exchange_id = self._exchange_id
-        names = [keys.closes(exchange_id), keys.counters(exchange_id)]
+        names = [keys.closes(exchange_id), keys.counters(exchange_id), keys.candle_owners(exchange_id)]
         heads: list[str | int] = [self._size, str(wall_ms), len(series)]
         for symbol, timeframe in series:
             names.append(keys.candles(exchange_id, symbol, timeframe))
@@ -148,18 +153,101 @@ class CandleCache:
     async def _newest(
         self, symbols: Sequence[str], timeframe: Timeframe, count: int, until_ms: int | None
     ) -> dict[str, list[StampedCandle]]:
+        """The shared key, and the owner's where a symbol has one, read at one instant.
+
+        Who owns what is known from before and read along: where it has changed, all is read again.
+        """
         if not symbols or count < 1:
             return {symbol: [] for symbol in symbols}
         upper = "+inf" if until_ms is None else f"({until_ms}"
-        pipe = self._client.pipeline(transaction=False)
-        for symbol in symbols:
-            key = keys.candles(self._exchange_id, symbol, timeframe)
-            pipe.zrevrangebyscore(key, upper, "-inf", start=0, num=count)
-        replies = cast("list[list[str]]", await pipe.execute())
+        while True:
+            places = [(symbol, key) for symbol in symbols for key in self._places(symbol, timeframe)]
+            pipe = self._client.pipeline(transaction=True)
+            pipe.hmget(keys.candle_owners(self._exchange_id), list(symbols))
+            for _, key in places:
+                pipe.zrevrangebyscore(key, upper, "-inf", start=0, num=count)
+            owners, *replies = cast("list[list[Any]]", await pipe.execute())
+            known = {symbol: owner for symbol, owner in zip(symbols, owners, strict=True) if owner}
+            if known == {symbol: self._owners[symbol] for symbol in symbols if symbol in self._owners}:
+                break
+            for symbol in symbols:
+                self._owners.pop(symbol, None)
+            self._owners |= known
+        found: dict[str, list[str]] = {symbol: [] for symbol in symbols}
+        for (symbol, _), members in zip(places, replies, strict=True):
+            # The shared key comes first; a user's is looked at where it has not enough.
+            if len(found[symbol]) < count and members:
+                found[symbol] = members
         return {
             symbol: [decode(member, symbol, timeframe) for member in reversed(members)]
-            for symbol, members in zip(symbols, replies, strict=True)
+            for symbol, members in found.items()
         }
+
+    def _places(self, symbol: str, timeframe: Timeframe) -> list[str]:
+        shared = keys.candles(self._exchange_id, symbol, timeframe)
+        owner = self._owners.get(symbol)
+        if owner is None:
+            return [shared]
+        first = int(owner.partition(",")[0])
+        return [shared, keys.user_candles(first, self._exchange_id, symbol, timeframe)]
+
+    async def place(self, owners: Mapping[str, Sequence[int]]) -> int:
+        """From now on these symbols' candles live in the keys of their users, all others' in the shared ones.
+
+        What is held moves along in one call, without a hole and without a close; how many series moved. For
+        the exchange's instance alone: it knows what is monitored for whom.
+        """
+        before = await self.owned()
+        wanted = {symbol: ",".join(map(str, ids)) for symbol, ids in owners.items() if ids}
+        moves = [
+            (symbol, wanted.get(symbol, ""))
+            for symbol in sorted({*before, *wanted})
+            if before.get(symbol, "") != wanted.get(symbol, "")
+        ]
+        if not moves:
+            return 0
+        timeframes = [timeframe.value for timeframe in Timeframe]
+        head: list[str | int] = [
+            self._exchange_id,
+            self._size,
+            USER_KEYS_LIVE_S,
+            len(timeframes),
+            *timeframes,
+        ]
+        tail = [word for move in moves for word in move]
+        return int(
+            cast(
+                "Any", await self._placing(keys=[keys.candle_owners(self._exchange_id)], args=[*head, *tail])
+            )
+        )
+
+    async def owned(self) -> dict[str, str]:
+        """Symbol → ids of the users in whose keys its candles live, with commas."""
+        found = await cast("Any", self._client.hgetall(keys.candle_owners(self._exchange_id)))
+        return cast("dict[str, str]", found)
+
+    async def keep_owned(self) -> None:
+        """Users' keys live on though nothing is written to them (a day's candle comes once a day)."""
+        owners = await self.owned()
+        pipe = self._client.pipeline(transaction=False)
+        for symbol, ids in owners.items():
+            for timeframe in Timeframe:
+                for user_id in ids.split(","):
+                    name = keys.user_candles(int(user_id), self._exchange_id, symbol, timeframe)
+                    pipe.expire(name, USER_KEYS_LIVE_S)
+        await pipe.execute()
+
+    async def names(self, symbols: Iterable[str], timeframes: Iterable[Timeframe]) -> list[str]:
+        """Every key that holds, or may hold, candles of these series."""
+        wanted, frames = list(dict.fromkeys(symbols)), list(timeframes)
+        owners = await self.owned()
+        found = [keys.candles(self._exchange_id, symbol, frame) for symbol in wanted for frame in frames]
+        for symbol in wanted:
+            ids = [int(one) for one in owners.get(symbol, "").split(",") if one]
+            found += [
+                keys.user_candles(one, self._exchange_id, symbol, frame) for one in ids for frame in frames
+            ]
+        return found
 
     async def newest_final(self, symbols: Iterable[str], timeframe: Timeframe) -> dict[str, int]:
         """Open (ms) of each symbol's newest final candle; symbols without one are absent."""

@@ -41,6 +41,16 @@ def candles(exchange_id: int, symbol: str, timeframe: Timeframe) -> str:
     return f"candles:{exchange_id}:{symbol}:{timeframe.value}"
 
 
+def user_candles(user_id: int, exchange_id: int, symbol: str, timeframe: Timeframe) -> str:
+    """As `candles`, of a symbol that is only there because users want it (X3, Tier 2); TTL 24 h."""
+    return f"usercandles:{user_id}:{exchange_id}:{symbol}:{timeframe.value}"
+
+
+def candle_owners(exchange_id: int) -> str:
+    """Hash, symbol -> ids of the users in whose keys its candles live, with commas; others are shared."""
+    return f"exchange:{exchange_id}:candle-owners"
+
+
 def indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind: str = MACDV) -> str:
     return f"indicator:{exchange_id}:{symbol}:{timeframe.value}:{kind}"
 

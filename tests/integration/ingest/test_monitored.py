@@ -122,6 +122,10 @@ def test_five_users_and_the_most_traded_are_streamed_once_each_and_changes_are_f
         changed = agree(market)
         assert names[20] in changed
         until(lambda: cached(market, names[20]), 30, "the added symbol is warmed")
+        second = [one.symbol for one in asyncio.run(by_the_stores(market)).symbols if one.tier > 1]
+        assert names[20] in owned(market)
+        # One that is still to be listed has no candles anywhere.
+        assert owned(market) == {symbol for symbol in second if cached(market, symbol)}
         gone = set(first) - set(changed)
         assert gone, "what only ed wanted has gone"
         until(lambda: not any(cached(market, symbol) for symbol in gone), 10, "their candles are cleaned")
@@ -135,8 +139,15 @@ def test_five_users_and_the_most_traded_are_streamed_once_each_and_changes_are_f
 
 
 def cached(platform: Platform, symbol: str) -> bool:
+    """Whether candles of it are in Redis, shared or some user's."""
     with platform.redis() as client:
-        return bool(client.exists(f"candles:{IDS[EXCHANGE]}:{symbol}:1m"))
+        return bool(client.keys(f"*candles:*{IDS[EXCHANGE]}:{symbol}:1m"))
+
+
+def owned(platform: Platform) -> set[str]:
+    """Symbols with 1m candles in users' keys."""
+    with platform.redis() as client:
+        return {key.split(":")[3] for key in client.keys(f"usercandles:*:{IDS[EXCHANGE]}:*:1m")}
 
 
 async def set_top(platform: Platform, sub: str, top: int) -> None:

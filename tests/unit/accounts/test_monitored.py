@@ -51,8 +51,7 @@ def test_both_tiers_are_merged_under_canonical_ids() -> None:
     assert found.symbols[0].users == ("al",)
     assert found.symbols[0].asked_as == ("BTC-USDC",)
     assert found.symbols[2].users == ("al", "bo")
-    assert found.symbols[2].owner == 1
-    assert found.symbols[3].owner == 2
+    assert found.owners == {"ADA-USD": (1, 2), "ETH-BTC": (2,)}
 
 
 def test_what_does_not_trade_is_left_out_with_its_reason() -> None:
@@ -102,7 +101,7 @@ def test_each_symbol_is_there_once_and_trades(found: MonitoredList) -> None:
     assert all(rows[symbol].trading and rows[symbol].alias_of is None for symbol in found.ids)
     tiers = [one.tier for one in found.symbols]
     assert tiers == sorted(tiers)
-    assert all((one.owner is None) == (one.tier is Tier.SHARED) for one in found.symbols)
+    assert all(one.user_ids for one in found.symbols if one.tier is Tier.OWN)
 
 
 @given(st.integers(1, 6), WISHES, st.randoms())

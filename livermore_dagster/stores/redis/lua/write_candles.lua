@@ -1,6 +1,7 @@
 -- The write rule: one atomic call per batch. Higher rank wins; within a rank the later stamp, then more trades,
 -- then more volume. A candle that becomes final or gets other values is appended to closes in this same call.
--- KEYS: closes, counters, then one sorted set per series.
+-- KEYS: closes, counters, owners, then the shared sorted set of each series. A series that users own lives in their
+--       keys instead (place_candles.lua): the first is judged, all are written.
 -- ARGV: one MessagePack list (a thousand arguments take the client longer than the writing), in it
 --       size, wall ms, number of series; per series: symbol, timeframe, channel;
 --       per candle: series, open ms, member (member.py), proven ms, message to publish but for its end ('': none).
@@ -10,6 +11,39 @@ local call, sub, find = redis.call, string.sub, string.find
 local given = cmsgpack.unpack(ARGV[1])
 local size, wall, series_count = given[1], given[2], given[3]
 local counts, appended, revised = {}, 0, 0
+local USER_KEYS_LIVE = 86400 -- seconds, from the last write
+
+-- Series -> its users' keys, for those that have owners.
+local owned = {}
+if call('EXISTS', KEYS[3]) == 1 then
+  local symbols = {}
+  for series = 1, series_count do
+    symbols[series] = given[4 + (series - 1) * 3]
+  end
+  local owners = call('HMGET', KEYS[3], unpack(symbols))
+  for series = 1, series_count do
+    if owners[series] then
+      owned[series] = {}
+      for id in string.gmatch(owners[series], '%d+') do
+        table.insert(owned[series], 'usercandles:' .. id .. sub(KEYS[series + 3], 8))
+      end
+    end
+  end
+end
+
+local function key_of(series)
+  return owned[series] and owned[series][1] or KEYS[series + 3]
+end
+
+local function change(series, command, ...)
+  if not owned[series] then
+    call(command, KEYS[series + 3], ...)
+    return
+  end
+  for _, key in ipairs(owned[series]) do
+    call(command, key, ...)
+  end
+end
 
 -- stamp, values (prices and volume as one text), volume, trades
 local function split(member)
@@ -62,7 +96,8 @@ local function close(series, member, proven, message, revision)
   end
 end
 
-local function insert(key, series, open, member, proven, message)
+local function insert(series, open, member, proven, message)
+  local key = key_of(series)
   local held = call('ZCARD', key)
   if held >= size then
     local oldest = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
@@ -70,9 +105,9 @@ local function insert(key, series, open, member, proven, message)
       return 'o'
     end
   end
-  call('ZADD', key, open, member)
+  change(series, 'ZADD', open, member)
   if held >= size then
-    call('ZREMRANGEBYRANK', key, 0, held - size)
+    change(series, 'ZREMRANGEBYRANK', 0, held - size)
   end
   if sub(member, 9, 9) ~= '0' then
     close(series, member, proven, message, false)
@@ -81,10 +116,9 @@ local function insert(key, series, open, member, proven, message)
 end
 
 local function write(series, open, member, proven, message)
-  local key = KEYS[series + 2]
-  local old = call('ZRANGEBYSCORE', key, open, open)[1]
+  local old = call('ZRANGEBYSCORE', key_of(series), open, open)[1]
   if not old then
-    return insert(key, series, open, member, proven, message)
+    return insert(series, open, member, proven, message)
   end
   if old == member then
     return 'n'
@@ -102,8 +136,8 @@ local function write(series, open, member, proven, message)
       return 'n' -- only the origin differs
     end
   end
-  call('ZREM', key, old)
-  call('ZADD', key, open, member)
+  change(series, 'ZREM', old)
+  change(series, 'ZADD', open, member)
   if new_rank == '0' then
     return differ and 'u' or 'n'
   end
@@ -121,6 +155,9 @@ end
 local results = {}
 for at = 4 + series_count * 3, #given, 5 do
   results[#results + 1] = write(given[at], given[at + 1], given[at + 2], given[at + 3], given[at + 4])
+end
+for series in pairs(owned) do
+  change(series, 'EXPIRE', USER_KEYS_LIVE)
 end
 if appended > 0 then
   call('HINCRBY', KEYS[2], 'closes', appended)
