@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 
 from livermore_dagster.market.fees import FeeLine, FeeReport
@@ -56,18 +57,32 @@ def _frame(title: str, height: int, parts: Sequence[str]) -> str:
     )
 
 
+def _scale_end(highest: float) -> float:
+    """The round number at or above the highest value, so that its quarters are round too."""
+    if highest <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(highest))
+    return next(
+        part * power for part in (1, 1.2, 1.6, 2, 3, 4, 6, 8, 10) if part * power >= highest * 0.999_999
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:,.8f}".rstrip("0").rstrip(".")
+
+
 def _months(lines: Sequence[FeeLine], title: str, quote: str) -> str:
-    most = max((float(line.fees) for line in lines), default=0.0) or 1.0
+    most = _scale_end(max((float(line.fees) for line in lines), default=0.0))
     rates = [float(line.rate or 0) for line in lines]
-    high = max(rates, default=0.0) or 1.0
+    high = _scale_end(max(rates, default=0.0) * 100) / 100
     step = (_WIDTH - _LEFT - _RIGHT) / max(len(lines), 1)
     bottom = _TOP + _PLOT_H
     parts = []
     for share in (0.25, 0.5, 0.75, 1.0):
         y = bottom - share * _PLOT_H
         parts.append(f'<path d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}" stroke="{_GRID}"/>')
-        parts.append(_label(_LEFT - 8, y + 4, f"{most * share:,.0f}", "end"))
-        parts.append(_label(_WIDTH - _RIGHT + 8, y + 4, f"{high * share * 100:.3f}%", "start", _LINE))
+        parts.append(_label(_LEFT - 8, y + 4, _short(most * share), "end"))
+        parts.append(_label(_WIDTH - _RIGHT + 8, y + 4, f"{_short(high * share * 100)}%", "start", _LINE))
     every = max(1, len(lines) // 12)
     path: list[str] = []
     for at, (line, rate) in enumerate(zip(lines, rates, strict=True)):
