@@ -20,6 +20,8 @@ CASES = [
 ]
 
 
+# The first of an exchange waits for the run of all.
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("exchange", "scenario"), CASES)
 def test_it_leaves_the_truth_and_its_mark(runs: Runs, exchange: str, scenario: Scenario) -> None:
     assert runs.of(exchange).of(scenario) == []
