@@ -69,9 +69,10 @@ def test_any_series_gives_a_picture(bars: list[Candle]) -> None:
 def test_a_painter_that_is_warm_takes_less_than_a_second() -> None:
     bars = walk(420)
     png(bars)
-    begun = time.perf_counter()
+    # Of this process: what else the machine does is no part of it.
+    begun = time.process_time()
     png(bars)
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
 
 
 def test_the_request_ends_with_the_alerts_own_bar() -> None:
