@@ -6,11 +6,13 @@ import json
 import shutil
 import tempfile
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 import redis
@@ -18,8 +20,9 @@ import redis
 from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis import keys
-from tests.e2e.platform_run import wait_for
+from tests.e2e.platform_run import livermore, processes_of, wait_for
 from tests.e2e.two_homes import ACTIVE_S, TwoHomes, market_of
+from tests.e2e.under_fire import runs_of
 
 pytestmark = pytest.mark.xdist_group("homes")
 
@@ -87,6 +90,55 @@ def kill_and_hand_over(homes: TwoHomes) -> None:
     wait_for(lambda: homes.active_at(ONE), ACTIVE_S, "nothing was handed over")
     assert standby.wait(10) == 0
     homes.pass_market_time(5)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_whole_home_dies_and_comes_back(homes: TwoHomes, redis_url) -> None:
+    """`livermore up` twice at once on empty servers; then everything of the home that holds is killed."""
+    places = {name: homes.platform(name) for name in ("one", "two")}
+    join = ("--simulate", "--join", str(homes.doors), "--autostart", homes.exchange, "--symbols", "6")
+    with ExitStack() as stack:
+        heard = stack.enter_context(listening(redis_url, homes.row.id))
+        for place in places.values():
+            stack.enter_context(place.running(*join))
+        wait_for(
+            lambda: any(homes.active_at(str(place.home)) for place in places.values()), 180, "not active"
+        )
+        holder, other = places.values()
+        if not homes.active_at(str(holder.home)):
+            holder, other = other, holder
+        wait_for(lambda: homes.waits_at(str(other.home)), 60, "the other home does not stand by")
+        homes.window.begin(homes.market_ms())
+        homes.pass_market_time(20)
+
+        killed = time.time()
+        for process in processes_of(holder.home):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait_for(lambda: homes.active_at(str(other.home)), ACTIVE_S, "the standby does not take over")
+        assert time.time() - killed < ACTIVE_S
+        done = "status = 'SUCCESS' AND create_timestamp > to_timestamp(%s) AT TIME ZONE 'UTC'"
+        wait_for(
+            lambda: bool(runs_of(homes.settings.database_url, done, killed)), 90, "no run succeeds any more"
+        )
+        stack.enter_context(holder.running(*join))
+        wait_for(lambda: homes.waits_at(str(holder.home)), 120, "the former holder does not stand by")
+        assert homes.active_at(str(other.home))
+        homes.pass_market_time(20)
+        assert homes.wrong() == []
+        status = json.loads(livermore("status", "--json", "--home", str(holder.home)).stdout)
+        assert [one["daemon"] for one in status["homes"]] == [True, False]
+        assert status["exchanges"][homes.exchange]["standbys"][0]["home"].endswith(str(holder.home))
+        assert "stands by for" in livermore("status", "--home", str(holder.home)).stdout
+        log = json.loads(livermore("network", "log", "--json", "--home", str(other.home)).stdout)
+        told = [event["event"] for event in log if event["exchangeName"] == homes.exchange]
+        assert [one for one in told if one in ("offline", "taken over", "back")] == [
+            "offline", "taken over", "back",
+        ]  # fmt: skip
+    stored = {number for (number,) in query(homes, "SELECT id FROM alert_history")}
+    assert set(heard) == stored
+    assert all(processes_of(place.home) == [] for place in places.values())
 
 
 def query(homes: TwoHomes, sql: str) -> list[tuple]:

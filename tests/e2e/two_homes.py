@@ -92,6 +92,10 @@ class TwoHomes:
         self.processes.append(process)
         return process
 
+    def platform(self, name: str) -> Place:
+        """A whole platform on the shared servers, for `livermore up`."""
+        return Place(self.settings.home / name, self.settings.redis_url, self.settings.database_url)
+
     def said(self, process: subprocess.Popen[bytes]) -> str:
         return (self.settings.home / f"{self.processes.index(process)}.log").read_text()
 
