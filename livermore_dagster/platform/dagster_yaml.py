@@ -131,7 +131,9 @@ def _document() -> dict[str, object]:
         "run_monitoring": {
             "enabled": True,
             "poll_interval_seconds": 5,
-            "start_timeout_seconds": 60,
+            # The wait in a queue counts, and a first read of an account holds the batch queue for minutes:
+            # whoever waits behind it has not failed. A lost ingest start is the keeper's to notice, sooner.
+            "start_timeout_seconds": 600,
             "cancel_timeout_seconds": 30,
             "max_resume_run_attempts": 0,
         },

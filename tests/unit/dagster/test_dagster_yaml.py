@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from livermore_dagster.control.keeper import QUEUE_GRACE_MS
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import (
     celery_url,
@@ -43,6 +44,7 @@ def test_the_file_holds_no_address(tmp_path: Path) -> None:
     assert document["run_launcher"]["config"]["broker"] == {"env": "LIVERMORE_CELERY_URL"}
     assert document["run_launcher"]["config"]["config_source"] == {"result_expires": 0}
     assert document["telemetry"] == {"enabled": False}
+    assert document["run_monitoring"]["start_timeout_seconds"] * 1_000 > QUEUE_GRACE_MS, "the keeper is first"
     assert document["sensors"] == {"use_threads": True, "num_workers": 8, "num_submit_workers": 6}
 
 
