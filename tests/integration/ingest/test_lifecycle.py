@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from livermore_dagster.accounts.settings import patch
 from livermore_dagster.control.commands.message import CommandType, Reply
 from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
 from livermore_dagster.control.states import InstanceState
@@ -75,6 +76,19 @@ def done(
     assert answer.verdict is Verdict.DONE, answer.words
     assert isinstance(answer.reply, Reply)
     return answer.reply.result
+
+
+def compute_only(market: Platform, timeframes: list[str]) -> None:
+    """Every user wants signals of these."""
+
+    async def run() -> None:
+        client = connect_async(market.redis_url)
+        async with await psycopg.AsyncConnection.connect(market.database_url) as connection:
+            for sub in ("root", "ana"):
+                await patch(connection, client, sub, "runtime.timeframes", timeframes, by=sub)
+        await client.aclose()
+
+    asyncio.run(run())
 
 
 def sockets(market: Platform) -> int:
@@ -209,6 +223,17 @@ def test_symbols_come_and_go_while_it_runs(idle: Platform) -> None:
     assert status(idle)["mode"] == "position-monitor"
     assert done(idle, "switch-mode", {"mode": "scalper-macdv"})["symbols"] == 3
     assert done(idle, "reload-settings") == {"symbols": 3}
+    # Signals only of the timeframes that somebody wants; candles of all.
+    compute_only(idle, ["5m"])
+    done(idle, "reload-settings")
+    minutes = keys.indicator(IDS["binance"], first[0], M1)
+    with idle.redis() as client:
+        client.delete(minutes)
+        stored = newest(idle, first[0])
+        until(lambda: newest(idle, first[0]) >= stored + 2 * M1.ms, 60, "minutes close")
+        assert not client.exists(minutes)
+        compute_only(idle, ["1m"])
+        until(lambda: bool(client.exists(minutes)), 60, "minutes are computed again")
     idle.want("binance", "idle", top=3)
     becomes(idle, InstanceState.IDLE, 10)
 
