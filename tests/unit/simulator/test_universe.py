@@ -50,3 +50,10 @@ def test_one_base_has_one_path_on_every_exchange() -> None:
 def test_an_unknown_exchange_is_named() -> None:
     with pytest.raises(UnknownExchange, match="kraken"):
         universe("kraken", 1, ORIGIN)
+
+
+@pytest.mark.parametrize("symbols", [1, 5, 12])
+def test_a_short_list_names_no_alias_of_a_book_it_lacks(symbols: int) -> None:
+    listings = universe("coinbase", 1, 0, symbols)
+    listed = {listing.symbol for listing in listings}
+    assert all(listing.alias_of in listed for listing in listings if listing.alias_of)
