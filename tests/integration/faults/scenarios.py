@@ -189,7 +189,10 @@ ACTS: list[list[Scenario]] = [
             "most symbols silent at once is a stall, no absence: asked of REST, connection replaced",
             # Tickers go on: only the candles stand still.
             lambda stage: [
-                {"kind": "stall", "connection": stage.connection(), "channel": "candles", "duration_s": 30},
+                {
+                    "kind": "stall", "connection": stage.flowing_connection(), "channel": "candles",
+                    "duration_s": 30,
+                },
             ],
             {"stalls": 1, "reconnects|renewals": 1}, (IncidentName.STALLED,), only=("coinbase",),
         ),
@@ -197,7 +200,7 @@ ACTS: list[list[Scenario]] = [
             # Without heartbeats of its own a stalled connection says nothing at all.
             "stall", "1 silent stall",
             "silent liquid symbols that trade by REST, or nothing at all: connection replaced",
-            lambda stage: [{"kind": "stall", "connection": stage.connection(), "duration_s": 30}],
+            lambda stage: [{"kind": "stall", "connection": stage.flowing_connection(), "duration_s": 30}],
             {"stalls|watchdog_reconnects": 1, "reconnects|renewals": 1}, only=BINANCES,
         ),
     ],

@@ -157,6 +157,15 @@ class Stage:
         until(lambda: bool(self._streams()), 20, "a connection that streams")
         return max(int(one["id"]) for one in self._streams())
 
+    def flowing_connection(self) -> int:
+        """The same, once it has brought a whole bucket: only what flowed can stall."""
+        step = min(timeframe.ms for timeframe in self.timeframes())
+        self.connection()
+        now = self.market_now()
+        target = now - now % step + 2 * step
+        until(lambda: self.settled() >= target, 60, f"{self.exchange} settled to {target}")
+        return self.connection()
+
     def _streams(self) -> list[Mapping[str, Any]]:
         return [one for one in self.platform.ask(self.exchange, "connections") if one["streams"]]
 
