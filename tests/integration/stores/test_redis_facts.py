@@ -118,7 +118,7 @@ async def test_what_cannot_be_is_given_up_unless_else_is_wanted(
     assert not await give_up_desired(client, 2, other, "no such symbol")
     assert await read_desired(client, 2) == wanted
     assert await give_up_desired(client, 2, wanted, "no such symbol")
-    assert await read_desired(client, 2) == Desired("stopped", wanted.symbols, "me", "no such symbol")
+    assert await read_desired(client, 2) == Desired("idle", wanted.symbols, "me", "no such symbol")
     await write_desired(client, 2, other)
     assert await read_desired(client, 2) == other
 
