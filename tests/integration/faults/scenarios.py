@@ -217,7 +217,8 @@ ACTS: list[list[Scenario]] = [
             "rest_behind", "7 newest closed row missing, or a cached page",
             "a reply without the row proves nothing for now; a page from a cache is refused by its Age",
             lambda _: [
-                {"kind": "late_row", "duration_s": 4},
+                # Later than a minute of market time a missing row counts as absent; the audit finds it then.
+                {"kind": "late_row", "duration_s": 4, "settle_ms": 45_000},
                 {"kind": "no_open_row", "duration_s": 4},
                 {"kind": "stale_page", "count": 2},
                 LOST_CLOSES,
@@ -251,7 +252,14 @@ ACTS: list[list[Scenario]] = [
         Scenario(
             "foreign_weight", "9 rate limit and ban",
             "headers correct the budget: what others used is waited for",
-            lambda stage: [{"kind": "foreign_weight", "count": FOREIGN[stage.exchange]}, DROP],
+            # Where a limit refills within a second, one bite may be gone before anybody looks.
+            lambda stage: [
+                *(
+                    {"kind": "foreign_weight", "count": FOREIGN[stage.exchange], "after_s": after_s}
+                    for after_s in ((0, 1, 2) if stage.exchange == "coinbase" else (0,))
+                ),
+                DROP,
+            ],
             {"foreign_weight": 1}, (IncidentName.FOREIGN_WEIGHT,),
         ),
         Scenario(
