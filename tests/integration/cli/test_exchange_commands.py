@@ -51,7 +51,9 @@ def test_status_says_why_an_exchange_was_given_up(command: Command, redis_url: s
     facts = json.loads(command("status", "--json").out)
     assert facts["exchanges"]["binance"]["desired"] == "idle"
     assert facts["exchanges"]["binance"]["last_error"] == "No such thing."
-    assert ["binance went back to idle" in line and "No such thing." in line for line in facts["trouble"]] == [True]
+    assert [
+        "binance went back to idle" in line and "No such thing." in line for line in facts["trouble"]
+    ] == [True]
 
 
 def test_a_start_without_symbols_keeps_those_of_before(command: Command, redis_url: str) -> None:
