@@ -100,7 +100,9 @@ class SeriesFold:
     included: str = "0-0"
     """Closes up to this entry were in the cache when it was last read …"""
     included_from: int = 0
-    """… and folded, where they open at or after this (epoch ms): older bars were not looked at then."""
+    """… and folded as they were there, where they open at or after this and before `included_to` (epoch ms):
+    others were not looked at, or taken from their closes."""
+    included_to: int = 0
     unknown_bars: int = 0
     """Bars stepped over that were neither there nor proven absent."""
     history_start: int | None = None
@@ -134,7 +136,8 @@ class SeriesFold:
 
     def includes(self, entry_id: str, open_ms: int) -> bool:
         """Whether the close at `entry_id` was folded when the cache was last read."""
-        return open_ms >= self.included_from and _parts(entry_id) <= _parts(self.included)
+        known = self.included_from <= open_ms < self.included_to
+        return known and _parts(entry_id) <= _parts(self.included)
 
     @property
     def warming(self) -> bool:
@@ -162,7 +165,8 @@ class SeriesFold:
 
     def restart(self, first_ms: int) -> None:
         """Forgets all states: the whole series, from that row on, is being computed anew."""
-        self.kept, self.first_ms, self.included_from = [], first_ms, 0
+        self.included_from, self.included_to = 0, (self.newest_ms or 0) + 1
+        self.kept, self.first_ms = [], first_ms
 
     def bars_before(self, open_ms: int) -> range:
         """Grid opens between the newest row and `open_ms`."""
@@ -219,7 +223,7 @@ class SeriesFold:
             whole = [row for row in rows if until is None or row.candle.open_ms <= until]
             self.seed(whole, now_ms, outcome)
             return
-        self.included_from = from_ms
+        self.included_from, self.included_to = from_ms, self._opens(-1) + 1
         undone = {kept.state.open_ms: kept for kept in self.kept[base + 1 :]}
         newest = self._opens(-1)
         del self.kept[base + 1 :]
@@ -258,7 +262,7 @@ class SeriesFold:
         watermark."""
         if not rows:
             return
-        self.included_from = 0
+        self.included_from, self.included_to = 0, rows[-1].candle.open_ms + 1
         candles = [row.candle for row in rows]
         self.first_ms = candles[0].open_ms
         columns = batch(
@@ -302,6 +306,7 @@ class SeriesFold:
             "judged_from": self.judged_from,
             "included": self.included,
             "included_from": self.included_from,
+            "included_to": self.included_to,
             "unknown_bars": self.unknown_bars,
             "history_start": self.history_start,
         }
@@ -320,6 +325,7 @@ class SeriesFold:
                 fold.kept.append(Kept(state, rules, value, tuple(labels)))
         if fold.kept:
             fold.included, fold.included_from = given["included"], given.get("included_from", 0)
+            fold.included_to = given.get("included_to", 0)
             fold.first_ms = fold.kept[-1].state.first_open_ms
         return fold
 

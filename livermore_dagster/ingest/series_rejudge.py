@@ -47,7 +47,7 @@ def take_with_cache(
             if newest < row.candle.open_ms < open_ms:
                 fold.take(row, now_ms, outcome)
         fold.take(close.stamped(), now_ms, outcome)
-        fold.included_from = newest + 1
+        fold.included_from, fold.included_to = newest + 1, open_ms
 
 
 def rejudge(

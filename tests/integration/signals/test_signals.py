@@ -332,3 +332,27 @@ async def test_history_revised_before_the_first_live_close_alerts_nothing(signal
         await signals.close([candles[crossing]], rank=Rank.SETTLED, origin=Origin.REPAIR)
         await signals.settle()
     assert all(open_ms > candles[crossing].open_ms for open_ms, _ in await signals.labels(standing=False))
+
+
+async def test_a_revision_that_waited_behind_a_gap_is_folded_too(signals: Signals) -> None:
+    """What was read of the cache when the gap was filled says nothing of the closes after it."""
+    candles = walk(310, seed=6)
+    revised = replace(candles[303], close=canonical(f"{float(candles[303].close) * 1.02:.6f}"), high="200")
+    at = revised.open_ms + 2 * M5
+    later = StampedCandle("AAAUSDT", Timeframe.M5, revised, Rank.FINAL, at, Origin.LIVE, proven_ms=at)
+    async with signals.running():
+        await signals.close(candles[:300], origin=Origin.WARMUP)
+        await signals.close(candles[300:301])
+        await signals.settle()
+        await signals.close(candles[302:304])
+        await signals.cache.write([later], SystemClock().now_ms())
+        await signals.close(candles[301:302], origin=Origin.REPAIR)
+        await signals.settle()
+    series = [*candles[:303], revised]
+    bars = [
+        oracle.Bar(c.open_ms, float(c.open), float(c.high), float(c.low), float(c.close), float(c.volume))
+        for c in series
+    ]
+    async with signals.pool.connection() as connection:
+        rows = await read_indicators(connection, signals.row.id, "AAAUSDT", Timeframe.M5)
+    assert abs((rows[-1].macdv or 0.0) - oracle.values(bars, M5)[-1].v) < 1e-6
