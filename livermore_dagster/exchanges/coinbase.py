@@ -175,11 +175,12 @@ class CoinbaseDialect:
         return None
 
     def feedback(self, status: int, headers: Mapping[str, str], body: bytes) -> BudgetFeedback:
-        remaining = headers.get("x-ratelimit-remaining", "")
+        # Of the stated limit, not of the part we allow ourselves: what others used is seen at once.
+        limit, remaining = (headers.get(f"x-ratelimit-{name}", "") for name in ("limit", "remaining"))
         told = retry_after_ms(headers)
         refused = status in (418, 429)
         return BudgetFeedback(
-            remaining=int(remaining) if remaining.isdigit() else None,
+            used=int(limit) - int(remaining) if limit.isdigit() and remaining.isdigit() else None,
             retry_after_ms=(told or _DEFAULT_RETRY_MS) if refused else None,
             guessed=refused and not told,
         )

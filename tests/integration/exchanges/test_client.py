@@ -219,3 +219,18 @@ async def test_without_the_budget_the_exchange_does_refuse(still: Field) -> None
     assert any(isinstance(failure, RateLimited) for failure in failures)
     assert (await still.control("coinbase", "counters"))["http_429"] > 0
     await client.close()
+
+
+@pytest.mark.parametrize(("name", "weight"), [("coinbase", 4), ("binance", 2_000), ("binance_us", 400)])
+async def test_what_others_use_of_the_limit_is_seen_counted_and_told(
+    still: Field, name: str, weight: int
+) -> None:
+    client = still.client(name)
+    symbol = "BTC-USD" if name == "coinbase" else "BTCUSDT"
+    await still.order(name, kind="foreign_weight", count=weight)
+    await client.candles(symbol, Timeframe.M5, START - 3_000_000, START, Priority.REPAIR)
+    counters = await metrics.read_counters(still.redis, client.row.id)
+    assert counters["foreign_weight"] >= weight
+    (told,) = await metrics.read_incidents(still.redis)
+    assert told.name == "foreign_weight"
+    await client.close()

@@ -34,7 +34,7 @@ async def warm(market: Platform, *, budget: bool) -> tuple[WarmupReport, int, in
         symbols = [one.symbol for one in rank_universe(await ctx.client.products(), ctx.row, SYMBOLS)]
         assert len(symbols) == SYMBOLS
         if not budget:
-            ctx.client.budget = NoBudget()
+            ctx.client._caller.budget = NoBudget()
         report = await warm_up(ctx, symbols, timeframes=TIMEFRAMES)
         counted = await metrics.read_counters(ctx.redis, ctx.row.id)
     seen = await asyncio.to_thread(market.ask, "coinbase", "counters")

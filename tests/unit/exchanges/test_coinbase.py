@@ -140,8 +140,11 @@ def test_the_refusal_of_a_granularity_is_recognisable() -> None:
     assert DIALECT.error_code(502, b"<html>") == ""
 
 
-def test_feedback_reads_what_remains() -> None:
-    assert DIALECT.feedback(200, {"x-ratelimit-remaining": "3"}, b"").remaining == 3
+def test_feedback_tells_what_is_used_of_the_stated_limit() -> None:
+    """By us and by others: what we allow ourselves is less than the limit."""
+    headers = {"x-ratelimit-limit": "10", "x-ratelimit-remaining": "3"}
+    assert DIALECT.feedback(200, headers, b"").used == 7
+    assert DIALECT.feedback(200, {"x-ratelimit-remaining": "3"}, b"").used is None
     refused = DIALECT.feedback(429, {}, b'{"errors":[{"id":"rate_limit_exceeded"}]}')
     assert refused.retry_after_ms == 5_000
 
