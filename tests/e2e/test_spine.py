@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.comparison import IDS, alert_differences, differences
+from tests.e2e.comparison import alert_differences, differences
 from tests.e2e.platform_run import Place, to_ms, truth_of
 
 pytestmark = pytest.mark.xdist_group("spine")
 
 SEED = 11
 START = "2026-01-05T23:30:00Z"
+STARTED = ("coinbase", "binance")
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def test_the_spine_keeps_its_promise(place: Place) -> None:
     assert report["runs"]["succeeded"] > 0
     wrong: list[str] = []
     alerts_wrong: list[str] = []
-    with truth_of(list(IDS), SEED, place.home / "market.json") as truth:
-        for exchange in IDS:
+    with truth_of(STARTED, SEED, place.home / "market.json") as truth:
+        for exchange in STARTED:
             facts = report["exchanges"][exchange]
             assert facts["http_429"] == 0
             assert len(facts["symbols"]) == 20
