@@ -211,6 +211,11 @@ def environment(home: Path, redis_url: str, database_url: str) -> dict[str, str]
     return {**os.environ, **names, "LIVERMORE_REDIS_URL": redis_url, "LIVERMORE_DATABASE_URL": database_url}
 
 
+def hears_ctrl_c() -> None:
+    """A suite that a shell runs in the background has SIGINT ignored, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
     redis_url: str, database_url: str, tmp_path: Path, client: redis.Redis
 ) -> None:
@@ -218,7 +223,7 @@ def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
     program = [sys.executable, "-m", "livermore_dagster.cli.app", "alerts", "-f", "--json", "-l", "level"]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(tmp_path, redis_url, database_url),
+        env=environment(tmp_path, redis_url, database_url), preexec_fn=hears_ctrl_c,
     ) as child:  # fmt: skip
         assert child.stdout is not None
         assert json.loads(child.stdout.readline())["id"] == 1
@@ -252,7 +257,7 @@ def test_a_watched_screen_ends_quietly_with_ctrl_c(
     program = [sys.executable, "-m", "livermore_dagster.cli.app", name, "--watch", "--json"]
     with subprocess.Popen(
         program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(tmp_path, redis_url, database_url),
+        env=environment(tmp_path, redis_url, database_url), preexec_fn=hears_ctrl_c,
     ) as child:  # fmt: skip
         assert child.stdout is not None
         for _ in range(2):

@@ -56,6 +56,7 @@ def run_until_settled(platform: Platform, exchange: str, market_ms: int, seconds
     until(lambda: platform.settled(exchange) >= market_ms, seconds, f"{exchange} settled to {market_ms}")
 
 
+@pytest.mark.soak  # the fault matrix strikes the same, act by act
 def test_binance_candles_equal_the_truth_through_every_fault(binance: Platform) -> None:
     binance.want("binance", top=8)
     service = service_of(binance, "binance")
@@ -84,6 +85,7 @@ def test_binance_candles_equal_the_truth_through_every_fault(binance: Platform) 
     assert counters["reconnects"] >= 2
 
 
+@pytest.mark.soak  # with its true waits; the fault matrix falls back at every boundary
 def test_coinbase_fetches_its_boundaries_itself_when_nobody_does(coinbase: Platform) -> None:
     coinbase.want("coinbase", top=6)
     service = service_of(coinbase, "coinbase")
