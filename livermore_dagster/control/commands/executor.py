@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import psycopg
@@ -21,10 +20,10 @@ from livermore_dagster.control.commands.message import (
     CommandType,
     Lane,
     Outcome,
-    Reply,
     ReplyKind,
 )
 from livermore_dagster.control.commands.queue import CommandQueue, server_ms
+from livermore_dagster.control.commands.telling import Teller
 from livermore_dagster.errors import LivermoreError, UsageError
 from livermore_dagster.stores.postgres.commands import CommandRecord, record_command
 from livermore_dagster.stores.postgres.connect import Pool
@@ -64,7 +63,7 @@ class CommandExecutor:
         self._redis = client
         self._pool = pool
         self._queue = CommandQueue(client, exchange_id, token)
-        self._instance_id = instance_id
+        self._teller = Teller(instance_id)
         self._handlers = handlers
         self._clock = clock
         self._wakes = {lane: asyncio.Event() for lane in LANES}
@@ -112,12 +111,16 @@ class CommandExecutor:
             words = f"It waited {(started_ms - command.timestamp) / 1000:.0f} s for its turn: too long."
             await self._finish(command, Outcome.EXPIRED, words, {}, None)
             return
-        self.note(self._record(command, Outcome.RUNNING, started_ms=started_ms))
+        self.note(
+            self._teller.record(
+                command, Outcome.RUNNING, received_ms=command.timestamp, started_ms=started_ms
+            )
+        )
 
         async def progress(facts: Mapping[str, Any]) -> None:
             at_ms = await server_ms(self._redis)
             await self._queue.tell(
-                command, self._reply(command, ReplyKind.PROGRESS, Outcome.RUNNING, at_ms, "", facts)
+                command, self._teller.reply(command, ReplyKind.PROGRESS, Outcome.RUNNING, at_ms, "", facts)
             )
 
         try:
@@ -160,59 +163,22 @@ class CommandExecutor:
             try:
                 at_ms = await server_ms(self._redis)
                 kind = ReplyKind.RESULT if outcome is Outcome.DONE else ReplyKind.ERROR
-                reply = self._reply(command, kind, outcome, at_ms, error, result, started_ms)
+                reply = self._teller.reply(command, kind, outcome, at_ms, error, result, started_ms)
                 await self._queue.finish(command, reply)
                 break
             except (RedisError, OSError) as trouble:
                 log.warning("answer_waiting", type=command.type.value, error=type(trouble).__name__)
                 await self._clock.sleep(_RETRY_S)
-        record = self._record(command, outcome, started_ms=started_ms, finished_ms=at_ms)
-        self.note(replace(record, error=error, result=dict(result)))
-
-    # --- telling ------------------------------------------------------------------------------------------
-    def _reply(
-        self,
-        command: Command,
-        kind: ReplyKind,
-        outcome: Outcome,
-        at_ms: int,
-        error: str,
-        result: Mapping[str, Any],
-        started_ms: int | None = None,
-    ) -> Reply:
-        return Reply(
-            correlation_id=command.correlation_id,
-            kind=kind,
-            outcome=outcome,
-            exchange=command.exchange,
-            at=at_ms,
-            instance_id=self._instance_id,
-            error=error,
-            result=dict(result),
-            duration_ms=None if started_ms is None else at_ms - started_ms,
-        )
-
-    def _record(
-        self,
-        command: Command,
-        outcome: Outcome,
-        *,
-        started_ms: int | None = None,
-        finished_ms: int | None = None,
-    ) -> CommandRecord:
-        return CommandRecord(
-            correlation_id=command.correlation_id,
-            sub=command.sub,
-            type=command.type.value,
-            exchange=command.exchange,
-            payload=command.payload,
-            priority=command.priority.value,
-            sent_ms=command.timestamp,
-            received_ms=command.timestamp,
-            started_ms=started_ms,
-            finished_ms=finished_ms,
-            outcome=outcome.value,
-            instance_id=self._instance_id,
+        self.note(
+            self._teller.record(
+                command,
+                outcome,
+                received_ms=command.timestamp,
+                started_ms=started_ms,
+                finished_ms=at_ms,
+                error=error,
+                result=result,
+            )
         )
 
     async def _keep_history(self) -> None:

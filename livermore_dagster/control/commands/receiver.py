@@ -25,6 +25,7 @@ from livermore_dagster.control.commands.message import (
     parse_command,
 )
 from livermore_dagster.control.commands.queue import accept, answer_sync, server_ms_sync
+from livermore_dagster.control.commands.telling import Teller
 from livermore_dagster.errors import PlatformError
 from livermore_dagster.stores.postgres.commands import CommandRecord, read_authority
 from livermore_dagster.stores.redis import keys
@@ -60,7 +61,7 @@ class CommandReceiver:
         self._id = exchange_id
         self._exchange = exchange
         self._token = token
-        self._instance_id = instance_id
+        self._teller = Teller(instance_id)
         self._known = frozenset(known_exchanges)
         self._on_queued = on_queued
         self._on_refused = on_refused
@@ -139,7 +140,7 @@ class CommandReceiver:
         taken = accept(client, self._id, command, self._token)
         if not taken.held:
             return  # another instance holds the exchange by now, and hears this too
-        reply = self._reply(command, ReplyKind.ACK, Outcome.ACCEPTED, now_ms)
+        reply = self._teller.reply(command, ReplyKind.ACK, Outcome.ACCEPTED, now_ms)
         client.publish(keys.channel_responses(command.sub), reply.encode())
         if taken.fresh:
             self._on_queued(self._record(command, now_ms, Outcome.ACCEPTED))
@@ -179,7 +180,7 @@ class CommandReceiver:
             outcome=Outcome.REFUSED,
             exchange=malformed.exchange,
             at=now_ms,
-            instance_id=self._instance_id,
+            instance_id=self._teller.instance_id,
             error=f"Malformed command: {malformed.reason}",
         )
         answer_sync(client, sub, reply)
@@ -196,34 +197,11 @@ class CommandReceiver:
         now_ms: int,
         outcome: Outcome = Outcome.REFUSED,
     ) -> None:
-        answer_sync(client, command.sub, self._reply(command, ReplyKind.ERROR, outcome, now_ms, reason))
+        answer_sync(
+            client, command.sub, self._teller.reply(command, ReplyKind.ERROR, outcome, now_ms, reason)
+        )
         self._on_refused(self._record(command, now_ms, outcome, reason))
 
-    def _reply(
-        self, command: Command, kind: ReplyKind, outcome: Outcome, now_ms: int, error: str = ""
-    ) -> Reply:
-        return Reply(
-            correlation_id=command.correlation_id,
-            kind=kind,
-            outcome=outcome,
-            exchange=command.exchange,
-            at=now_ms,
-            instance_id=self._instance_id,
-            error=error,
-        )
-
     def _record(self, command: Command, now_ms: int, outcome: Outcome, error: str = "") -> CommandRecord:
-        return CommandRecord(
-            correlation_id=command.correlation_id,
-            sub=command.sub,
-            type=command.type.value,
-            exchange=command.exchange,
-            payload=command.payload,
-            priority=command.priority.value,
-            sent_ms=command.timestamp,
-            received_ms=now_ms,
-            finished_ms=None if outcome is Outcome.ACCEPTED else now_ms,
-            outcome=outcome.value,
-            error=error,
-            instance_id=self._instance_id,
-        )
+        over_ms = None if outcome is Outcome.ACCEPTED else now_ms
+        return self._teller.record(command, outcome, received_ms=now_ms, finished_ms=over_ms, error=error)
