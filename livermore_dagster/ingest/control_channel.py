@@ -43,7 +43,7 @@ class ControlChannel:
             loop.call_soon_threadsafe(self._executor.wake)
 
         self._receiver = CommandReceiver(
-            lambda: connect(servers.redis_url),
+            lambda: connect(servers.redis_url, encoding_errors="replace"),
             conninfo(servers.database_url, servers.database_ca),
             ctx.row.id,
             ctx.row.name,

@@ -41,7 +41,11 @@ _MALFORMED_S: Final = 60
 
 class CommandReceiver:
     """One per instance that holds its claim. `on_queued` is told of each command taken, `on_refused` of each
-    that was not, both from the receiver's thread."""
+    that was not, both from the receiver's thread.
+
+    `connect` gives clients that replace what is no UTF-8: an error in the midst of a reply costs the
+    connection, and what others send until there is a new one would be lost.
+    """
 
     def __init__(
         self,
@@ -85,9 +89,6 @@ class CommandReceiver:
         while not self._halt.is_set():
             try:
                 self._listen()
-            except UnicodeDecodeError:
-                # The connection stands in the middle of that message now; a new one begins after it.
-                log.warning("command_unreadable", exchange=self._exchange)
             except (redis.RedisError, OSError, PlatformError) as error:
                 log.warning("commands_waiting", exchange=self._exchange, error=type(error).__name__)
                 self._halt.wait(_RETRY_S)

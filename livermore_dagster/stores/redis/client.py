@@ -31,14 +31,16 @@ def _options(max_connections: int) -> dict[str, Any]:
     }
 
 
-def connect(url: str, max_connections: int = 64) -> redis.Redis:
-    """A sync client, tried at once.
+def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "strict") -> redis.Redis:
+    """A sync client, tried at once. `encoding_errors`, of `bytes.decode`: for replies that are no UTF-8.
 
     Raises BadSetting for an address that cannot be read, PlatformError when no server answers and
     ClusterRefused for a Redis Cluster.
     """
     try:
-        client = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(max_connections))
+        client = redis.Redis.from_url(
+            url, retry=Retry(NoBackoff(), 0), encoding_errors=encoding_errors, **_options(max_connections)
+        )
     except ValueError as error:
         raise BadSetting(f"The Redis address (LIVERMORE_REDIS_URL) cannot be read: {error}.") from None
     try:

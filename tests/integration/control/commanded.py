@@ -65,8 +65,8 @@ async def instance(redis_url: str, database_url: str, gate: asyncio.Event) -> As
         handlers=dict.fromkeys(CommandType, ran), clock=SystemClock(),
     )  # fmt: skip
     receiver = CommandReceiver(
-        lambda: connect(redis_url), conninfo(database_url, None), EXCHANGE_ID, EXCHANGE, token=facts.token,
-        instance_id=facts.instance_id, known_exchanges=KNOWN,
+        lambda: connect(redis_url, encoding_errors="replace"), conninfo(database_url, None), EXCHANGE_ID,
+        EXCHANGE, token=facts.token, instance_id=facts.instance_id, known_exchanges=KNOWN,
         on_queued=lambda record: loop.call_soon_threadsafe(lambda: (executor.note(record), executor.wake())),
         on_refused=lambda record: loop.call_soon_threadsafe(executor.note, record),
     )  # fmt: skip

@@ -114,7 +114,9 @@ async def passed(client: redis.asyncio.Redis, at_ms: int) -> bool:
     return await server_ms(client) > at_ms
 
 
-async def publish(client: redis.asyncio.Redis, text: str, kinds: tuple[str, ...] = ("ack", "error")) -> dict:
+async def publish(
+    client: redis.asyncio.Redis, text: str | bytes, kinds: tuple[str, ...] = ("ack", "error")
+) -> dict:
     """Publishes raw text as root and returns the first reply of one of these kinds."""
     async with client.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe(keys.channel_responses("root"))
@@ -209,7 +211,9 @@ async def test_within_a_lane_rank_goes_before_arrival(redis_url, database, clien
 async def test_no_message_and_no_defect_ends_the_channel(redis_url, database, client, gate) -> None:
     async with instance(redis_url, database, gate):
         now = await server_ms(client)
-        await client.publish(keys.channel_commands("root"), b"\xff\xfe")
+        await client.publish(keys.channel_commands("stranger"), b"\xff\xfe")
+        assert "Malformed" in (await publish(client, b"\xff\xfe\xfd"))["error"]
+        await client.publish(keys.channel_commands("stranger"), b"\xfe\xff")
         await client.publish(keys.channel_commands("no\0body"), wire(now))
         nul = wire(now, exchange="nas\0daq")
         assert "Unknown exchange" in (await publish(client, nul))["error"]
