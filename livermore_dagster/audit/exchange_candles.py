@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
+
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
@@ -16,6 +18,8 @@ from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.redis.metrics import count, incident
 
 __all__ = ["matches_exchange", "pages_of"]
+
+log = structlog.get_logger(__name__)
 
 CACHED_BARS = 1_000
 
@@ -93,6 +97,7 @@ async def _tell(cell: Cell, repaired: int) -> None:
     row = cell.ctx.row
     await count(cell.ctx.redis, row.id, "audit_differences", repaired)
     text = f"{repaired} {cell.timeframe.value} candles differed from {row.name}'s and were repaired."
+    log.warning("audit", exchange=row.name, text=text)
     await incident(cell.ctx.redis, IncidentName.AUDIT, row.id, text)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import redis
+import structlog
 
 from livermore_dagster.control.network_log import EventKind, entry_fields, log_event, oldest_kept
 from livermore_dagster.control.scripts import control_script
@@ -16,6 +17,8 @@ from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import incident_sync
 
 __all__ = ["note_back", "tell_offline"]
+
+log = structlog.get_logger(__name__)
 
 
 class _Told(msgspec.Struct):
@@ -47,9 +50,9 @@ def tell_offline(client: redis.Redis, lost: InstanceStatus, now_ms: int) -> bool
     )
     if first != 1:
         return False
-    incident_sync(
-        client, IncidentName.INSTANCE_OFFLINE, lost.exchange_id, f"{lost.exchange_name} is offline: {words}"
-    )
+    text = f"{lost.exchange_name} is offline: {words}"
+    log.error("instance_offline", exchange=lost.exchange_name, text=text)
+    incident_sync(client, IncidentName.INSTANCE_OFFLINE, lost.exchange_id, text)
     return True
 
 
@@ -66,9 +69,9 @@ def note_back(client: redis.Redis, status: InstanceStatus, now_ms: int) -> None:
     gone_s = max(0, now_ms - told.last_heartbeat) / 1000
     words = f"Active on {status.place}, {gone_s:.0f} s after {told.place} was last heard of."
     log_event(client, status, EventKind.BACK, now_ms, words)
-    incident_sync(
-        client, IncidentName.INSTANCE_BACK, status.exchange_id, f"{status.exchange_name} is back. {words}"
-    )
+    text = f"{status.exchange_name} is back. {words}"
+    log.info("instance_back", exchange=status.exchange_name, text=text)
+    incident_sync(client, IncidentName.INSTANCE_BACK, status.exchange_id, text)
 
 
 def offline_words(last: InstanceStatus) -> str:

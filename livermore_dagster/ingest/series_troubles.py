@@ -94,4 +94,5 @@ class SeriesTroubles:
             except RedisError as error:
                 _log.warning("incident_untold", name=name.value, error=str(error))
                 return
+            _log.warning(name.value, text=text)
             del self._untold[0]

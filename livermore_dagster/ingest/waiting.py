@@ -57,12 +57,12 @@ class Waiting:
         first = self.server != away
         self.server, self.attempts = away, self.attempts + 1
         reason = _reason(error)
-        _log.warning(self._work.waits.value, server=away, attempts=self.attempts, error=reason)
+        text = f"{self._work.subject} wait for {away}: {reason}"
+        _log.warning(self._work.waits.value, server=away, attempts=self.attempts, text=text)
         # Redis may be what is away.
         with contextlib.suppress(RedisError, OSError):
             await metrics.count(self._redis, self._exchange_id, self._work.counter)
             if first:
-                text = f"{self._work.subject} wait for {away}: {reason}"
                 await metrics.incident(self._redis, self._work.waits, self._exchange_id, text)
         delay = min(_LONGEST_S, _FIRST_S * 2 ** min(self.attempts - 1, 10))
         with contextlib.suppress(TimeoutError):
@@ -74,7 +74,7 @@ class Waiting:
         if self.server is None:
             return
         text = f"{self._work.subject} go on after {self.attempts} failed attempts."
-        _log.info(self._work.resumes.value, server=self.server, attempts=self.attempts)
+        _log.info(self._work.resumes.value, server=self.server, attempts=self.attempts, text=text)
         await metrics.incident(self._redis, self._work.resumes, self._exchange_id, text)
         self.server, self.attempts = None, 0
 

@@ -78,6 +78,29 @@ def test_only_names_of_the_catalogue_are_told() -> None:
         assert names_in(argument) or ast.unparse(argument) in PASSING, f"{path}: {ast.unparse(argument)}"
 
 
+def test_what_is_told_is_logged_in_the_same_words() -> None:
+    """Who writes an incident's text down logs it too: the log alone is what is left when Redis is away."""
+    tellers = {
+        f"{path.stem}.{getattr(place, 'name', '')}": _logs_text(place)
+        for path, tree in sources().items()
+        if path.name != "metrics.py"
+        for place in tree.body
+        if _calls(place, {"incident", "incident_sync"})
+    }
+    assert len(tellers) >= 8
+    assert all(tellers.values()), tellers
+
+
+def _calls(place: ast.stmt, names: set[str]) -> list[ast.Call]:
+    calls = [node for node in ast.walk(place) if isinstance(node, ast.Call)]
+    return [one for one in calls if getattr(one.func, "attr", getattr(one.func, "id", "")) in names]
+
+
+def _logs_text(place: ast.stmt) -> bool:
+    logged = _calls(place, {"info", "warning", "error"})
+    return any(keyword.arg == "text" for call in logged for keyword in call.keywords)
+
+
 def test_every_name_is_told_somewhere() -> None:
     used = {
         node.attr

@@ -67,8 +67,12 @@ def play(
     if stage.given() > ordered:
         found.refused = f"{stage.given()} refusals given, {ordered} ordered"
     names = {name.value for name in CATALOGUE}
-    silent = [one for one in stage.incidents(told) if one.name not in names or not one.text]
-    found.untold = f"not in plain words: {silent}" if silent else ""
+    silent = [
+        one
+        for one in stage.incidents(told)
+        if one.name not in names or not one.text or one.text not in stage.logged
+    ]
+    found.untold = f"not in plain words, or not in the log: {silent}" if silent else ""
     return found
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges import caller
@@ -111,12 +112,12 @@ class Marks:
 
 @dataclass
 class Stage:
-    """`exchange`'s market and stores (`platform`) with its `service` running."""
+    """`exchange`'s market and stores (`platform`) with its service running, which logged these texts."""
 
     exchange: str
     platform: Platform
-    service: IngestService
     pace: Pace
+    logged: Collection[str]
 
     @property
     def liquid(self) -> str:
@@ -284,6 +285,23 @@ def _is_filler(values: Values | None) -> bool:
 
 
 @contextlib.contextmanager
+def logged_texts() -> Iterator[set[str]]:
+    """Every `text` this process logs meanwhile; its log stays what it is."""
+    texts: set[str] = set()
+
+    def remember(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        texts.add(str(event.get("text", "")))
+        return event
+
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[remember, *before])
+    try:
+        yield texts
+    finally:
+        structlog.configure(processors=before)
+
+
+@contextlib.contextmanager
 def staged(
     redis_url: str,
     database_url: str,
@@ -298,7 +316,7 @@ def staged(
     market = played(
         redis_url, database_url, [exchange], speed or SPEED[exchange], start_ms, timeframes=pace.timeframes
     )
-    with pytest.MonkeyPatch.context() as patched, market as platform:
+    with pytest.MonkeyPatch.context() as patched, logged_texts() as logged, market as platform:
         platform.change(exchange, **pace.settings, **({} if exchange == "coinbase" else BANS))
         # No Dagster is here to fetch a boundary.
         patched.setattr(boundary_raiser, "_FALLBACK_S", 0.5)
@@ -311,7 +329,7 @@ def staged(
         service.start()
         try:
             assert service.wait_for_state(InstanceState.ACTIVE, 60), service.error
-            yield Stage(exchange, platform, service, pace)
+            yield Stage(exchange, platform, pace, logged)
         finally:
             stopped = service.stop(10.0)
         assert stopped, f"{exchange} did not stop"
