@@ -6,8 +6,10 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Final, cast
+
+from msgspec.structs import replace
 
 from livermore_dagster.control.commands.executor import Progress
 from livermore_dagster.control.commands.message import ClearCache, Command, ForceBackfill

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+
+from msgspec.structs import replace
 
 from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.contract import Priority

@@ -134,6 +134,8 @@ class ReportFacts:
     tier: FeeTier | None = None
     complete: bool = True
     """The account's history was read to its end."""
+    aside: Mapping[str, int] = field(default_factory=dict)
+    """Entries of the exchange's list that are no plain fills, by its word for them; they are in no sum."""
 
 
 @dataclass(frozen=True, slots=True)

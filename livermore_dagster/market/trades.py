@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-__all__ = ["Balance", "FeeTier", "Fill", "Liquidity", "Order", "Side"]
+__all__ = ["AsideEntry", "Balance", "FeeTier", "Fill", "Liquidity", "Order", "Side"]
 
 
 class Side(StrEnum):
@@ -72,6 +72,24 @@ class Fill:
     fee: Decimal
     fee_currency: str
     liquidity: Liquidity
+
+
+@dataclass(frozen=True, slots=True)
+class AsideEntry:
+    """An entry of an exchange's list of fills that is no plain execution: `trade_type` is its word for it.
+
+    What such an entry does to a total is not known, so it is in none; the amounts are the exchange's texts.
+    """
+
+    entry_id: str
+    order_id: str
+    symbol: str
+    trade_type: str
+    side: str
+    traded_ms: int
+    price: str
+    size: str
+    commission: str
 
 
 @dataclass(frozen=True, slots=True)

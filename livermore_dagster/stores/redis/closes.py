@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import msgspec
 import redis
 import redis.asyncio
 from redis.exceptions import ResponseError
 
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.market.value import value
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.member import decode
 from livermore_dagster.stores.redis.scripts import lua
@@ -40,8 +40,7 @@ HARD_CAP = 200_000
 GROUPS = (keys.CLOSES_GROUP_SIGNALS, keys.CLOSES_GROUP_STORE)
 
 
-@value
-class Close:
+class Close(msgspec.Struct, frozen=True, gc=False):
     """A candle that became final, or a final candle that got other values (`revision`)."""
 
     entry_id: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle, canonical

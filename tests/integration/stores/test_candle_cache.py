@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections import Counter
 
@@ -12,6 +11,7 @@ import redis
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
@@ -27,13 +27,13 @@ pytestmark = pytest.mark.timeout(120)
 
 def forget_proof(stamped: StampedCandle) -> StampedCandle:
     """The cache keeps no proven_ms; closes do."""
-    return dataclasses.replace(stamped, proven_ms=0)
+    return replace(stamped, proven_ms=0)
 
 
 def minute(bar: int, rank: Rank = Rank.FINAL, close: str = "1", **changes: object) -> StampedCandle:
     candle = Candle(T0 + bar * 60_000, "1", "2", "0.5", close, "3")
     stamped = StampedCandle("BTCUSDT", Timeframe.M1, candle, rank, T0 + bar * 60_000 + 60_001, Origin.LIVE)
-    return dataclasses.replace(stamped, **changes)  # type: ignore[arg-type]
+    return replace(stamped, **changes)  # type: ignore[arg-type]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -158,7 +158,7 @@ async def test_the_script_is_loaded_again_after_the_server_forgot_it(client: red
 async def test_a_candle_takes_at_most_120_bytes(client: redis.asyncio.Redis) -> None:
     cache = CandleCache(client, 2)
     series = [
-        dataclasses.replace(
+        replace(
             minute(bar),
             candle=Candle(
                 T0 + bar * 60_000, "67123.45", "67190.01", "67100.12", "67155.98", f"{12 + bar % 90}.48213"

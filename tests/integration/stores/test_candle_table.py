@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
@@ -83,11 +83,9 @@ def test_any_upserts_leave_the_best_of_each_candle(
 async def test_counts_say_what_was_done(pool: Pool) -> None:
     table = CandleTable(pool)
     assert await table.upsert(2, [minute(0), minute(1), minute(1)]) == UpsertCounts(2, 0, 1)
-    better = dataclasses.replace(minute(1, "7"), rank=Rank.SETTLED)
+    better = replace(minute(1, "7"), rank=Rank.SETTLED)
     assert await table.upsert(2, [minute(0), better, minute(2)]) == UpsertCounts(1, 1, 1, 1)
-    settled = [
-        dataclasses.replace(one, rank=Rank.SETTLED, stamp_ms=T0 + 600_000) for one in (minute(0), better)
-    ]
+    settled = [replace(one, rank=Rank.SETTLED, stamp_ms=T0 + 600_000) for one in (minute(0), better)]
     assert await table.upsert(2, settled) == UpsertCounts(0, 2, 0, 0)
     assert [one.candle.close for one in await stored(table)] == ["1", "7", "1"]
 
@@ -100,14 +98,14 @@ async def test_an_open_candle_is_refused(pool: Pool) -> None:
 async def test_text_of_numbers_survives(pool: Pool) -> None:
     table = CandleTable(pool)
     candle = Candle(T0, "0.0000000012", "100000000000000", "0", "100", "0.00000000000000000001")
-    await table.upsert(2, [dataclasses.replace(minute(0), candle=candle)])
+    await table.upsert(2, [replace(minute(0), candle=candle)])
     assert [one.candle for one in await stored(table)] == [candle]
 
 
 async def test_two_writers_at_once_agree(pool: Pool) -> None:
     table = CandleTable(pool)
     up = [minute(bar, "1") for bar in range(300)]
-    down = [dataclasses.replace(minute(bar, "2"), rank=Rank.SETTLED) for bar in reversed(range(300))]
+    down = [replace(minute(bar, "2"), rank=Rank.SETTLED) for bar in reversed(range(300))]
     await asyncio.gather(*(table.upsert(2, batch) for batch in (up, down, up, down)))
     assert {one.candle.close for one in await stored(table)} == {"2"}
 
@@ -129,8 +127,8 @@ async def test_reads_are_bounded_as_asked(pool: Pool) -> None:
             await table.facts(2, ["NONE", "BTCUSDT"], M1)] == [("BTCUSDT", 10, bars[0], bars[9])]  # fmt: skip
     (bounded,) = await table.facts(2, ["BTCUSDT"], M1, count_to=3)
     assert (bounded.count, bounded.first_open_ms, bounded.last_open_ms) == (3, bars[0], bars[9])
-    await table.upsert(2, [dataclasses.replace(minute(0), symbol=name) for name in ("A", "Z")])
-    await table.upsert(2, [dataclasses.replace(minute(0), symbol="B", timeframe=Timeframe.M5)])
+    await table.upsert(2, [replace(minute(0), symbol=name) for name in ("A", "Z")])
+    await table.upsert(2, [replace(minute(0), symbol="B", timeframe=Timeframe.M5)])
     assert await table.symbols(2, M1) == ["A", "BTCUSDT", "Z"]
     assert await table.symbols(1, M1) == []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import random
 import shutil
@@ -16,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 import redis.asyncio
+from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from livermore_dagster.ingest.store_writer import StoreWriter
@@ -91,7 +91,7 @@ async def test_after_any_writes_the_table_equals_the_cache(
     task = asyncio.create_task(StoreWriter(client, pool, 2, block_ms=20, batch=30).run(stop))
     for _ in range(60):
         batch = [
-            dataclasses.replace(
+            replace(
                 minute(draw.randrange(40), draw.choice(tuple(Rank)), str(draw.randrange(3))),
                 stamp_ms=T0 + draw.randrange(10**7),
             )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from livermore_dagster.exchanges.wire import fresh_text, text
 from livermore_dagster.market.candle import Candle
