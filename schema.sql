@@ -363,6 +363,23 @@ CREATE TABLE fills (
 CREATE INDEX fills_by_time ON fills (account_id, filled_ms);
 CREATE INDEX fills_unconverted ON fills (account_id, symbol, filled_ms) WHERE fee_quote IS NULL;
 
+-- Entries of an exchange's list of fills that are no plain execution (Coinbase: REVERSAL, CORRECTION, SYNTHETIC).
+-- They are in no sum: price, size and commission are the exchange's own texts.
+CREATE TABLE fills_aside (
+    account_id bigint NOT NULL,
+    symbol text NOT NULL,
+    entry_id text NOT NULL,
+    order_id text NOT NULL,
+    trade_type text NOT NULL,
+    side text NOT NULL,
+    traded_ms bigint NOT NULL,
+    price text NOT NULL,
+    size text NOT NULL,
+    commission text NOT NULL,
+    PRIMARY KEY (account_id, symbol, entry_id),
+    CONSTRAINT fills_aside_account_fk FOREIGN KEY (account_id) REFERENCES user_exchanges (id) ON DELETE CASCADE
+);
+
 -- How far an account's history is read. kind: orders or fills; market '' where all are read at once. While a
 -- read is under way, token is where its next page goes on; a page and this row change in one transaction.
 CREATE TABLE account_reads (

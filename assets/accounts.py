@@ -90,6 +90,7 @@ async def _read(
         "rows received": report.rows,
         "rows new": report.new,
         "rows changed": report.changed,
+        **({"entries set aside now": report.aside} if kind == "fills" else {}),
         "went on where an earlier run ended": report.resumed,
     }
 

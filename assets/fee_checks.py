@@ -119,6 +119,28 @@ async def currencies_known(stored: "StoredAccount") -> Verdict:
     }
 
 
+async def none_set_aside(stored: "StoredAccount") -> Verdict:
+    from livermore_dagster.stores.postgres.aside_entries import count_aside_entries, read_aside_entries
+
+    async with stored.pool.connection() as connection:
+        counts = await count_aside_entries(connection, stored.account.id)
+        found = await read_aside_entries(connection, stored.account.id, 50)
+    rows: list[Row] = [
+        {
+            "symbol": one.symbol,
+            "trade type": one.trade_type,
+            "order": one.order_id,
+            "at (UTC)": utc_text(one.traded_ms),
+            "side": one.side,
+            "price": one.price,
+            "size": one.size,
+            "commission": one.commission,
+        }
+        for one in found
+    ]
+    return not found, {"entries in no sum": sum(counts.values()), **counts, "newest 50": table(rows)}
+
+
 _CHECKS: dict[tuple[str, ...], dict[str, tuple[Judge, str]]] = {
     ("fills",): {
         "no_page_lost": (
@@ -128,6 +150,10 @@ _CHECKS: dict[tuple[str, ...], dict[str, tuple[Judge, str]]] = {
         "currencies_known": (
             currencies_known,
             "every fee has a currency and a price in the fill's quote currency.",
+        ),
+        "none_set_aside": (
+            none_set_aside,
+            "the exchange lists nothing but plain fills; what else it lists is kept, and is in no sum.",
         ),
     },
     ("orders",): {
@@ -143,6 +169,9 @@ _CHECKS: dict[tuple[str, ...], dict[str, tuple[Judge, str]]] = {
         )
     },
 }
+
+_TELLING = {"currencies_known", "none_set_aside"}
+"""Checks that say what the totals lack, through no fault of ours."""
 
 
 def fee_checks() -> list[dg.AssetChecksDefinition]:
@@ -161,7 +190,7 @@ def _check(key: dg.AssetKey, name: str, judge: Judge, description: str) -> dg.As
     def check(context: dg.AssetCheckExecutionContext, account: AccountResource) -> dg.AssetCheckResult:
         partition = context.run.tags.get("dagster/partition", "")
         passed, numbers = account.stored(partition, judge)
-        severity = dg.AssetCheckSeverity.WARN if name == "currencies_known" else dg.AssetCheckSeverity.ERROR
+        severity = dg.AssetCheckSeverity.WARN if name in _TELLING else dg.AssetCheckSeverity.ERROR
         return dg.AssetCheckResult(
             passed=passed, severity=severity, metadata={"account": partition, **numbers}
         )

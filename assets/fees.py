@@ -103,7 +103,7 @@ async def _made(stored: "StoredAccount") -> "FeeReport":
 
 
 def _totals(report: "FeeReport") -> Mapping[str, Any]:
-    from livermore_dagster.trades.fee_text import as_money, as_rate
+    from livermore_dagster.trades.fee_text import as_money, as_rate, aside_words
 
     totals: dict[str, Any] = {"account": report.facts.account, "orders": report.orders, "fills": report.fills}
     for line in report.totals:
@@ -114,6 +114,8 @@ def _totals(report: "FeeReport") -> Mapping[str, Any]:
         totals["fees not converted"] = ", ".join(
             f"{one.amount.normalize():f} {one.currency}" for one in report.unconverted
         )
+    if report.facts.aside:
+        totals["entries in no sum"] = aside_words(report.facts.aside)
     return totals
 
 

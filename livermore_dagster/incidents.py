@@ -59,6 +59,7 @@ class IncidentName(StrEnum):
     START_FAILED = "start_failed"
     INGEST_FAILED = "ingest_failed"
     PART_FAILED = "part_failed"
+    COMMANDS_UNRECORDED = "commands_unrecorded"
     BACKLOG = "backlog"
     STORE_WAITING = "store_waiting"
     STORE_RESUMED = "store_resumed"
@@ -67,6 +68,7 @@ class IncidentName(StrEnum):
     # Accounts.
     ACCOUNT_REFUSED = "account_refused"
     FILL_CHANGED = "fill_changed"
+    FILL_ASIDE = "fill_aside"
     # Indicators.
     FOLD_FAILED = "fold_failed"
     SERIES_ASIDE = "series_aside"
@@ -161,6 +163,9 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.START_FAILED: _error("An exchange's live service could not start."),
     _N.INGEST_FAILED: _error("An exchange's live service ended because of an error."),
     _N.PART_FAILED: _warning("A part of the live service failed and was started again.", "parts_failed"),
+    _N.COMMANDS_UNRECORDED: _error(
+        "The history lacks commands, because PostgreSQL could not take them.", "commands_unrecorded"
+    ),
     _N.BACKLOG: _error("Closes are read faster than they are stored, so reading pauses.", "pauses"),
     _N.STORE_WAITING: _warning("Closes wait for a server to be stored.", "store_retries"),
     _N.STORE_RESUMED: _info("Closes are stored again."),
@@ -168,6 +173,10 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.SIGNALS_RESUMED: _info("Indicators and alerts are computed again."),
     _N.ACCOUNT_REFUSED: _error("The exchange does not accept an account's key, or it is not to be found."),
     _N.FILL_CHANGED: _error("The exchange tells a fill otherwise than before; the first version stands."),
+    _N.FILL_ASIDE: _warning(
+        "The exchange lists entries among the fills that are no plain fills; no report counts them.",
+        "fills_aside",
+    ),
     _N.FOLD_FAILED: _error("An indicator could not be computed and starts anew from its candles."),
     _N.SERIES_ASIDE: _error("An indicator cannot be computed; its series raises no alerts until it can."),
     _N.SERIES_RESUMED: _info("An indicator that could not be computed is computed again."),

@@ -114,6 +114,7 @@ def report_json(report: FeeReport) -> dict[str, Any]:
         "complete": facts.complete,
         "orders": report.orders,
         "fills": report.fills,
+        "set_aside": dict(facts.aside),
         "fee_tier": None if tier is None else {name: _plain(getattr(tier, name)) for name in tier.__slots__},
         "by_symbol": _lines(report.by_symbol),
         "by_side": _lines(report.by_side),

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from livermore_dagster.exchanges.contract import BudgetFeedback, Request
 from livermore_dagster.market.exchange import Product
-from livermore_dagster.market.trades import Balance, FeeTier, Fill, Order
+from livermore_dagster.market.trades import AsideEntry, Balance, FeeTier, Fill, Order
 
 __all__ = [
     "AccountDialect",
@@ -86,6 +86,8 @@ class AccountPage:
 
     orders: Sequence[Order] = ()
     fills: Sequence[Fill] = ()
+    aside: Sequence[AsideEntry] = ()
+    """Entries of a page of fills that are none."""
     next: PageCursor | None = None
 
 

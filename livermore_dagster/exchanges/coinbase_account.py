@@ -35,7 +35,7 @@ from livermore_dagster.exchanges.coinbase_stream import utc_ms
 from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Request
 from livermore_dagster.exchanges.wire import decode_body
 from livermore_dagster.market.exchange import ExchangeRow, Product
-from livermore_dagster.market.trades import Balance, FeeTier, Fill, Liquidity, Order, Side
+from livermore_dagster.market.trades import AsideEntry, Balance, FeeTier, Fill, Liquidity, Order, Side
 
 __all__ = ["HOURLY_BUDGET", "SECOND_BUDGET", "CoinbaseAccountDialect", "coinbase_token"]
 
@@ -48,6 +48,8 @@ _TOKEN_S = 120
 _EARLIER_MS = 1_000
 _API = "/api/v3/brokerage"
 _BALANCE_ROWS = 250
+_EXECUTION = "FILL"
+"""The only trade type whose part in a total is documented: not that of REVERSAL, CORRECTION, SYNTHETIC."""
 _LIQUIDITY = {"MAKER": Liquidity.MAKER, "TAKER": Liquidity.TAKER}
 
 
@@ -205,10 +207,15 @@ class CoinbaseAccountDialect:
         page = decode_body(_fills, body, "historical fills")
         following = _next_page(cursor, page.cursor, bool(page.cursor), len(page.fills), "fills")
         try:
-            fills = {f.entry_id: _fill(f, product_of(f.product_id, products)) for f in page.fills}
+            fills = {
+                item.entry_id: _fill(item, product_of(item.product_id, products))
+                for item in page.fills
+                if item.trade_type == _EXECUTION
+            }
+            aside = {item.entry_id: _aside(item) for item in page.fills if item.trade_type != _EXECUTION}
         except (ValueError, ArithmeticError) as error:
             raise ExchangeUnavailable(f"Not a fills reply: {error}.") from error
-        return AccountPage(fills=list(fills.values()), next=following)
+        return AccountPage(fills=list(fills.values()), aside=list(aside.values()), next=following)
 
     def tier_request(self, market: str | None) -> Request:
         """One tier for all markets."""
@@ -323,9 +330,6 @@ def _order(item: _Order, product: Product) -> Order:
 
 
 def _fill(item: _Fill, product: Product) -> Fill:
-    if item.trade_type != "FILL":
-        # The documentation names REVERSAL, CORRECTION and SYNTHETIC, not what they do to a total.
-        raise ValueError(f"trade_type {item.trade_type!r} of entry {item.entry_id} is not FILL")
     price = amount(item.price, "price")
     told = amount(item.size, "size")
     size, value = (quotient(told, price), told) if item.size_in_quote else (told, times(told, price))
@@ -343,6 +347,20 @@ def _fill(item: _Fill, product: Product) -> Fill:
         fee=amount(item.commission, "commission"),
         fee_currency=product.quote,
         liquidity=_LIQUIDITY.get(item.liquidity_indicator, Liquidity.UNKNOWN),
+    )
+
+
+def _aside(item: _Fill) -> AsideEntry:
+    return AsideEntry(
+        entry_id=item.entry_id,
+        order_id=item.order_id,
+        symbol=item.product_id,
+        trade_type=item.trade_type,
+        side=item.side,
+        traded_ms=utc_ms(item.trade_time),
+        price=item.price,
+        size=item.size,
+        commission=item.commission,
     )
 
 

@@ -80,9 +80,11 @@ COUNTERS: Final[Mapping[str, str]] = {
     "clock_jumps_refused": "Times of the stream too far from the one before to be believed.",
     "clock_skews": "Times at which REST and stream disagreed about the time.",
     "parts_failed": "Parts of the live service that failed and were started again.",
+    "commands_unrecorded": "Commands the history lacks, because PostgreSQL could not take them.",
     "pauses": "Times reading was paused since closes waited to be stored.",
     "store_retries": "Attempts to store closes again.",
     "signals_retries": "Attempts to compute signals again.",
+    "fills_aside": "Entries the exchange lists among fills that are no plain fills, and in no sum.",
 }
 """The plain counters of an exchange in Redis, each a metric of its own. Others are `other_events`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -19,6 +19,7 @@ __all__ = [
     "as_money",
     "as_rate",
     "as_size",
+    "aside_words",
     "heading_lines",
     "maker_taker_row",
     "markdown",
@@ -117,8 +118,15 @@ def heading_lines(report: FeeReport) -> list[tuple[str, str]]:
     lines.append(("Months", f"UTC, by {_months_word(report)}"))
     if not facts.complete:
         lines.append(("Note", "The history is not read to its end yet: later reports may hold more."))
+    if facts.aside:
+        lines.append(("Set aside", f"{aside_words(facts.aside)}: the exchange's entries that are in no sum."))
     lines += [("Not converted", _unconverted_words(one)) for one in report.unconverted]
     return lines
+
+
+def aside_words(counts: Mapping[str, int]) -> str:
+    """'3 REVERSAL, 1 SYNTHETIC'."""
+    return ", ".join(f"{count:,} {trade_type}" for trade_type, count in sorted(counts.items()))
 
 
 def _unconverted_words(one: UnconvertedFee) -> str:

@@ -15,11 +15,12 @@ import structlog
 from livermore_dagster.errors import BadSetting, ExchangeUnavailable
 from livermore_dagster.exchanges.account_contract import AccountPage, PageCursor
 from livermore_dagster.incidents import IncidentName
-from livermore_dagster.market.trades import Fill, Order
+from livermore_dagster.market.trades import AsideEntry, Fill, Order
 from livermore_dagster.stores.postgres.account_reads import AccountRead, Kind, read_progress, write_progress
+from livermore_dagster.stores.postgres.aside_entries import insert_aside_entries
 from livermore_dagster.stores.postgres.fills import insert_fills
 from livermore_dagster.stores.postgres.orders import unsettled_orders, upsert_orders
-from livermore_dagster.stores.redis.metrics import incident
+from livermore_dagster.stores.redis.metrics import count, incident
 from livermore_dagster.trades.session import AccountSession
 
 __all__ = ["OVERLAP_MS", "ReadProgress", "ReadReport", "read_history"]
@@ -58,6 +59,8 @@ class ReadReport:
     rows: int = 0
     new: int = 0
     changed: int = 0
+    aside: int = 0
+    """Entries not known before that are no plain fills, and in no sum."""
     resumed: bool = False
     """An earlier run had ended in the middle of a read, and this one went on from there."""
 
@@ -161,7 +164,8 @@ class _Reader:
         """The page and its progress, in one transaction."""
         rows: Sequence[Order | Fill] = page.orders or page.fills
         times = [_time(row) for row in rows]
-        session, changed_fills = self._session, tuple[str, ...]()
+        received = len(rows) + len(page.aside)
+        session, changed_fills, aside = self._session, tuple[str, ...](), 0
         async with session.pool.connection() as connection, connection.transaction():
             if self._kind == "orders":
                 written = await upsert_orders(connection, session.account.id, page.orders)
@@ -169,6 +173,7 @@ class _Reader:
             else:
                 inserted = await insert_fills(connection, session.account.id, page.fills)
                 new, changed, changed_fills = inserted.new, 0, inserted.changed
+                aside = await insert_aside_entries(connection, session.account.id, page.aside)
             newest = max([*times, *([] if read.newest_ms is None else [read.newest_ms])], default=None)
             read = replace(
                 read,
@@ -177,14 +182,16 @@ class _Reader:
                 complete=read.complete or page.next is None,
                 newest_ms=newest,
                 pages=read.pages + 1,
-                rows_received=read.rows_received + len(rows),
+                rows_received=read.rows_received + received,
                 rows_new=read.rows_new + new,
                 updated_ms=session.clock.now_ms(),
             )
             await write_progress(connection, session.account.id, read)
-        await self._tell(read, len(rows), new, changed, times[-1] if times else None)
+        await self._tell(read, received, new, changed, times[-1] if times else None)
         if changed_fills:
             await self._tell_changed(changed_fills)
+        if aside:
+            await self._tell_aside(aside, page.aside)
         return read
 
     def _last_token(self, read: AccountRead, rows: Sequence[Order | Fill]) -> str:
@@ -213,8 +220,21 @@ class _Reader:
             f"{session.row.name} tells {len(fills)} fills of account {session.account.key} otherwise than "
             f"before: {shown}. What was stored first stands."
         )
-        log.error("fills_changed", account=session.account.key, fills=list(fills[:50]))
+        log.error("fills_changed", account=session.account.key, fills=list(fills[:50]), text=text)
         await incident(session.redis, IncidentName.FILL_CHANGED, session.row.id, text)
+
+    async def _tell_aside(self, new: int, entries: Sequence[AsideEntry]) -> None:
+        """`new` of the page's `entries` were not known before."""
+        session = self._session
+        self.report.aside += new
+        types = ", ".join(sorted({entry.trade_type for entry in entries}))
+        text = (
+            f"{session.row.name} lists {new} entries among the fills of {session.account.key} that are "
+            f"no plain fills: {types}. They are kept beside the fills and are in no sum."
+        )
+        log.warning("fills_aside", account=session.account.key, new=new, trade_types=types)
+        await count(session.redis, session.row.id, "fills_aside", new)
+        await incident(session.redis, IncidentName.FILL_ASIDE, session.row.id, text)
 
 
 def _time(row: Order | Fill) -> int:

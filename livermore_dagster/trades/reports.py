@@ -16,6 +16,7 @@ from livermore_dagster.market.fees import FeeReport, MonthBy, ReportFacts, fee_r
 from livermore_dagster.market.portfolio import PORTFOLIO_TIMEFRAMES, PortfolioSignal, portfolio_signal
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.account_reads import read_progress
+from livermore_dagster.stores.postgres.aside_entries import count_aside_entries
 from livermore_dagster.stores.postgres.balances import read_balances
 from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.connect import Pool
@@ -59,6 +60,9 @@ async def make_fee_report(
     )
     tiers = await read_fee_tiers(connection, account.id)
     progress = await read_progress(connection, account.id)
+    aside = await count_aside_entries(
+        connection, account.id, since_ms=asked.since_ms, until_ms=asked.until_ms, symbol=asked.symbol
+    )
     facts = ReportFacts(
         exchange=account.exchange,
         account=account.key,
@@ -71,6 +75,7 @@ async def make_fee_report(
         last_ms=gathered.last_ms,
         tier=tier_told(tiers),
         complete=bool(progress) and all(read.complete for read in progress.values()),
+        aside=aside,
     )
     try:
         return fee_report(

@@ -105,6 +105,8 @@ class Book:
         np.add.at(self._fee, self.orders.fill_order, self.charges.fee)
         self._order_numbers = _numbers(self.orders.symbol)
         self._fill_numbers = _numbers(self.orders.symbol[self.orders.fill_order])
+        self.trade_types: dict[int, str] = {}
+        """What the exchange calls a fill that is no plain one, by its index (Coinbase)."""
         self._by_symbol: dict[str, tuple[Ints, Ints]] = {}
         self._totals = self._booked()
 

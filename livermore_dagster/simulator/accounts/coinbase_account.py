@@ -150,7 +150,10 @@ class CoinbaseAccounts:
             rows = _below(self._chosen_fills(request, account, book), cursor)[-limit:][::-1]
             texts = self.texts(account)
             return {
-                "fills": [texts.fill(book.fill(index)) for index in rows.tolist()],
+                "fills": [
+                    texts.fill(book.fill(index), book.trade_types.get(index, "FILL"))
+                    for index in rows.tolist()
+                ],
                 "cursor": str(int(rows[-1])) if len(rows) == limit else "",
             }
 

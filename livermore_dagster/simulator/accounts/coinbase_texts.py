@@ -101,14 +101,14 @@ class CoinbaseTexts:
             "retail_portfolio_id": self.user_id,
         }
 
-    def fill(self, fill: FillRow) -> dict[str, Any]:
+    def fill(self, fill: FillRow, trade_type: str = "FILL") -> dict[str, Any]:
         """One of GET orders/historical/fills; `size` is in quote where `size_in_quote` says so."""
         return {
             "entry_id": self.fill_id(fill.index),
             "trade_id": self.id_of("trade", fill.index),
             "order_id": self.id_of("order", fill.order),
             "trade_time": moment(fill.at_ms),
-            "trade_type": "FILL",
+            "trade_type": trade_type,
             "price": text_of(fill.price),
             "size": text_of(fill.value if fill.size_in_quote else fill.size),
             "commission": text_of(fill.fee),

@@ -58,9 +58,11 @@ class Account:
                 book.cancel(event["order"], event["at_ms"])
                 continue
             size = Decimal(event["size"])
-            book.place(
+            _, fill = book.place(
                 event["symbol"], sell=event["sell"], size=size, maker=event["maker"], at_ms=event["at_ms"]
             )
+            if "trade_type" in event:
+                book.trade_types[fill] = event["trade_type"]
         return book
 
 
@@ -129,13 +131,25 @@ class Accounts:
         self._watchers.append(watcher)
 
     async def trade(
-        self, account: Account, symbol: str, *, sell: bool, size: Decimal | None, maker: bool
+        self,
+        account: Account,
+        symbol: str,
+        *,
+        sell: bool,
+        size: Decimal | None,
+        maker: bool,
+        trade_type: str | None = None,
     ) -> Trade:
-        """One trade at the market's price, told to all watchers. Raises CannotTrade."""
+        """One trade at the market's price, told to all watchers. Raises CannotTrade.
+
+        `trade_type`: what the exchange calls its entry where that is no plain fill.
+        """
         book = await account.opened(self.venue)
         order, fill = book.place(symbol, sell=sell, size=size, maker=maker)
         done = book.fill(fill)
-        about = {"symbol": symbol, "sell": sell, "size": str(done.size), "maker": maker}
+        about: dict[str, Any] = {"symbol": symbol, "sell": sell, "size": str(done.size), "maker": maker}
+        if trade_type is not None:
+            book.trade_types[fill] = about["trade_type"] = trade_type
         self._journal.note(what="trade", account=account.name, at_ms=done.at_ms, **about)
         return self._told(Trade(account, order, fill))
 

@@ -22,6 +22,7 @@ from livermore_dagster.simulator.accounts.keys import KeyType
 __all__ = ["account_door"]
 
 _PARTS = ("orders", "fills", "tier", "balances", "transfers")
+_TRADE_TYPES = ("FILL", "REVERSAL", "CORRECTION", "SYNTHETIC")
 _ROWS_AT_ONCE = 2000
 _KINDS = {0: "MARKET", 1: "MARKET", 2: "LIMIT", 3: "LIMIT"}
 
@@ -188,23 +189,39 @@ class _Door:
             "fee_currency": row.fee_currency,
             "liquidity": "maker" if row.maker else "taker",
             "rate": _text(row.rate),
+            "trade_type": book.trade_types.get(index, "FILL"),
         }
 
     async def fill(self, request: web.Request) -> dict[str, Any]:
         wanted = await _object(request)
-        _only(wanted, ("account", "symbol", "side", "size", "liquidity"))
+        _only(wanted, ("account", "symbol", "side", "size", "liquidity", "trade_type"))
         account = self.accounts.named(str(wanted.get("account", "")))
         side, liquidity = wanted.get("side"), wanted.get("liquidity", "taker")
         if side not in ("BUY", "SELL"):
             raise CannotTrade(f"side must be BUY or SELL, not {side!r}")
         if liquidity not in ("taker", "maker"):
             raise CannotTrade(f"liquidity must be taker or maker, not {liquidity!r}")
-        symbol, size = str(wanted.get("symbol", "")), _size(wanted.get("size"))
-        maker = liquidity == "maker"
-        trade = await self.accounts.trade(account, symbol, sell=side == "SELL", size=size, maker=maker)
+        trade = await self.accounts.trade(
+            account,
+            str(wanted.get("symbol", "")),
+            sell=side == "SELL",
+            size=_size(wanted.get("size")),
+            maker=liquidity == "maker",
+            trade_type=self._trade_type(wanted.get("trade_type", "FILL")),
+        )
         book = await account.opened(self.venue)
         fill = None if trade.fill is None else self._fill(account, book, trade.fill)
         return {"order": self._order(account, book, trade.order), "fill": fill}
+
+    def _trade_type(self, given: Any) -> str | None:
+        """None for a plain fill."""
+        if given not in _TRADE_TYPES:
+            raise CannotTrade(f"unknown trade_type {given!r}; there are {', '.join(_TRADE_TYPES)}")
+        if given == "FILL":
+            return None
+        if self.venue.name != "coinbase":
+            raise CannotTrade(f"{self.venue.name} has no trade_type but FILL, not {given!r}")
+        return str(given)
 
 
 def _text(amount: Decimal) -> str:

@@ -355,6 +355,7 @@ async def test_an_account_is_made_to_measure(by_hand: Played) -> None:
         ("fill", {"account": "nobody", "symbol": "BTC-USD", "side": "BUY"}, "nobody"),
         ("fill", {"account": "demo", "symbol": "BTC-USD", "side": "LONG"}, "LONG"),
         ("fill", {"account": "demo", "symbol": "BTC-USD", "side": "BUY", "size": "x"}, "size"),
+        ("fill", {"account": "demo", "symbol": "BTC-USD", "side": "BUY", "trade_type": "GIFT"}, "SYNTHETIC"),
         ("fill", {"account": "demo", "symbol": "BTC-USD", "side": "BUY", "size": "9999999"}, "insufficient"),
     ],
 )
@@ -370,7 +371,11 @@ async def test_what_happened_is_remembered_by_the_next_start(tmp_path: Path) -> 
     async def told(*, trading: bool) -> list[Any]:
         async with (
             Simulator(
-                ["binance"], seed=7, start_ms=START, anchor=tmp_path / "market.json", symbols=20
+                ["binance", "coinbase"],
+                seed=7,
+                start_ms=START,
+                anchor=tmp_path / "market.json",
+                symbols=20,
             ) as played,
             httpx.AsyncClient() as http,
         ):
@@ -380,6 +385,11 @@ async def test_what_happened_is_remembered_by_the_next_start(tmp_path: Path) -> 
                 await client.order("binance", "fill", account="mine", symbol="ETHUSDT", side="BUY")
                 await client.order("binance", kind="change_order", count=1)
                 await Signer(client, "binance").get("/api/v3/myTrades", symbol="BTCUSDT")
+                await client.order("coinbase", "accounts", account="mine", orders=40, symbols=6)
+                odd = {"symbol": "BTC-USD", "side": "BUY", "trade_type": "REVERSAL"}
+                await client.order("coinbase", "fill", account="mine", **odd)
+            fills = await truth(client, "coinbase", "fills", "mine")
+            assert [one["trade_type"] for one in fills].count("REVERSAL") == 1
             names = ("orders", "fills", "balances")
             return [await truth(client, "binance", part, who) for who in ("demo", "mine") for part in names]
 

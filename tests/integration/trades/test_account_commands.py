@@ -189,7 +189,14 @@ def test_the_assets_of_an_account(world: World, stored_instance: dg.DagsterInsta
     assert result.success
     checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
     assert checks == dict.fromkeys(
-        ("no_page_lost", "currencies_known", "orders_agree_with_fills", "groupings_agree"), True
+        (
+            "no_page_lost",
+            "currencies_known",
+            "none_set_aside",
+            "orders_agree_with_fills",
+            "groupings_agree",
+        ),
+        True,
     )
     fills = truth(world.platform, "coinbase", "trader")["fills"]
     facts = {

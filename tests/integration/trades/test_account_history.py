@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from assets.fee_checks import no_page_lost, none_set_aside
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import ExchangeUnavailable
+from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.fees import FeeReport
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.orders import OrderDifference, find_differences
+from livermore_dagster.stores.redis.metrics import read_incidents_sync
 from livermore_dagster.trades.conversion import convert_third_asset_fees
 from livermore_dagster.trades.history import ReadReport, read_history
 from livermore_dagster.trades.reports import make_fee_report
@@ -171,6 +174,38 @@ def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
     assert fills.pages == 1, "only the newest page is asked for"
     assert differences == []
     assert_equal(report, truth(coinbase, "coinbase", "small"))
+
+
+def test_entries_that_are_no_fills_are_set_aside_and_the_history_is_read_to_its_end(
+    coinbase: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = create(coinbase, "coinbase", "small", orders=150, symbols=12, days=60)
+    account = register(coinbase, "coinbase")
+    for name, value in environment("coinbase", shown).items():
+        monkeypatch.setenv(name, value)
+    for trade_type in ("REVERSAL", "CORRECTION", "REVERSAL", "SYNTHETIC", "FILL"):
+        wanted = {"symbol": "BTC-USD", "side": "BUY", "size": "0.01", "trade_type": trade_type}
+        place(coinbase, "coinbase", account="small", **wanted)
+    fills, _, report, differences = in_session(coinbase, "coinbase", account, read_all)
+    told = truth(coinbase, "coinbase", "small")
+    plain = [fill for fill in told["fills"] if fill["trade_type"] == "FILL"]
+    odd = [fill for fill in told["fills"] if fill["trade_type"] != "FILL"]
+    assert (fills.new, fills.aside, fills.rows) == (len(plain), 4, len(plain) + 4)
+    assert_equal(report, {"fills": plain})
+    assert report.facts.complete
+    assert report.facts.aside == {"CORRECTION": 1, "REVERSAL": 2, "SYNTHETIC": 1}
+    assert {one.order_id for one in differences} == {fill["order_id"] for fill in odd}
+
+    passed, facts = in_session(coinbase, "coinbase", account, none_set_aside)
+    assert not passed
+    assert (facts["entries in no sum"], facts["REVERSAL"]) == (4, 2)
+    assert in_session(coinbase, "coinbase", account, no_page_lost)[0]
+    again, _, _, _ = in_session(coinbase, "coinbase", account, read_all)
+    assert (again.new, again.aside) == (0, 0), "each is told once"
+    assert coinbase.counters("coinbase")["fills_aside"] == 4
+    with coinbase.redis() as client:
+        (incident,) = [one for one in read_incidents_sync(client) if one.name == IncidentName.FILL_ASIDE]
+    assert "CORRECTION, REVERSAL, SYNTHETIC" in incident.text
 
 
 def test_binance_by_market_with_fees_in_bnb(

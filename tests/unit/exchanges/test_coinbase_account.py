@@ -177,12 +177,23 @@ def test_an_order_without_a_field_is_refused_by_its_name(field: str) -> None:
     "wrong",
     [
         {"price": ""}, {"price": "NaN"}, {"size": "1_000"}, {"commission": "٣"}, {"price": "0", "size": "1"},
-        {"side": "HOLD"}, {"trade_type": "REVERSAL"}, {"trade_time": "yesterday"}, {"size": 1.5},
+        {"side": "HOLD"}, {"trade_time": "yesterday"}, {"size": 1.5},
     ],
 )  # fmt: skip
 def test_what_is_no_fill_is_never_guessed(wrong: dict) -> None:
     with pytest.raises(ExchangeUnavailable):
         DIALECT.parse_fills(fills({**FILL, **wrong}), FIRST, PRODUCTS)
+
+
+def test_what_is_no_plain_fill_is_set_aside_as_told_and_the_page_stands() -> None:
+    odd = {**FILL, "entry_id": "e9", "trade_type": "REVERSAL", "side": "UNKNOWN", "product_id": "GONE-USD"}
+    page = DIALECT.parse_fills(fills(FILL, odd, odd, cursor="more"), FIRST, PRODUCTS)
+    assert [one.fill_id for one in page.fills] == ["e1"]
+    (aside,) = page.aside
+    assert (aside.entry_id, aside.trade_type, aside.symbol) == ("e9", "REVERSAL", "GONE-USD")
+    assert (aside.side, aside.price, aside.size) == ("UNKNOWN", FILL["price"], FILL["size"])
+    assert aside.commission == FILL["commission"]
+    assert page.next is not None
 
 
 def test_base_and_quote_come_from_the_product_list_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -69,6 +70,7 @@ def test_the_report_as_markdown() -> None:
     cells = cells_of(fills, lambda one: one.fee if one.fee_currency == one.quote else None)
     tier = FeeTier("VIP | 1", Decimal("0.0006"), Decimal("0.00125"), Decimal("617244.8"), None, "USD")
     facts = ReportFacts("coinbase", "coinbase.1", JANUARY_MS, first_ms=JANUARY_MS, tier=tier, complete=False)
+    facts = replace(facts, aside={"SYNTHETIC": 1, "REVERSAL": 1200})
     text = markdown(fee_report(cells, facts, [UnconvertedFee("BNB", Decimal("0.001"), 1)]))
     lines = text.splitlines()
     assert "- **Generated:** 2026-01-01 00:00 UTC" in lines
@@ -76,6 +78,7 @@ def test_the_report_as_markdown() -> None:
     assert "- **Last 30 days:** volume 617,244.80 USD" in lines
     assert any("not read to its end" in line for line in lines)
     assert any("0.001 BNB in fees of 1 fills have no known price" in line for line in lines)
+    assert any("1,200 REVERSAL, 1 SYNTHETIC" in line and "in no sum" in line for line in lines)
     table = lines[lines.index("## By symbol") + 2 :][:5]
     assert len({len(line) for line in table}) == 1, "the file reads as it is, too"
     assert [cell.strip() for cell in table[2].strip("|").split("|")] == [
