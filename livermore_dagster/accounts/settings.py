@@ -26,6 +26,7 @@ from livermore_dagster.stores.postgres.user_settings import (
 from livermore_dagster.stores.redis import keys
 
 __all__ = [
+    "WHOLE",
     "UserSettings",
     "amend",
     "differences",
@@ -39,6 +40,8 @@ __all__ = [
 
 log = structlog.get_logger(__name__)
 
+WHOLE: Final = "(the whole document)"
+"""Path in the audit of a document that could not be read, and was replaced."""
 _LONGEST_VALUE: Final = 200
 _HIDDEN: Final = "(hidden)"
 _LONGEST_WORD: Final = 32
@@ -102,10 +105,11 @@ async def replace(
 ) -> UserSettings:
     """Makes `text` the document. `made_from`: the revision it was made from, None to overwrite whatever is.
 
+    Also where what is stored cannot be read, which nothing else could mend: the audit keeps it whole.
     Commits. Raises UnknownUser, InactiveUser, SettingsRefused or StaleSettings; nothing is changed then.
     """
     document = parse_document(text)
-    return await _write(connection, client, sub, lambda _: document, by, made_from)
+    return await _write(connection, client, sub, lambda _: document, by, made_from, whatever_is=True)
 
 
 async def patch(
@@ -153,24 +157,41 @@ async def _write(
     change: Callable[[SettingsDocument], SettingsDocument],
     by: str,
     made_from: int | None,
+    *,
+    whatever_is: bool = False,
 ) -> UserSettings:
+    """`whatever_is`: `change` does not look at what it is given, so that need not be readable."""
     async with connection.transaction():
         user = await require_user(connection, sub)
         revision, text = await lock_settings(connection, user.id)
         if made_from is not None and made_from != revision:
             raise StaleSettings(sub, made_from, revision)
-        before = parse_document(text) if text is not None else SettingsDocument()
-        after = change(before)
+        before = _readable(text) if whatever_is else _parsed(text)
+        after = change(before or SettingsDocument())
         changes = [
             SettingsChange(revision + 1, path, _json(old), _json(new), by)
-            for path, old, new in differences(before, after)
+            for path, old, new in differences(before or SettingsDocument(), after)
         ]
+        if before is None:
+            changes = [SettingsChange(revision + 1, WHOLE, text, after.model_dump_json(), by)]
         if changes or text is None:
             revision += 1
             await write_settings(connection, user.id, sub, after.model_dump_json(), changes)
     await connection.commit()
     await tell_changed(client, user.id, sub, revision)
     return UserSettings(user.id, sub, user.display_name, user.role, revision, after)
+
+
+def _parsed(text: str | None) -> SettingsDocument:
+    return parse_document(text) if text is not None else SettingsDocument()
+
+
+def _readable(text: str | None) -> SettingsDocument | None:
+    """None for a stored document that this program cannot read."""
+    try:
+        return _parsed(text)
+    except SettingsRefused:
+        return None
 
 
 async def tell_changed(
@@ -273,7 +294,7 @@ def _json(value: object | None) -> str | None:
 
 
 def _typed(stored: StoredSettings) -> UserSettings:
-    document = parse_document(stored.document) if stored.document is not None else SettingsDocument()
+    document = _parsed(stored.document)
     return UserSettings(
         stored.user_id, stored.sub, stored.display_name, stored.role, stored.revision, document
     )

@@ -123,6 +123,29 @@ async def test_settings_nobody_can_read_are_nobody_elses_trouble(connection: Asy
         await settings.load(connection, "ana")
 
 
+async def test_settings_nobody_can_read_are_mended_by_replacing_them(
+    connection: AsyncConnection, client
+) -> None:
+    await person(connection)
+    await settings.patch(connection, client, "ana", "alerts.enabled", False, by="ana")
+    lost = '{"version": 99, "wishes": ["all"]}'
+    await connection.execute("UPDATE user_settings SET document = %s", (lost,))
+    sound = SettingsDocument().model_dump_json()
+    with pytest.raises(SettingsRefused, match="version"):
+        await settings.patch(connection, client, "ana", "alerts.enabled", True, by="root")
+    with pytest.raises(StaleSettings):
+        await settings.replace(connection, client, "ana", sound, by="root", made_from=0)
+    with pytest.raises(SettingsRefused, match="version"):
+        await settings.replace(connection, client, "ana", lost, by="root")
+    await settings.replace(connection, client, "ana", sound, by="root", made_from=1)
+    loaded = await settings.load(connection, "ana")
+    assert (loaded.revision, loaded.document) == (2, SettingsDocument())
+    change = (await read_changes(connection, "ana", 1))[0]
+    assert (change.path, change.by) == (settings.WHOLE, "root")
+    assert json.loads(str(change.before)) == json.loads(lost)
+    assert json.loads(str(change.after)) == json.loads(sound)
+
+
 async def test_an_unknown_or_disabled_user_has_no_settings(connection: AsyncConnection, client) -> None:
     await person(connection, "root", "admin")
     await person(connection)
