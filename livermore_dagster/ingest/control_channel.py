@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from livermore_dagster.control.commands.executor import CommandExecutor, Handler
 from livermore_dagster.control.commands.message import CommandType
@@ -35,12 +35,8 @@ class ControlChannel:
             handlers=handlers, clock=ctx.clock,
         )  # fmt: skip
 
-        def refused(record: CommandRecord) -> None:
-            loop.call_soon_threadsafe(self._executor.note, record)
-
-        def queued(record: CommandRecord) -> None:
-            refused(record)
-            loop.call_soon_threadsafe(self._executor.wake)
+        def heard(records: Sequence[CommandRecord]) -> None:
+            loop.call_soon_threadsafe(self._executor.heard, records)
 
         self._receiver = CommandReceiver(
             lambda: connect(servers.redis_url, encoding_errors="replace"),
@@ -50,8 +46,8 @@ class ControlChannel:
             token=status.token,
             instance_id=status.instance_id,
             known_exchanges=[row.name for row in ROWS],
-            on_queued=queued,
-            on_refused=refused,
+            on_heard=heard,
+            is_full=lambda: self._executor.full,
         )
 
     async def listen(self) -> None:

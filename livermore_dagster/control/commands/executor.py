@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -14,6 +13,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock
+from livermore_dagster.control.commands.history import CommandHistory
 from livermore_dagster.control.commands.message import (
     LANES,
     Command,
@@ -25,7 +25,7 @@ from livermore_dagster.control.commands.message import (
 from livermore_dagster.control.commands.queue import CommandQueue, server_ms
 from livermore_dagster.control.commands.telling import Teller
 from livermore_dagster.errors import LivermoreError, UsageError
-from livermore_dagster.stores.postgres.commands import CommandRecord, record_command
+from livermore_dagster.stores.postgres.commands import CommandRecord
 from livermore_dagster.stores.postgres.connect import Pool
 
 __all__ = ["CommandExecutor", "Handler", "Progress"]
@@ -39,11 +39,10 @@ Handler = Callable[[Command, Progress], Awaitable[Mapping[str, Any]]]
 
 _RETRY_S: Final = 0.5
 _SWEEP_S: Final = 5.0
-_NOTES_KEPT: Final = 5_000
 
 
 class CommandExecutor:
-    """Used from the instance's loop; other threads `call_soon_threadsafe` its `wake` and `note`.
+    """Used from the instance's loop; other threads `call_soon_threadsafe` its `heard`.
 
     `run` works until cancelled. A command that runs when it is cancelled stays marked as running: the next
     instance answers it as failed, and does not run it again.
@@ -61,28 +60,28 @@ class CommandExecutor:
         clock: Clock,
     ) -> None:
         self._redis = client
-        self._pool = pool
         self._queue = CommandQueue(client, exchange_id, token)
         self._teller = Teller(instance_id)
         self._handlers = handlers
         self._clock = clock
         self._wakes = {lane: asyncio.Event() for lane in LANES}
-        self._notes: deque[CommandRecord] = deque(maxlen=_NOTES_KEPT)
-        self._noted = asyncio.Event()
+        self._history = CommandHistory(client, pool, exchange_id, clock)
 
-    def wake(self) -> None:
-        """Something was queued."""
+    def heard(self, records: Sequence[CommandRecord]) -> None:
+        """Commands were queued, or refused."""
+        for record in records:
+            self._history.note(record)
         for event in self._wakes.values():
             event.set()
 
-    def note(self, record: CommandRecord) -> None:
-        """To be written to the history; never waited for."""
-        self._notes.append(record)
-        self._noted.set()
+    @property
+    def full(self) -> bool:
+        """Whether no more shall be taken, because their history could not be kept. From any thread."""
+        return self._history.full
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as lanes:
-            lanes.create_task(self._keep_history())
+            lanes.create_task(self._history.run())
             lanes.create_task(self._answer_orphans())
             for lane in LANES:
                 lanes.create_task(self._work(lane))
@@ -111,7 +110,7 @@ class CommandExecutor:
             words = f"It waited {(started_ms - command.timestamp) / 1000:.0f} s for its turn: too long."
             await self._finish(command, Outcome.EXPIRED, words, {}, None)
             return
-        self.note(
+        self._history.note(
             self._teller.record(
                 command, Outcome.RUNNING, received_ms=command.timestamp, started_ms=started_ms
             )
@@ -169,7 +168,7 @@ class CommandExecutor:
             except (RedisError, OSError) as trouble:
                 log.warning("answer_waiting", type=command.type.value, error=type(trouble).__name__)
                 await self._clock.sleep(_RETRY_S)
-        self.note(
+        self._history.note(
             self._teller.record(
                 command,
                 outcome,
@@ -180,25 +179,3 @@ class CommandExecutor:
                 result=result,
             )
         )
-
-    async def _keep_history(self) -> None:
-        """Writes notes in their order; what PostgreSQL cannot take now is written when it can."""
-        while True:
-            await self._noted.wait()
-            self._noted.clear()
-            while self._notes:
-                await self._write(self._notes.popleft())
-
-    async def _write(self, record: CommandRecord) -> None:
-        while True:
-            try:
-                async with self._pool.connection() as connection:
-                    await record_command(connection, record)
-                return
-            except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-                log.warning("command_history_waiting", error=type(error).__name__)
-                await self._clock.sleep(_RETRY_S)
-            except psycopg.Error as error:
-                # What it will never take, text with a NUL say, must not hold back what came after it.
-                log.error("command_unrecorded", id=record.correlation_id, error=type(error).__name__)
-                return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Final, cast
 
@@ -14,7 +15,6 @@ from livermore_dagster.stores.redis import keys
 
 __all__ = [
     "REMEMBERED_MS",
-    "Accepted",
     "CommandQueue",
     "accept",
     "answer_sync",
@@ -47,31 +47,34 @@ async def server_ms(client: redis.asyncio.Redis) -> int:
     return int(seconds) * 1000 + int(micros) // 1000
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """`fresh`: False for a command known already. `held`: False when the claim is another's, or
-    the sender has withdrawn it: then there is nothing to say."""
+def accept(
+    client: redis.Redis, exchange_id: int, offers: Sequence[tuple[Command, Reply]], token: str
+) -> list[Command]:
+    """Puts commands into their lanes' queues, each once, and acknowledges each with its reply.
 
-    fresh: bool
-    held: bool
-
-
-def accept(client: redis.Redis, exchange_id: int, command: Command, token: str) -> Accepted:
-    """Puts a command into its lane's queue, once; `token`: of the claim under which it is taken."""
-    answer: Any = client.eval(
-        _ACCEPT,
-        5,
-        keys.command_seen(command.correlation_id),
-        keys.command_queue(exchange_id, command.lane.value),
-        keys.command_bodies(exchange_id),
-        keys.command_sequence(exchange_id),
-        keys.status(exchange_id),
-        command.correlation_id,
-        command.encode(),
-        str(command.rank),
-        token,
-        str(REMEMBERED_MS),
-    )
-    return Accepted(fresh=int(answer) == 1, held=int(answer) >= 0)
+    `token`: of the claim under which they are taken. Returns those that were not known already. Of one whose
+    claim is another's, or that its sender has withdrawn, there is nothing to say.
+    """
+    pipe = client.pipeline(transaction=False)
+    for command, reply in offers:
+        pipe.eval(
+            _ACCEPT,
+            5,
+            keys.command_seen(command.correlation_id),
+            keys.command_queue(exchange_id, command.lane.value),
+            keys.command_bodies(exchange_id),
+            keys.command_sequence(exchange_id),
+            keys.status(exchange_id),
+            command.correlation_id,
+            command.encode(),
+            str(command.rank),
+            token,
+            str(REMEMBERED_MS),
+            keys.channel_responses(command.sub),
+            reply.encode(),
+        )
+    answers = pipe.execute()
+    return [command for (command, _), answer in zip(offers, answers, strict=True) if int(answer) == 1]
 
 
 def answer_sync(client: redis.Redis, sub: str, reply: Reply) -> None:

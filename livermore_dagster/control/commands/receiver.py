@@ -7,8 +7,9 @@ warm-up or a boundary of 500 symbols delays no acknowledgement.
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -27,7 +28,7 @@ from livermore_dagster.control.commands.message import (
 from livermore_dagster.control.commands.queue import accept, answer_sync, server_ms_sync
 from livermore_dagster.control.commands.telling import Teller
 from livermore_dagster.errors import PlatformError
-from livermore_dagster.stores.postgres.commands import CommandRecord, read_authority
+from livermore_dagster.stores.postgres.commands import Authority, CommandRecord, read_authority
 from livermore_dagster.stores.redis import keys
 
 __all__ = ["CommandReceiver"]
@@ -35,13 +36,15 @@ __all__ = ["CommandReceiver"]
 log = structlog.get_logger(__name__)
 
 _LISTEN_S: Final = 0.5
+_TOGETHER: Final = 64
+_SWITCH_S: Final = 0.001
 _RETRY_S: Final = 1.0
 _MALFORMED_S: Final = 60
 
 
 class CommandReceiver:
-    """One per instance that holds its claim. `on_queued` is told of each command taken, `on_refused` of each
-    that was not, both from the receiver's thread.
+    """One per instance that holds its claim. `on_heard` is told, from the receiver's thread, of the commands
+    taken and refused, some at a time; while `is_full` says so, none is taken.
 
     `connect` gives clients that replace what is no UTF-8: an error in the midst of a reply costs the
     connection, and what others send until there is a new one would be lost.
@@ -57,8 +60,8 @@ class CommandReceiver:
         token: str,
         instance_id: str,
         known_exchanges: Iterable[str],
-        on_queued: Callable[[CommandRecord], None],
-        on_refused: Callable[[CommandRecord], None],
+        on_heard: Callable[[Sequence[CommandRecord]], None],
+        is_full: Callable[[], bool],
     ) -> None:
         self._connect = connect
         self._conninfo = conninfo
@@ -67,11 +70,10 @@ class CommandReceiver:
         self._token = token
         self._teller = Teller(instance_id)
         self._known = frozenset(known_exchanges)
-        self._on_queued = on_queued
-        self._on_refused = on_refused
+        self._on_heard = on_heard
+        self._is_full = is_full
         self._halt = threading.Event()
         self._listening = threading.Event()
-        self._client: redis.Redis | None = None
         self._database: psycopg.Connection[Any] | None = None
         self._thread = threading.Thread(target=self._run, name=f"commands-{exchange}", daemon=True)
 
@@ -86,6 +88,9 @@ class CommandReceiver:
             self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
+        # Each word with a server ends with a wait for the interpreter's lock, which a busy loop keeps for one
+        # interval: at Python's own 5 ms these waits alone come near the 100 ms an acknowledgement may take.
+        sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
         while not self._halt.is_set():
             try:
                 self._listen()
@@ -101,70 +106,86 @@ class CommandReceiver:
 
     def _listen(self) -> None:
         with self._connect() as client, client.pubsub(ignore_subscribe_messages=True) as channel:
-            self._client = client
             channel.psubscribe(keys.channel_commands("*"))
             # The server has it when the first reading, of the subscription's own answer, returns.
             channel.get_message(timeout=_LISTEN_S)
             self._listening.set()
             while not self._halt.is_set():
-                message = channel.get_message(timeout=_LISTEN_S)
-                if message is not None and message["type"] == "pmessage":
-                    sub = str(message["channel"]).removeprefix(keys.channel_commands(""))
-                    self._hear(client, sub, str(message["data"]))
+                messages = list(_waiting(channel))
+                if messages:
+                    self._hear(client, messages)
 
-    # --- one message --------------------------------------------------------------------------------------
-    def _hear(self, client: redis.Redis, sub: str, text: str) -> None:
+    # --- messages -----------------------------------------------------------------------------------------
+    def _hear(self, client: redis.Redis, messages: Sequence[tuple[str, str]]) -> None:
+        """What came together is judged and answered together: three round trips, however many there are."""
         now_ms = server_ms_sync(client)
-        try:
-            command = parse_command(text, sub, now_ms)
-        except MalformedCommand as malformed:
-            self._answer_malformed(client, sub, text, malformed, now_ms)
-            return
-        if command.exchange != self._exchange:
-            if command.exchange not in self._known and self._first(client, text):
+        ours: list[Command] = []
+        for sub, text in messages:
+            try:
+                command = parse_command(text, sub, now_ms)
+            except MalformedCommand as malformed:
+                self._answer_malformed(client, sub, text, malformed, now_ms)
+                continue
+            if command.exchange == self._exchange:
+                ours.append(command)
+            elif command.exchange not in self._known and self._first(client, text):
                 known = ", ".join(sorted(self._known))
                 reason = f"Unknown exchange {command.exchange!r}. Known: {known}."
-                self._refuse(client, command, reason, now_ms)
-            return
-        if command.expired(now_ms):
-            age_s = (now_ms - command.timestamp) / 1000
-            reason = f"It is {age_s:.0f} s old; a command lives {EXPIRES_MS // 1000} s."
-            self._refuse(client, command, reason, now_ms, Outcome.EXPIRED)
-            return
-        reason = self._why_not(sub)
-        if reason:
-            self._refuse(client, command, reason, now_ms)
-            return
-        self._take(client, command, now_ms)
+                self._refuse(client, [(command, Outcome.REFUSED, reason)], now_ms)
+        if ours:
+            self._judge(client, ours, now_ms)
 
-    def _take(self, client: redis.Redis, command: Command, now_ms: int) -> None:
-        taken = accept(client, self._id, command, self._token)
-        if not taken.held:
-            return  # another instance holds the exchange by now, and hears this too
-        reply = self._teller.reply(command, ReplyKind.ACK, Outcome.ACCEPTED, now_ms)
-        client.publish(keys.channel_responses(command.sub), reply.encode())
-        if taken.fresh:
-            self._on_queued(self._record(command, now_ms, Outcome.ACCEPTED))
+    def _judge(self, client: redis.Redis, commands: Sequence[Command], now_ms: int) -> None:
+        authority = self._authority({command.sub for command in commands})
+        fit: list[Command] = []
+        unfit: list[tuple[Command, Outcome, str]] = []
+        for command in commands:
+            if command.expired(now_ms):
+                age_s = (now_ms - command.timestamp) / 1000
+                reason = f"It is {age_s:.0f} s old; a command lives {EXPIRES_MS // 1000} s."
+                unfit.append((command, Outcome.EXPIRED, reason))
+            elif reason := self._why_not(command.sub, authority):
+                unfit.append((command, Outcome.REFUSED, reason))
+            else:
+                fit.append(command)
+        if fit:
+            self._take(client, fit, now_ms)
+        if unfit:
+            self._refuse(client, unfit, now_ms)
 
-    def _why_not(self, sub: str) -> str:
-        """Why this user may not command this exchange; '' where he may (C1)."""
+    def _take(self, client: redis.Redis, commands: Sequence[Command], now_ms: int) -> None:
+        offers = [
+            (command, self._teller.reply(command, ReplyKind.ACK, Outcome.ACCEPTED, now_ms))
+            for command in commands
+        ]
+        fresh = accept(client, self._id, offers, self._token)
+        if fresh:
+            self._on_heard([self._record(command, now_ms, Outcome.ACCEPTED) for command in fresh])
+
+    def _authority(self, subs: Collection[str]) -> Mapping[str, Authority] | None:
+        """None where it cannot be looked up."""
         try:
             if self._database is None or self._database.closed:
                 self._database = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
-            found = read_authority(self._database, sub, self._id)
-        except psycopg.DataError:
-            found = None  # no text of a database, so no user's either
+            return read_authority(self._database, subs, self._id)
         except psycopg.Error as error:
             self._database = None
             log.warning("authority_unknown", exchange=self._exchange, error=type(error).__name__)
+            return None
+
+    def _why_not(self, sub: str, authority: Mapping[str, Authority] | None) -> str:
+        """Why this user may not command this exchange just now; '' where he may (C1)."""
+        if authority is None:
             return "Who may command cannot be looked up just now: the database does not answer."
+        found = authority.get(sub)
         if found is None:
             return f"There is no user {sub!r}."
-        active, role, has_account = found
-        if not active:
+        if not found.active:
             return f"User {sub!r} is disabled."
-        if role != "admin" and not has_account:
+        if found.role != "admin" and not found.has_account:
             return f"User {sub!r} is no admin and has no account of {self._exchange}."
+        if self._is_full():
+            return "The history of commands cannot be kept just now: the database takes nothing."
         return ""
 
     def _answer_malformed(
@@ -191,18 +212,25 @@ class CommandReceiver:
         return bool(client.set(keys.malformed_seen(digest), "1", nx=True, ex=_MALFORMED_S))
 
     def _refuse(
-        self,
-        client: redis.Redis,
-        command: Command,
-        reason: str,
-        now_ms: int,
-        outcome: Outcome = Outcome.REFUSED,
+        self, client: redis.Redis, refused: Sequence[tuple[Command, Outcome, str]], now_ms: int
     ) -> None:
-        answer_sync(
-            client, command.sub, self._teller.reply(command, ReplyKind.ERROR, outcome, now_ms, reason)
-        )
-        self._on_refused(self._record(command, now_ms, outcome, reason))
+        for command, outcome, reason in refused:
+            answer_sync(
+                client, command.sub, self._teller.reply(command, ReplyKind.ERROR, outcome, now_ms, reason)
+            )
+        self._on_heard([self._record(command, now_ms, outcome, why) for command, outcome, why in refused])
 
     def _record(self, command: Command, now_ms: int, outcome: Outcome, error: str = "") -> CommandRecord:
         over_ms = None if outcome is Outcome.ACCEPTED else now_ms
         return self._teller.record(command, outcome, received_ms=now_ms, finished_ms=over_ms, error=error)
+
+
+def _waiting(channel: Any) -> Iterator[tuple[str, str]]:
+    """Sender and text of what is there to be read; nothing after waiting a little for it."""
+    message = channel.get_message(timeout=_LISTEN_S)
+    for _ in range(_TOGETHER):
+        if message is None:
+            return
+        if message["type"] == "pmessage":
+            yield str(message["channel"]).removeprefix(keys.channel_commands("")), str(message["data"])
+        message = channel.get_message(timeout=0.0)

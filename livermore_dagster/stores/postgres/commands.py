@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, Connection
 from psycopg.types.json import Jsonb
 
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["CommandRecord", "read_authority", "read_commands", "record_command"]
+__all__ = ["Authority", "CommandRecord", "read_authority", "read_commands", "record_commands"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,14 @@ class CommandRecord:
         return self.finished_ms - self.started_ms
 
 
-async def record_command(connection: AsyncConnection[Any], record: CommandRecord) -> None:
-    """Stores how far a command has come; one that is over stays as it ended."""
-    given = {**asdict(record), "payload": Jsonb(dict(record.payload)), "result": Jsonb(dict(record.result))}
-    await connection.execute(sql("record_command"), given)
+async def record_commands(connection: AsyncConnection[Any], records: Sequence[CommandRecord]) -> None:
+    """Stores how far each command has come, all or none; one that is over stays as it ended."""
+    given = [
+        {**asdict(one), "payload": Jsonb(dict(one.payload)), "result": Jsonb(dict(one.result))}
+        for one in records
+    ]
+    async with connection.transaction(), connection.cursor() as cursor:
+        await cursor.executemany(sql("record_command"), given)
 
 
 async def read_commands(
@@ -56,7 +61,21 @@ async def read_commands(
     return [CommandRecord(*row) for row in rows]
 
 
-def read_authority(connection: Connection[Any], sub: str, exchange_id: int) -> tuple[bool, str, bool] | None:
-    """(active, role, has an account of the exchange); None where there is no such user, or not one only."""
-    rows = connection.execute(sql("read_authority"), {"sub": sub, "exchange_id": exchange_id}).fetchall()
-    return (bool(rows[0][0]), str(rows[0][1]), bool(rows[0][2])) if len(rows) == 1 else None
+class Authority(NamedTuple):
+    """What a user may by his account."""
+
+    active: bool
+    role: str
+    has_account: bool
+    """Of the exchange that was asked for."""
+
+
+def read_authority(
+    connection: Connection[Any], subs: Collection[str], exchange_id: int
+) -> dict[str, Authority]:
+    """Of the users with these subs; without those that nobody, or not one only, has."""
+    # What holds a NUL is no text of a database, so no user's either.
+    wanted = [sub for sub in subs if "\0" not in sub]
+    rows = connection.execute(sql("read_authority"), {"subs": wanted, "exchange_id": exchange_id}).fetchall()
+    times = Counter(row[0] for row in rows)
+    return {row[0]: Authority(*row[1:]) for row in rows if times[row[0]] == 1}

@@ -67,8 +67,8 @@ async def instance(redis_url: str, database_url: str, gate: asyncio.Event) -> As
     receiver = CommandReceiver(
         lambda: connect(redis_url, encoding_errors="replace"), conninfo(database_url, None), EXCHANGE_ID,
         EXCHANGE, token=facts.token, instance_id=facts.instance_id, known_exchanges=KNOWN,
-        on_queued=lambda record: loop.call_soon_threadsafe(lambda: (executor.note(record), executor.wake())),
-        on_refused=lambda record: loop.call_soon_threadsafe(executor.note, record),
+        on_heard=lambda records: loop.call_soon_threadsafe(executor.heard, records),
+        is_full=lambda: executor.full,
     )  # fmt: skip
     work = asyncio.create_task(executor.run())
     await asyncio.to_thread(receiver.start)
