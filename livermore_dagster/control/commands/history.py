@@ -113,7 +113,7 @@ class CommandHistory:
                 return
 
     def _drop(self, record: CommandRecord, why: str) -> None:
-        log.error("command_unrecorded", id=record.correlation_id, outcome=record.outcome, why=why)
+        log.warning("command_unrecorded", id=record.correlation_id, outcome=record.outcome, why=why)
         self._dropped += 1
         self._some_dropped.set()
 
@@ -123,6 +123,7 @@ class CommandHistory:
             self._some_dropped.clear()
             dropped, self._dropped = self._dropped, 0
             text = f"{dropped} commands are missing from the history; the instance's log names them."
+            log.error("commands_unrecorded", text=text)
             try:
                 await metrics.count(self._redis, self._exchange_id, "commands_unrecorded", dropped)
                 await metrics.incident(self._redis, IncidentName.COMMANDS_UNRECORDED, self._exchange_id, text)
