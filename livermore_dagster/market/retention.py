@@ -1,49 +1,83 @@
-"""How long candles at rest are kept, per timeframe (P16).
+"""How long candles at rest are kept, per timeframe, and what was done and told besides (P16).
 
 500 symbols make 720,000 1m candles a day: 65 million in 90 days, about 9 GB with their index. From 1h up a
-decade of them is less than one such quarter, so they are kept for good.
+decade of them is less than one such quarter, so they are kept for good. So are alerts, trades, fees and the
+changes of settings: those are an audit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 from livermore_dagster.errors import BadSetting
-from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 
-__all__ = ["DEFAULT_DAYS", "cutoff_ms", "least_days", "require_days"]
+__all__ = ["DEFAULT_DAYS", "KEPT", "Kept", "Records", "cutoff_ms", "kept_of", "least_days", "require_days"]
+
+
+class Records(StrEnum):
+    """What is kept for a time and is of no timeframe; the value is its name in commands and tables."""
+
+    DELIVERIES = "deliveries"
+    """What each user was told of each alert, and how that went."""
+    COMMANDS = "commands"
+    """Commands to instances and what became of them."""
+
+
+Kept = Timeframe | Records
+KEPT: Final[tuple[Kept, ...]] = (*TIMEFRAMES, *Records)
 
 DAY_MS: Final = 86_400_000
 LEAST_BARS: Final = 1_000
 """What the cache holds of a series stays at rest too, and is three times what a MACD-V needs."""
-DEFAULT_DAYS: Final[Mapping[Timeframe, int | None]] = {
+LEAST_RECORD_DAYS: Final = 7
+"""What `status` and `notify` count, and cooldowns look back at, lies within the last of these."""
+DEFAULT_DAYS: Final[Mapping[Kept, int | None]] = {
     Timeframe.M1: 90,
     Timeframe.M5: 365,
     Timeframe.M15: 1_095,
     Timeframe.H1: None,
     Timeframe.H4: None,
     Timeframe.D1: None,
+    Records.DELIVERIES: 90,
+    Records.COMMANDS: 365,
 }
 """None: for good."""
 
 
-def least_days(timeframe: Timeframe) -> int:
-    """Fewer days than these would not hold LEAST_BARS bars."""
-    return -(-LEAST_BARS * timeframe.ms // DAY_MS)
+def kept_of(name: str) -> Kept:
+    """'1m' … '1d', 'deliveries', 'commands'. Raises BadSetting, which names what exists."""
+    for kept in KEPT:
+        if kept.value == name:
+            return kept
+    raise BadSetting(
+        f"Unknown timeframe {name!r}.", f"Timeframes: {', '.join(TIMEFRAMES)}; besides: {', '.join(Records)}."
+    )
 
 
-def require_days(timeframe: Timeframe, days: int) -> int:
+def least_days(kept: Kept) -> int:
+    """Fewer days than these would not hold LEAST_BARS bars, or what is still looked at."""
+    return LEAST_RECORD_DAYS if isinstance(kept, Records) else -(-LEAST_BARS * kept.ms // DAY_MS)
+
+
+def require_days(kept: Kept, days: int) -> int:
     """`days` itself. Raises BadSetting where they are too few."""
-    least = least_days(timeframe)
-    if days < least:
-        raise BadSetting(
-            f"{days} days of {timeframe.value} candles are too few.",
-            f"Keep at least {least}: {LEAST_BARS:,} bars, which indicators and checks need.",
-        )
-    return days
+    least = least_days(kept)
+    if days >= least:
+        return days
+    if isinstance(kept, Records):
+        raise BadSetting(f"{days} days of {kept.value} are too few.", f"Keep at least {least}.")
+    raise BadSetting(
+        f"{days} days of {kept.value} candles are too few.",
+        f"Keep at least {least}: {LEAST_BARS:,} bars, which indicators and checks need.",
+    )
 
 
 def cutoff_ms(keep_days: int | None, now_ms: int) -> int | None:
-    """Candles that open before this (epoch ms) go; None: none does. `now_ms`: exchange clock."""
+    """What is of before this (epoch ms) goes; None: nothing does.
+
+    `now_ms`: the clock that stamps it, for candles the exchange's, for records the wall's.
+    """
     return None if keep_days is None else now_ms - keep_days * DAY_MS

@@ -7,29 +7,31 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from livermore_dagster.market.retention import DEFAULT_DAYS
-from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
+from livermore_dagster.market.retention import DEFAULT_DAYS, KEPT, Kept, Records, kept_of
+from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["delete_before", "read_retention", "set_retention"]
+__all__ = ["delete_before", "delete_records_before", "read_retention", "set_retention"]
 
-BARS_A_DELETE = 20_000
+ROWS_A_DELETE = 20_000
 """So many rows at most leave in one transaction: it is over in a moment, and vacuum keeps up."""
+_DELETE_RECORDS = {
+    Records.DELIVERIES: "delete_deliveries_before",
+    Records.COMMANDS: "delete_commands_before",
+}
 
 
-async def read_retention(connection: AsyncConnection[Any]) -> dict[Timeframe, int | None]:
-    """Days kept of every timeframe, None for good: as was set, else the default."""
+async def read_retention(connection: AsyncConnection[Any]) -> dict[Kept, int | None]:
+    """Days kept of everything that may go, None for good: as was set, else the default."""
     rows = await (await connection.execute(sql("read_retention"))).fetchall()
-    stated = {Timeframe(name): days for name, days in rows}
-    return {timeframe: stated.get(timeframe, DEFAULT_DAYS[timeframe]) for timeframe in TIMEFRAMES}
+    stated = {kept_of(name): days for name, days in rows}
+    return {kept: stated.get(kept, DEFAULT_DAYS[kept]) for kept in KEPT}
 
 
-async def set_retention(
-    connection: AsyncConnection[Any], timeframe: Timeframe, keep_days: int | None, by: str
-) -> None:
+async def set_retention(connection: AsyncConnection[Any], kept: Kept, keep_days: int | None, by: str) -> None:
     """`keep_days` None: for good."""
-    given = {"timeframe": timeframe.value, "keep_days": keep_days, "by": by}
+    given = {"kept": kept.value, "keep_days": keep_days, "by": by}
     await connection.execute(sql("set_retention"), given)
 
 
@@ -50,9 +52,21 @@ async def delete_before(
     for symbol, oldest_ms in rows:
         start_ms = int(oldest_ms)
         while start_ms < before_ms:
-            end_ms = min(before_ms, start_ms + BARS_A_DELETE * timeframe.ms)
+            end_ms = min(before_ms, start_ms + ROWS_A_DELETE * timeframe.ms)
             yield symbol, await _delete(pool, exchange_id, symbol, timeframe, end_ms)
             start_ms = end_ms
+
+
+async def delete_records_before(pool: Pool, records: Records, before_ms: int) -> int:
+    """Deletes what is over and of before `before_ms` (wall clock), of all exchanges; how many rows."""
+    deleted = 0
+    while True:
+        given = {"before_ms": before_ms, "limit": ROWS_A_DELETE}
+        async with pool.connection() as connection:
+            count = (await connection.execute(sql(_DELETE_RECORDS[records]), given)).rowcount
+        deleted += count
+        if count < ROWS_A_DELETE:
+            return deleted
 
 
 async def _delete(pool: Pool, exchange_id: int, symbol: str, timeframe: Timeframe, end_ms: int) -> int:

@@ -114,6 +114,48 @@ def test_what_is_older_than_kept_leaves_and_nothing_else(
     )
 
 
+def test_deliveries_and_commands_leave_in_time_and_alerts_and_settings_stay(
+    stored_instance: dg.DagsterInstance, market: Platform
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    market.execute(
+        "INSERT INTO users (identity_provider, identity_sub, email, display_name, role)"
+        " VALUES ('local', 'ana', '', 'Ana', 'admin')"
+    )
+    for number, (state, age) in enumerate([("sent", 100), ("pending", 100), ("muted", 91), ("sent", 89)]):
+        market.execute(
+            "INSERT INTO alert_history (exchange_id, symbol, timeframe, label, open_ms, kind, direction,"
+            " candle_end_ms, triggered_ms, price, price_source, price_age_ms, macdv, stage, timeframes, bias,"
+            " late, revised, routed_ms) VALUES (2, 'BTCUSDT', '1m', 'level_150', %s, 'level', 'up', 0, 0, 1,"
+            " 'ticker', 0, 151, 'overbought', '{}', 'neutral', false, false, 0)",
+            number,
+        )
+        market.execute(
+            "INSERT INTO alert_deliveries (alert_id, user_id, channel, form, state, routed_ms,"
+            " next_attempt_ms) SELECT id, (SELECT id FROM users), 'main', 'single', %s, %s, 0"
+            " FROM alert_history WHERE open_ms = %s",
+            state, now_ms - age * DAY_MS, number,
+        )  # fmt: skip
+    for age in (364, 366, 500):
+        market.execute(
+            "INSERT INTO command_history (correlation_id, identity_sub, type, exchange, payload, priority,"
+            " sent_ms, received_ms, outcome, error, result, instance_id) VALUES (%s, 'ana', 'pause',"
+            " 'nowhere', '{}', 'normal', 0, %s, 'running', '', '{}', '')",
+            str(age), now_ms - age * DAY_MS,
+        )  # fmt: skip
+    market.execute(
+        "INSERT INTO settings_changes (identity_sub, revision, path, changed_by, changed_at)"
+        " VALUES ('ana', 1, 'alerts', 'ana', now() - interval '9 years')"
+    )
+    facts = metadata(materialize(stored_instance, ["retention"], "binance"), ["retention"])
+    assert facts["records deleted"].value == 4
+    left = market.query("SELECT state FROM alert_deliveries ORDER BY routed_ms")
+    assert left == [("pending",), ("sent",)], "what still waits to be told is not old"
+    assert market.query("SELECT correlation_id FROM command_history") == [("364",)]
+    counts = "SELECT (SELECT count(*) FROM alert_history), (SELECT count(*) FROM settings_changes)"
+    assert market.query(counts) == [(4, 1)]
+
+
 def test_retention_is_shown_and_set_by_an_admin_only(
     market: Platform, stored_instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +175,8 @@ def test_retention_is_shown_and_set_by_an_admin_only(
         (("1h", "30", "--user", "root"), "Keep at least 42"),
         (("1h", "soon", "--user", "root"), "'soon' is no number of days"),
         (("2h", "50", "--user", "root"), "Unknown timeframe '2h'"),
+        (("alerts", "50", "--user", "root"), "besides: deliveries, commands"),
+        (("deliveries", "3", "--user", "root"), "Keep at least 7"),
         (("1h", "50", "--user", "ana"), "this is for admins"),
     ):
         code, told = run("retention", "set", *arguments)
@@ -140,5 +184,6 @@ def test_retention_is_shown_and_set_by_an_admin_only(
     assert run("retention", "set", "1m", "30", "--user", "root")[0] == 0
     assert run("retention", "set", "1h", "400", "--user", "root")[0] == 0
     assert run("retention", "set", "1h", "forever", "--user", "root")[0] == 0
+    assert "commands are kept for 30 days" in run("retention", "set", "commands", "30", "--user", "root")[1]
     kept = json.loads(run("retention", "show", "--json")[1])
-    assert kept == {**{timeframe.value: days for timeframe, days in DEFAULT_DAYS.items()}, "1m": 30}
+    assert kept == {**{what.value: days for what, days in DEFAULT_DAYS.items()}, "1m": 30, "commands": 30}
