@@ -16,6 +16,19 @@ import redis
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A group that is not kept together runs its costly fixture once in each worker, and says nothing."""
+    if getattr(config.option, "loadgroup", False):
+        loose = [
+            one.nodeid for one in items if one.get_closest_marker("xdist_group") and "@" not in one.nodeid
+        ]
+        if loose:
+            raise pytest.UsageError(
+                f"pytest-xdist does not know the group of {loose[0]}: pytest is too new for it"
+            )
+
+
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """Address of an append-only Valkey on a Unix socket."""
