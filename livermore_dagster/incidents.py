@@ -135,8 +135,9 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
         "A connection that nears its end could not be replaced yet.", "renewals_failed"
     ),
     _N.CLOCK_JUMP: _warning(
-        "The exchange's stream told a time too far from the one before to be believed.",
+        "The exchange's stream told a time too far from the one before to be believed, or stepped back.",
         "clock_jumps_refused",
+        "clock_steps_back",
     ),
     _N.CLOCK_SKEW: _warning("The exchange's REST API and its stream tell different times.", "clock_skews"),
     _N.OWN_CLOCK: _warning("This machine's clock differs from the exchange's by more than a second."),

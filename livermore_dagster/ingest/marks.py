@@ -20,6 +20,7 @@ class Marks:
         self._place = place
         self._jumps = exchange_clock.refused
         self._unproven = closer.stats.unproven
+        self._steps_back = closer.stats.steps_back
 
     def look(self) -> None:
         """What grew since the last look."""
@@ -27,8 +28,12 @@ class Marks:
         if jumps > self._jumps:
             text = "its stream told a time too far from the one before; a second frame must confirm it"
             self._pipeline.on_notice(IncidentName.CLOCK_JUMP, self._place, text)
+        back = self._closer.stats.steps_back
+        if back > self._steps_back:
+            text = "its stream's time stepped back; what was open is not proven by it, REST is asked"
+            self._pipeline.on_notice(IncidentName.CLOCK_JUMP, self._place, text)
         if unproven > self._unproven:
             lacking = "their closed flag" if self._closer.flagged else "proof that nothing of them was lost"
             text = f"{unproven - self._unproven} candles ended without {lacking}; REST is asked"
             self._pipeline.on_notice(IncidentName.FLAGS_LOST, self._place, text)
-        self._jumps, self._unproven = jumps, unproven
+        self._jumps, self._unproven, self._steps_back = jumps, unproven, back

@@ -46,6 +46,7 @@ class Meter:
             unproven=self._closer.stats.unproven,
             silent_asks=self._closer.stats.silent,
             stream_pauses=self._closer.stats.pauses,
+            clock_steps_back=self._closer.stats.steps_back,
             frames_repeated=self._closer.stats.repeated,
             repair_retries=self._repairs.retried,
             buckets_absent=self._repairs.absent,

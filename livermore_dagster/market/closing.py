@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.closing_rest import LATE_MS, SETTLE_MS, is_deaf, settle_by_rest
-from livermore_dagster.market.closing_state import Final, Held, Link, Series, Stalls
+from livermore_dagster.market.closing_state import BACK_MS, Final, Held, Link, Series, Stalls
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
 from livermore_dagster.market.closing_writes import final_write, late_write, open_write
 from livermore_dagster.market.timeframe import Timeframe
@@ -96,7 +96,7 @@ class Closer:
     def _update(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
         open_ms, event_ms = frame.candle.open_ms, frame.event_ms
         slot = open_ms - open_ms % series.step
-        self.stats.pauses += not link.flows_to(event_ms, self._flow_wait_ms * self.speed)
+        link.take(event_ms, self._flow_wait_ms * self.speed, BACK_MS * self.speed, self.stats)
         series.connection = connection
         series.unheard = 0
         if slot != series.active_slot:

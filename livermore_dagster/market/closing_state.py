@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
-from livermore_dagster.market.closing_types import Reason
+from livermore_dagster.market.closing_types import CloserStats, Reason
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["Final", "Held", "Link", "Series", "Stalls", "Unresolved"]
+__all__ = ["BACK_MS", "Final", "Held", "Link", "Series", "Stalls", "Unresolved"]
 
 REMEMBERED_FINALS = 4
 FLOWING = 32
 """Updates after which a connection's pace is known."""
 QUIET_BY_CHANCE = 4.0
 """Times the mean: of arrivals by chance one in fifty comes later, and costs a request where it does."""
+BACK_MS = 1_000
+"""Real time: frames of one connection are stamped in order, within less."""
 MOST_RANGES = 32
 _ACTIVITY_BITS = (1 << 32) - 1
 
@@ -32,27 +34,45 @@ class Link:
     """Exchange time between updates, of late and on average …"""
     updates: int = 0
     """… of so many, up to FLOWING."""
+    behind_ms: int = 0
+    """Exchange time of the newest update, if that was stamped far before one that came earlier; else 0."""
 
-    def flows_to(self, event_ms: int, patience_ms: float) -> bool:
-        """Takes an update; whether the updates flowed on since the one before.
+    def take(self, event_ms: int, patience_ms: float, back_ms: float, stats: CloserStats) -> None:
+        """Takes an update's time; where its updates did not flow on since the one before, that is a break.
 
-        They did not when nothing came for longer than `patience_ms`, and than a connection of its pace may be
-        quiet by chance: then frames may have been lost though the connection stood, which counts as a break.
+        Frames may have been lost though the connection stood when nothing came for longer than `patience_ms`,
+        and than a connection of its pace may be quiet by chance. Where time steps back by more than `back_ms`
+        and goes on from there, what is newer is stamped older than what is held.
         """
         quiet = event_ms - self.newest_event_ms
+        if quiet < -back_ms:
+            # One alone is an old frame that came again.
+            if 0 < self.behind_ms < event_ms:
+                self._break(event_ms)
+                stats.steps_back += 1
+            else:
+                self.behind_ms = event_ms
+            return
+        self.behind_ms = 0
         if quiet < 0:
-            return True
+            return
         first = self.newest_event_ms == 0
         self.newest_event_ms = event_ms
         if first:
-            return True
+            return
         if self.updates == FLOWING and quiet > patience_ms and quiet > QUIET_BY_CHANCE * self.apart_ms:
-            self.epoch += 1
-            return False
+            self._break(event_ms)
+            stats.pauses += 1
+            return
         if self.updates < FLOWING:
             self.updates += 1
         self.apart_ms += (quiet - self.apart_ms) / self.updates
-        return True
+
+    def _break(self, event_ms: int) -> None:
+        """What was held is not proven any more; what comes now may be."""
+        self.epoch += 1
+        self.newest_event_ms = event_ms
+        self.behind_ms = 0
 
 
 @dataclass(slots=True)

@@ -93,6 +93,8 @@ class CloserStats:
     stalls: int = 0
     pauses: int = 0
     """Times a connection's updates stopped for too long and went on: what was held is doubted."""
+    steps_back: int = 0
+    """Times a connection's stamps stepped back and went on from there: what was held is doubted."""
     given_up: int = 0
     repeated: int = 0
     """Frames that told nothing newer: sent twice, out of order, or an older value after a newer one."""

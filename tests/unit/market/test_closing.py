@@ -345,3 +345,26 @@ def test_where_rest_fills_empty_buckets_a_missing_row_is_late(*, fills_empty: bo
     assert bool(early.absent) is absent
     later = closer.on_rest("A", TF, START, START + STEP, rows, START + STEP + 60_000)
     assert later.absent == [("A", TF, START, START + STEP)]
+
+
+def test_a_stream_whose_time_steps_back_proves_nothing_of_what_it_held() -> None:
+    """Three seconds: what is newer is stamped older, and would be taken for a repetition until the end."""
+    closer = closer_of()
+    closer.on_frame(frame("A", 0, 58_000, close="10"), WS)
+    closer.on_frame(frame("A", 0, 55_500, close="11", volume="2"), WS)
+    closer.on_frame(frame("A", 0, 56_000, close="12", volume="3"), WS)
+    assert finals(closer.on_frame(frame("A", 1, 57_500), WS)) == []
+    (question,) = closer.on_clock(START + STEP + GRACE).questions
+    assert (question.from_ms, question.reason) == (START, Reason.UNPROVEN)
+    assert closer.stats.steps_back == 1
+    closer.on_frame(frame("A", 2, 2 * STEP + 500), WS)
+    assert closer.stats.by_successor == 1
+
+
+def test_old_frames_that_come_again_are_no_step_back() -> None:
+    closer = closer_of()
+    for at in range(10_000, 58_000, 4_000):
+        closer.on_frame(frame("A", 0, at, volume=str(at)), WS)
+        closer.on_frames([frame("A", 0, 5_000)] * 2, WS)
+    assert len(finals(closer.on_frame(frame("A", 1, 60_100), WS))) == 1
+    assert closer.stats.steps_back == 0
