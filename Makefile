@@ -42,8 +42,8 @@ unit: $(VENV)/.installed-dev ## tests without servers, under 30 s
 
 test: $(VENV)/.installed-dev tools ## everything but the soak, under 10 min
 	$(BIN)/pytest -q -n 2 -m "not soak" tests/unit
-	$(BIN)/pytest -q -n 4 --dist loadgroup -m "not soak" tests/integration # they wait on real servers more than they compute
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not soak" tests/e2e
+	$(BIN)/pytest -q -n 5 --dist loadgroup -m "not soak" tests/integration # they wait on real servers more than they compute
+	$(BIN)/pytest -q -n 3 --dist loadgroup -m "not soak" tests/e2e
 
 soak: $(VENV)/.installed-dev tools ## the long runs: full kill matrix, a day of market time (LIVERMORE_SOAK_HOURS, LIVERMORE_SOAK_SPEED)
 	$(BIN)/pytest -q -m soak tests

@@ -26,7 +26,7 @@ def place(tmp_path: Path, redis_url: str, database_url: str) -> Place:
 def test_the_spine_keeps_its_promise(place: Place) -> None:
     report = place.up(
         "--simulate", "--autostart", "coinbase", "--autostart", "binance", "--speed", "60",
-        "--symbols", "20", "--from", START, "--seed", str(SEED), "--for", "150",
+        "--symbols", "20", "--from", START, "--seed", str(SEED), "--for", "100",
         timeout=300,
     )  # fmt: skip
     start, end = to_ms(report["window"]["from"]), to_ms(report["window"]["to"])
