@@ -50,11 +50,13 @@ def names_in(expression: ast.expr) -> set[str]:
     }
 
 
+@cache
 def sections() -> dict[str, str]:
     parts = re.split(r"^## ", (ROOT / "docs" / "runbook.md").read_text(), flags=re.MULTILINE)[1:]
     return {part.partition("\n")[0]: part for part in parts}
 
 
+@cache
 def counted() -> set[str]:
     """Every string of the sources but those of the catalogue: names of counters are among them."""
     return {
