@@ -54,9 +54,12 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
     for symbol in cell.symbols:
         # A page of the exchange's, and what is held of its span, at a time: history of any length.
         pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, from_ms, end_ms, Priority.BROWSE)
+        asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
         async for page in pages:
             found.requests += 1
-            await _compare(cell, symbol, page, found)
+            await _compare(cell, symbol, page, asked_ms, found)
+            # Before the next page is asked for: a stamp of after its answer would call settled what was not.
+            asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
             if on_page is not None:
                 on_page(symbol)
     if found.repaired:
@@ -71,8 +74,8 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
     return Verdict(not found.rows, numbers, rows=found.rows)
 
 
-async def _compare(cell: Cell, symbol: str, page: CandlePage, found: _Comparison) -> None:
-    asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
+async def _compare(cell: Cell, symbol: str, page: CandlePage, asked_ms: int, found: _Comparison) -> None:
+    """`asked_ms`: a lower bound of the exchange's clock when the page was asked for."""
     stored = await cell.ctx.table.read(cell.ctx.row.id, symbol, cell.timeframe, page.start_ms, page.end_ms)
     held = {one.candle.open_ms: one.candle for one in stored}
     given = {row.candle.open_ms: row for row in page.rows}

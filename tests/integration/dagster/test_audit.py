@@ -21,6 +21,8 @@ __all__ = ["market"]
 
 H1 = Timeframe.H1
 DAY_MS = 86_400_000
+REPLY_MS = 6_000
+"""A reply so late: by more than the lower bound of the exchange's clock lies behind it."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def test_tampered_candles_are_found_repaired_and_counted(
     }  # fmt: skip
     assert code == 0
     assert checks["matches_exchange"]["numbers"]["requests used"] == SYMBOLS
-    symbol = market.query("SELECT min(symbol) FROM candles")[0][0]
+    symbol = market.symbols("binance")[0]
     opens = [
         row[0] for row in market.query("SELECT open_ms FROM candles WHERE symbol = %s ORDER BY 1", symbol)
     ]
@@ -68,12 +70,17 @@ def test_tampered_candles_are_found_repaired_and_counted(
     market.execute("DELETE FROM candles WHERE symbol = %s AND open_ms = %s", symbol, lost)
     code, checks = audit("--no-ask")
     assert (code, checks["no_gaps"]["numbers"]["bars missing"]) == (1, 1)
+    slow = {"kind": "slow_reply", "delay_s": REPLY_MS / 1000, "count": 1}
+    market.fault("binance", **slow, endpoint="candles")
+    asking_ms = market.market_now("binance")
     code, checks = audit()
     assert code == 1
     numbers = checks["matches_exchange"]["numbers"]
     assert numbers["differences, now repaired"] == 2
     assert {row["field"] for row in checks["matches_exchange"]["rows"]} == {"close", "candle"}
     assert checks["no_gaps"]["passed"]
+    stamps = market.query("SELECT stamp_ms FROM candles WHERE open_ms IN (%s, %s)", wrong, lost)
+    assert max(stamps)[0] < asking_ms, "stamped by when it was asked for, not answered"
     with market.redis() as client:
         assert client.hget(f"exchange:{IDS['binance']}:counters", "audit_differences") == "2"
     assert market.differences("binance", [H1], opens[0], opens[-1]) == []
