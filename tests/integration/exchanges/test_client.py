@@ -7,6 +7,7 @@ import dataclasses
 import time
 
 import pytest
+from msgspec.structs import astuple
 
 from livermore_dagster.errors import (
     ExchangeUnavailable,
@@ -48,7 +49,7 @@ async def test_paged_candles_equal_the_truth(still: Field, name: str, timeframe:
         truth = await still.control(
             name, "truth", symbol=product.symbol, timeframe=timeframe.value, start=start, end=end
         )
-        assert [dataclasses.astuple(c) for c in candles] == [
+        assert [astuple(c) for c in candles] == [
             tuple(row[key] for key in ("open_ms", "open", "high", "low", "close", "volume"))
             for row in truth["candles"]
         ]
