@@ -68,6 +68,7 @@ class IncidentName(StrEnum):
     # Accounts.
     ACCOUNT_REFUSED = "account_refused"
     FILL_CHANGED = "fill_changed"
+    ACCOUNT_UNREAD = "account_unread"
     FILL_ASIDE = "fill_aside"
     # Indicators.
     FOLD_FAILED = "fold_failed"
@@ -177,6 +178,9 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.FILL_ASIDE: _warning(
         "The exchange lists entries among the fills that are no plain fills; no report counts them.",
         "fills_aside",
+    ),
+    _N.ACCOUNT_UNREAD: _error(
+        "An account's trades could not be read by several runs; its next news start another."
     ),
     _N.FOLD_FAILED: _error("An indicator could not be computed and starts anew from its candles."),
     _N.SERIES_ASIDE: _error("An indicator cannot be computed; its series raises no alerts until it can."),

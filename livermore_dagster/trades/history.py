@@ -232,7 +232,7 @@ class _Reader:
             f"{session.row.name} lists {new} entries among the fills of {session.account.key} that are "
             f"no plain fills: {types}. They are kept beside the fills and are in no sum."
         )
-        log.warning("fills_aside", account=session.account.key, new=new, trade_types=types)
+        log.warning("fills_aside", account=session.account.key, text=text)
         await count(session.redis, session.row.id, "fills_aside", new)
         await incident(session.redis, IncidentName.FILL_ASIDE, session.row.id, text)
 

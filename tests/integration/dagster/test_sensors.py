@@ -1,4 +1,4 @@
-"""The two sensors on a real Valkey and real instances."""
+"""Sensors on a real Valkey and real instances."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import threading
 import time
 
 import dagster as dg
+import pytest
 import redis
 
 from assets.ingest_job import ingest_job
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import PlatformResource
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.boundaries import raise_boundary
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
+from sensors import account_fills
+from sensors.account_fills import PAUSES_S, account_sensor
 from sensors.candle_boundary import boundary_sensor, forget_old_runs
 from sensors.ingest_keeper import keeper_sensor
 
@@ -125,3 +129,55 @@ def test_old_boundary_runs_are_forgotten_and_no_others(launcher_instance: dg.Dag
     assert forget_old_runs(launcher_instance) == 0
     assert forget_old_runs(launcher_instance, kept_days=-1) == 1
     assert [run.run_id for run in launcher_instance.get_runs()] == [kept.run_id]
+
+
+def test_news_of_an_account_that_no_run_could_read_is_asked_for_again_and_then_given_up(
+    platform_environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_fills, "WAIT_MS", 1)
+    key, stream = "binance.7", keys.account_events(2)
+    entry = {"account_id": 7, "kind": "fill", "at_ms": 1, "symbol": "", "order_id": "", "fill_id": ""}
+    with dg.DagsterInstance.ephemeral() as instance, redis.Redis.from_url(platform_environment) as client:
+
+        def ended(status: dg.DagsterRunStatus) -> None:
+            instance.create_run_for_job(ingest_job, tags={account_fills.ACCOUNT_TAG: key}, status=status)
+
+        def asked(cursor: str | None) -> account_fills.Asked:
+            return account_fills.AccountCursor.parse(cursor).asked[key]
+
+        def pause_over(cursor: str | None) -> str:
+            known = account_fills.AccountCursor.parse(cursor)
+            known.asked[key].again_ms = 1
+            return known.text()
+
+        client.xadd(stream, entry)
+        now = tick(account_sensor, instance, None)
+        run_keys = [one.run_key for one in now.run_requests or []]
+        for seconds in PAUSES_S:
+            ended(dg.DagsterRunStatus.FAILURE)
+            begun_ms = time.time_ns() // 1_000_000
+            now = tick(account_sensor, instance, now.cursor)
+            assert not now.run_requests
+            assert f"should read {key} failed" in str(now.skip_reason)
+            again_ms = asked(now.cursor).again_ms
+            assert again_ms is not None
+            assert 0 <= again_ms - begun_ms - seconds * 1000 < 5_000
+            assert not tick(account_sensor, instance, now.cursor).run_requests, "the pause is not over"
+            now = tick(account_sensor, instance, pause_over(now.cursor))
+            run_keys += [one.run_key for one in now.run_requests or []]
+        assert len(set(run_keys)) == len(run_keys) == len(PAUSES_S), "Dagster takes a run key once"
+        assert f"{len(PAUSES_S)} runs could not read {key}" in str(now.skip_reason)
+        told = [one for one in client.xrange(keys.INCIDENTS) if one[1][b"name"] == b"account_unread"]
+        assert len(told) == 1
+        assert not tick(account_sensor, instance, now.cursor).run_requests
+
+        client.xadd(stream, entry)
+        now = tick(account_sensor, instance, now.cursor)
+        assert len(now.run_requests or []) == 1
+        assert (asked(now.cursor).tries, asked(now.cursor).given_up) == (1, False)
+        ended(dg.DagsterRunStatus.FAILURE)
+        now = tick(account_sensor, instance, now.cursor)
+        ended(dg.DagsterRunStatus.SUCCESS)  # Dagster's own retry of it
+        now = tick(account_sensor, instance, now.cursor)
+        assert not now.run_requests
+        assert key not in account_fills.AccountCursor.parse(now.cursor).asked
