@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["alerts"]
 
 KNOWN: Final = 1_000
-"""Newest alerts that are remembered: what is not among them after a break is new."""
+"""Newest alerts that are remembered. Ids are given before they are committed: what is new after a break can
+have one so much below the newest that was shown."""
 LOOK_S: Final = 10.0
 """How often alerts that were shown are looked at for having been withdrawn."""
 AGAIN_S: Final = 1.0
@@ -132,13 +133,14 @@ async def _read(settings: Settings, filters: Filters, limit: int) -> list[Row]:
         return await _stored(stores.pool, filters, limit)
 
 
-async def _stored(pool: Pool, filters: Filters, limit: int) -> list[Row]:
+async def _stored(pool: Pool, filters: Filters, limit: int | None, after_id: int = 0) -> list[Row]:
+    """The newest `limit`, all for None, oldest first."""
     from livermore_dagster.stores.postgres.alerts import read_alerts
 
     async with pool.connection() as connection:
         found = await read_alerts(
             connection, exchange=filters.exchange, symbol=filters.symbol, timeframe=filters.timeframe,
-            label=filters.label, since_ms=filters.since_ms, limit=limit,
+            label=filters.label, since_ms=filters.since_ms, after_id=after_id, limit=limit,
         )  # fmt: skip
     return [_row(one) for one in found]
 
@@ -188,6 +190,8 @@ class _Follower:
     limit: int
     show: Callable[[Row], None]
     _known: dict[int, Row] = field(default_factory=dict)
+    _oldest: int = 0
+    """The newest alert there was at the beginning."""
     _begun: bool = False
 
     async def run(self) -> None:
@@ -223,14 +227,21 @@ class _Follower:
             await asyncio.sleep(AGAIN_S)
 
     async def _catch_up(self, pool: Pool) -> None:
-        stored = await _stored(pool, self.filters, max(KNOWN, self.limit))
-        shown = stored if self._begun else stored[-self.limit :]
+        """The first time the newest few; after a break all that is new, however much."""
+        if self._begun:
+            after_id = max(self._oldest, max(self._known, default=0) - KNOWN)
+            stored = shown = await _stored(pool, self.filters, None, after_id)
+        else:
+            stored = await _stored(pool, self.filters, max(KNOWN, self.limit))
+            shown = stored[-self.limit :]
+            self._oldest = max((row["id"] for row in stored), default=0)
+            if not stored:
+                typer.echo("No such alert is stored yet; waiting for the first.", err=True)
         for row in shown:
             if row["id"] not in self._known:
                 self.show(row)
         self._known |= {row["id"]: row for row in stored}
-        if not stored and not self._begun:
-            typer.echo("No such alert is stored yet; waiting for the first.", err=True)
+        self._forget()
         self._begun = True
 
     async def _listen(self, pubsub: Any, pool: Pool) -> None:
@@ -249,8 +260,11 @@ class _Follower:
         if row["id"] not in self._known and self.filters.fits(row):
             self._known[row["id"]] = row
             self.show(row)
-            for oldest in sorted(self._known)[: -2 * KNOWN]:
-                del self._known[oldest]
+            self._forget()
+
+    def _forget(self) -> None:
+        for oldest in sorted(self._known)[: -2 * KNOWN]:
+            del self._known[oldest]
 
     async def _tell_withdrawn(self, pool: Pool) -> None:
         from livermore_dagster.stores.postgres.alerts import read_withdrawn

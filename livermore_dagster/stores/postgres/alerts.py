@@ -154,9 +154,10 @@ async def read_alerts(
     label: str | None = None,
     since_ms: int = 0,
     after_id: int = 0,
-    limit: int = 50,
+    limit: int | None = 50,
 ) -> list[StoredAlert]:
-    """The newest `limit` alerts that fit, oldest first. `since_ms`: of candles that end then or later.
+    """The newest `limit` alerts (None: all) that fit, oldest first. `since_ms`: of candles that end then or
+    later; `after_id`: stored after that one.
 
     `label`: a whole label, or its first part ('level', 'reversal').
     """

@@ -241,6 +241,51 @@ def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
         assert child.stderr.read() == ""
 
 
+def test_what_was_raised_while_the_follower_was_away_is_shown_whole(
+    redis_url: str, database_url: str, tmp_path: Path, client: redis.Redis
+) -> None:
+    program = [sys.executable, "-m", "livermore_dagster.cli.app", "alerts", "-f", "--json"]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(tmp_path, redis_url, database_url), preexec_fn=hears_ctrl_c,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stderr is not None
+        before = [json.loads(child.stdout.readline())["id"] for _ in range(alerts_there(database_url))]
+        live = asyncio.run(stored(database_url, alert(8)))
+        client.publish(keys.channel_alerts(BINANCE), alert_message(ROW, live))
+        assert json.loads(child.stdout.readline())["id"] == live.id
+        with psycopg.connect(database_url) as connection:
+            copied = connection.execute(MANY, {"id": live.id}).fetchall()
+        client.client_kill_filter(_type="pubsub")
+        shown = [json.loads(child.stdout.readline())["id"] for _ in copied]
+        assert sorted(shown) == sorted(row[0] for row in copied)
+        assert not {*shown} & {*before, live.id}
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+        assert "Back: nothing was missed." in child.stderr.read()
+
+
+MANY = """
+INSERT INTO alert_history (exchange_id, symbol, timeframe, label, open_ms, kind, direction, candle_end_ms,
+    triggered_ms, price, price_source, price_age_ms, macdv, stage, timeframes, bias, late, revised)
+SELECT exchange_id, symbol, timeframe, label, open_ms + 60000 * step, kind, direction,
+    candle_end_ms + 60000 * step, triggered_ms, price, price_source, price_age_ms, macdv, stage, timeframes,
+    bias, late, revised
+FROM alert_history, generate_series(1, 2500) AS step
+WHERE id = %(id)s
+RETURNING id
+"""
+"""More alerts than are remembered."""
+
+
+def alerts_there(database_url: str) -> int:
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("SELECT count(*) FROM alert_history").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def stored(database_url: str, row: AlertRow) -> AlertRow:
     pool = await open_pool(database_url, None)
     try:
