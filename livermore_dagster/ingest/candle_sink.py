@@ -92,7 +92,8 @@ class CandleSink:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._urgent.wait(), _OPEN_PAUSE_S)
+            async with asyncio.timeout(_OPEN_PAUSE_S):
+                await self._urgent.wait()
         except TimeoutError:
             return
 

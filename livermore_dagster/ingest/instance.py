@@ -210,7 +210,8 @@ class Instance:
 
     async def _something(self) -> None:
         try:
-            await asyncio.wait_for(self._wake.wait(), _LOOK_S)
+            async with asyncio.timeout(_LOOK_S):
+                await self._wake.wait()
         except TimeoutError:
             return
 

@@ -98,7 +98,8 @@ class Outbox:
                 if stop.is_set():
                     continue
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._sweep_s)
+                    async with asyncio.timeout(self._sweep_s):
+                        await self._wake.wait()
         finally:
             stopping.cancel()
 

@@ -218,7 +218,8 @@ class RepairQueue:
         now = self._ctx.clock.monotonic()
         timeout = max(0.01, self._ready[0][0] - now) if self._ready else None
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
 
     async def _answer(self, job: _Job) -> None:
         """Asks, stores, tells the closer; what stays open is asked again later, or given up."""

@@ -330,6 +330,7 @@ class StreamSide:
 async def _within(work: Coroutine[Any, Any, None], seconds: float, what: str) -> None:
     """Gives `work` its time and no more."""
     try:
-        await asyncio.wait_for(work, seconds)
+        async with asyncio.timeout(seconds):
+            await work
     except TimeoutError:
         log.warning("cut_short", what=what, seconds=seconds)

@@ -67,7 +67,8 @@ class Waiting:
         delay = min(_LONGEST_S, _FIRST_S * 2 ** min(self.attempts - 1, 10))
         with contextlib.suppress(TimeoutError):
             jitter = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
-            await asyncio.wait_for(stop.wait(), delay * jitter)
+            async with asyncio.timeout(delay * jitter):
+                await stop.wait()
 
     async def over(self) -> None:
         """An attempt came through."""

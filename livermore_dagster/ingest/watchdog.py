@@ -87,7 +87,9 @@ class Watchdog:
             return ""
         self._looked[line.name] = now
         try:
-            if await asyncio.wait_for(self._traded(liquid[0]), _LOOK_PATIENCE_S):
+            async with asyncio.timeout(_LOOK_PATIENCE_S):
+                traded = await self._traded(liquid[0])
+            if traded:
                 return f"{', '.join(liquid)} silent for {silent_s:.0f} s while they trade"
         except (ExchangeError, TimeoutError) as error:
             log.warning("watchdog_look_failed", connection=line.name, error=str(error) or "no answer in time")

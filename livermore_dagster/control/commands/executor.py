@@ -102,7 +102,8 @@ class CommandExecutor:
                 continue
             # A wake-up that was lost with a connection is made good by looking again.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), _SWEEP_S)
+                async with asyncio.timeout(_SWEEP_S):
+                    await wake.wait()
 
     async def _run_one(self, command: Command) -> None:
         started_ms = await server_ms(self._redis)

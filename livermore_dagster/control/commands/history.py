@@ -77,7 +77,8 @@ class CommandHistory:
                 tasks.create_task(self._tell())
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._write_waiting(), _LAST_S)
+                async with asyncio.timeout(_LAST_S):
+                    await self._write_waiting()
             raise
 
     async def _keep(self) -> None:

@@ -16,6 +16,8 @@ import psycopg
 import pytest
 import redis.asyncio
 
+from livermore_dagster.clock import SystemClock
+from livermore_dagster.control.commands.executor import CommandExecutor
 from livermore_dagster.control.commands.message import CommandType, Priority, Reply
 from livermore_dagster.control.commands.queue import server_ms
 from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
@@ -23,6 +25,7 @@ from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.stores.postgres.commands import read_commands
+from livermore_dagster.stores.postgres.connect import open_pool
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.postgres.users import User, insert_user, update_user
 from livermore_dagster.stores.redis import keys
@@ -224,6 +227,29 @@ async def test_no_message_and_no_defect_ends_the_channel(redis_url, database, cl
         done = await send(client, "pause")
         assert done.verdict is Verdict.DONE
         await eventually(lambda: recorded(database, done.correlation_id))
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_it_ends_when_told_in_the_moment_of_news(redis_url, database, client, ticks) -> None:
+    """`asyncio.wait_for` of Python 3.11 loses the cancellation that comes with what it waited for."""
+    pool = await open_pool(database, None)
+    executor = CommandExecutor(
+        client, pool, ROW.id, token="", instance_id="i", handlers={}, clock=SystemClock()
+    )
+    work = asyncio.create_task(executor.run())
+    await eventually(lambda: waits(executor))
+    executor.heard([])
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    work.cancel()
+    done, _ = await asyncio.wait({work}, timeout=5)
+    assert done == {work}
+    await pool.close()
+
+
+async def waits(executor: CommandExecutor) -> bool:
+    """Whether each lane has looked once and found nothing."""
+    return all(event._waiters for event in executor._wakes.values())
 
 
 async def recorded(database: str, correlation_id: str) -> bool:
