@@ -98,15 +98,30 @@ def _incidents(lines: list[dict[str, Any]]) -> Table:
 
 
 def _show(facts: dict[str, Any]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from livermore_dagster.cli.console import console as console_for
-    from livermore_dagster.cli.status_screen import header, home_text, homes_line, state_text
-    from livermore_dagster.platform.screen import memory_text
+    from livermore_dagster.cli.status_screen import header, homes_line
 
     console = console_for()
     console.print(header(facts, note=facts["home"]))
+    console.print(_processes(facts))
+    console.print(_exchanges(facts))
+    if len(facts["homes"]) > 1:
+        console.print(homes_line(facts))
+    if facts["incidents"]:
+        console.print(_incidents(facts["incidents"]))
+    for line in facts["trouble"]:
+        console.print(Text(line, "bold red"))
+
+
+def _processes(facts: dict[str, Any]) -> Table:
+    """What runs here, and where it is reached."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from livermore_dagster.platform.screen import memory_text
+
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for column in ("process", "pid", "memory", "address"):
         table.add_column(column, justify="right" if column in ("pid", "memory") else "left")
@@ -117,25 +132,21 @@ def _show(facts: dict[str, Any]) -> None:
         table.add_row(Text(name, "dim"), "", "", Text(str(address), "cyan"))
     for name, doors in facts["simulator"].items():
         table.add_row(Text(f"simulated {name}", "dim"), "", "", Text(doors["control_url"], "cyan"))
-    console.print(table)
-    exchanges = Table(box=None, header_style="dim", padding=(0, 1))
-    for column in (
-        "exchange",
-        "state",
-        "desired",
-        "symbols",
-        "closes",
-        "429",
-        "alerts",
-        "instance",
-        "standby",
-    ):
-        exchanges.add_column(
-            column, justify="right" if column in ("symbols", "closes", "429", "alerts") else "left"
-        )
+    return table
+
+
+def _exchanges(facts: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    from livermore_dagster.cli.status_screen import home_text, state_text
+
+    table = Table(box=None, header_style="dim", padding=(0, 1))
+    numbers = ("symbols", "closes", "429", "alerts")
+    for column in ("exchange", "state", "desired", *numbers, "instance", "standby"):
+        table.add_column(column, justify="right" if column in numbers else "left")
     for name, exchange in facts["exchanges"].items():
         counters, instance = exchange["counters"], exchange["instance"] or {}
-        exchanges.add_row(
+        table.add_row(
             name,
             state_text(exchange),
             exchange["desired"],
@@ -147,10 +158,4 @@ def _show(facts: dict[str, Any]) -> None:
             ", ".join(home_text(one["home"], facts) or one["hostname"] for one in exchange["standbys"])
             or "–",
         )
-    console.print(exchanges)
-    if len(facts["homes"]) > 1:
-        console.print(homes_line(facts))
-    if facts["incidents"]:
-        console.print(_incidents(facts["incidents"]))
-    for line in facts["trouble"]:
-        console.print(Text(line, "bold red"))
+    return table

@@ -87,38 +87,24 @@ def up(
     Example: livermore up --simulate --speed 60 --autostart binance --symbols 20
     """
     import json
-    import os
 
     from livermore_dagster.errors import BadSetting
     from livermore_dagster.platform import options as asked
-    from livermore_dagster.platform.config import DATABASE_CA, DATABASE_URL, REDIS_URL, home_from
+    from livermore_dagster.platform.config import DATABASE_URL, REDIS_URL, home_from
     from livermore_dagster.platform.home import Home
     from livermore_dagster.platform.simulation import JoinedMarket
     from livermore_dagster.platform.up import run_up
 
-    if not simulate:
-        simulated = {
-            "--speed": speed != 1.0,
-            "--seed": seed is not None,
-            "--from": from_,
-            "--storm": storm is not None,
-            "--accounts": accounts,
-            "--join": join,
-        }
-        for name, given in simulated.items():
-            if given:
-                raise BadSetting(f"{name} speaks of a simulated market.", "Add --simulate, or leave it out.")
-    if join is not None and (speed != 1.0 or seed is not None or from_ or storm is not None):
-        raise BadSetting(
-            "--join takes a market as it is played.",
-            "Leave --speed, --seed, --from and --storm to who plays it.",
-        )
+    makes = {
+        "--speed": speed != 1.0,
+        "--seed": seed is not None,
+        "--from": from_,
+        "--storm": storm is not None,
+    }
+    asked.check_simulation(makes, {"--accounts": accounts, "--join": join}, simulate=simulate)
     chosen = home_from(home, simulate=simulate)
     joined = JoinedMarket.read(join) if join is not None else None
     sockets = Home(chosen).sockets
-    ca = os.environ.get(DATABASE_CA)
-    if ca and not Path(ca).is_file():
-        raise BadSetting(f"{DATABASE_CA} is {ca!r}: no such file.", "Give the path of a CA file (PEM).")
     if symbols is not None and not autostart:
         raise BadSetting("--symbols speaks of the exchanges that start.", "Add --autostart EXCHANGE.")
     report = run_up(
@@ -136,7 +122,7 @@ def up(
             port=port,
             redis_url=asked.outside_server(REDIS_URL, sockets),
             database_url=asked.outside_server(DATABASE_URL, sockets),
-            database_ca=Path(ca) if ca else None,
+            database_ca=asked.database_ca(),
             metrics_port=metrics_port,
             storm=storm,
             accounts=accounts,

@@ -57,6 +57,36 @@ def _is_dead(status: InstanceStatus) -> bool:
     return status.holder_is_gone()
 
 
+def _own_status(
+    exchange: tuple[int, str], token: str, now_ms: int, admin: tuple[str, str], run_id: str | None
+) -> InstanceStatus:
+    """What this process tells of itself before it has done anything. `exchange`: its id and name."""
+    return InstanceStatus(
+        exchange_id=exchange[0],
+        exchange_name=exchange[1],
+        instance_id=f"{socket.gethostname()}-{os.getpid()}-{token[:8]}",
+        connection_state=InstanceState.IDLE,
+        hostname=socket.gethostname(),
+        ip_address=local_address(),
+        admin_email=admin[0],
+        admin_display_name=admin[1],
+        symbol_count=0,
+        paused=False,
+        connected_at=None,
+        registered_at=now_ms,
+        last_heartbeat=now_ms,
+        last_state_change=now_ms,
+        last_error=None,
+        last_error_at=None,
+        token=token,
+        machine_id=machine_id(),
+        pid=os.getpid(),
+        pid_start_time=process_start(),
+        run_id=run_id,
+        home=home_name(),
+    )
+
+
 class Claim:
     """One instance's hold on one exchange. Thread-safe. Use: acquire, start_heartbeat, …, release.
 
@@ -91,31 +121,8 @@ class Claim:
         self._held = False
         self._refreshed = 0.0
         self._successor = ""
-        now = self._clock.now_ms()
-        token = token or secrets.token_hex(16)
-        self._status = InstanceStatus(
-            exchange_id=exchange_id,
-            exchange_name=exchange_name,
-            instance_id=f"{socket.gethostname()}-{os.getpid()}-{token[:8]}",
-            connection_state=InstanceState.IDLE,
-            hostname=socket.gethostname(),
-            ip_address=local_address(),
-            admin_email=admin[0],
-            admin_display_name=admin[1],
-            symbol_count=0,
-            paused=False,
-            connected_at=None,
-            registered_at=now,
-            last_heartbeat=now,
-            last_state_change=now,
-            last_error=None,
-            last_error_at=None,
-            token=token,
-            machine_id=machine_id(),
-            pid=os.getpid(),
-            pid_start_time=process_start(),
-            run_id=run_id,
-            home=home_name(),
+        self._status = _own_status(
+            (exchange_id, exchange_name), token or secrets.token_hex(16), self._clock.now_ms(), admin, run_id
         )
 
     @property

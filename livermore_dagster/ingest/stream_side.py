@@ -76,16 +76,7 @@ class StreamSide:
         self._stop = asyncio.Event()
         row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
         self.exchange_clock = ExchangeClock()
-        self.closer = Closer(
-            self._symbols,
-            row.streamed_timeframes,
-            flagged=quirks.closed_flag,
-            fills_empty=quirks.rest_fills_empty,
-            grace_ms=quirks.grace_ms,
-            silent_wait_ms=int(patience.silence_s * 1000),
-            flow_wait_ms=int(patience.flow_s * 1000),
-            flag_wait_ms=int(patience.flag_s * 1000),
-        )
+        self.closer = _closer(ctx, self._symbols, patience)
         self.repairs = RepairQueue(ctx, self.closer, retry_after_s=patience.repair_s, on_deaf=self._tell_deaf)
         ctx.on_early = self.repairs.confirm
         self.meter = Meter(row.id, self.closer, self.exchange_clock, self.repairs.total)
@@ -334,3 +325,17 @@ async def _within(work: Coroutine[Any, Any, None], seconds: float, what: str) ->
             await work
     except TimeoutError:
         log.warning("cut_short", what=what, seconds=seconds)
+
+
+def _closer(ctx: ExchangeContext, symbols: Sequence[str], patience: Patience) -> Closer:
+    quirks = ctx.quirks
+    return Closer(
+        symbols,
+        ctx.row.streamed_timeframes,
+        flagged=quirks.closed_flag,
+        fills_empty=quirks.rest_fills_empty,
+        grace_ms=quirks.grace_ms,
+        silent_wait_ms=int(patience.silence_s * 1000),
+        flow_wait_ms=int(patience.flow_s * 1000),
+        flag_wait_ms=int(patience.flag_s * 1000),
+    )

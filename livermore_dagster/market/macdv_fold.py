@@ -150,21 +150,16 @@ def fold(
     state: State | None, tf_ms: int, open_ms: int, high: float, low: float, close: float, volume: float
 ) -> tuple[State, MacdvPoint]:
     """`step` on plain numbers."""
-    if state is None:
-        state = begin(tf_ms, open_ms)
+    state = begin(tf_ms, open_ms) if state is None else state
     if open_ms <= state.open_ms:
         raise ValueError(f"A candle at {open_ms} cannot follow one at {state.open_ms}.")
     if volume <= 0.0:
         return _unobserved(state, open_ms)
     if state.n_eff == 0:
-        seeded = State(
-            FORMULA, tf_ms, state.first_open_ms, open_ms, open_ms, open_ms, open_ms // tf_ms, 1, 1,
-            close, close, close, high - low, 0, 0.0,
-        )  # fmt: skip
-        return seeded, MacdvPoint(open_ms, None, None, None, True, 1, 1, open_ms, LOW_ACTIVITY)
-    absent = open_ms // tf_ms - state.bar - 1
-    if absent > 0:
-        state = idle(state, absent)
+        return _seeded(state, open_ms, close, high - low)
+    bar = open_ms // tf_ms
+    if bar > state.bar + 1:
+        state = idle(state, bar - state.bar - 1)
     _, _, first, seed, _, _, _, n_eff, span, last, fast, slow, atr, n_values, signal = state
     if span >= SLOW:
         fast += _A_FAST * (close - fast)
@@ -194,7 +189,6 @@ def fold(
         else:
             n_values += 1
             signal = signal + macdv if n_values < SIGNAL else (signal + macdv) / SIGNAL
-    bar = open_ms // tf_ms
     after = State(
         FORMULA, tf_ms, first, seed, open_ms, open_ms, bar, n_eff, span, close, fast, slow, atr, n_values,
         signal,
@@ -202,6 +196,16 @@ def fold(
     shown = signal if n_values >= SIGNAL else None
     histogram = macdv - shown if macdv is not None and shown is not None else None
     return after, MacdvPoint(open_ms, macdv, shown, histogram, True, n_eff, span, seed, reason)
+
+
+def _seeded(state: State, open_ms: int, close: float, true_range: float) -> tuple[State, MacdvPoint]:
+    """The first observed row of a series."""
+    tf_ms = state.tf_ms
+    seeded = State(
+        FORMULA, tf_ms, state.first_open_ms, open_ms, open_ms, open_ms, open_ms // tf_ms, 1, 1, close, close,
+        close, true_range, 0, 0.0,
+    )  # fmt: skip
+    return seeded, MacdvPoint(open_ms, None, None, None, True, 1, 1, open_ms, LOW_ACTIVITY)
 
 
 def _seed_averages(span: int, fast: float, slow: float, close: float) -> tuple[float, float]:

@@ -44,12 +44,7 @@ async def gather_series(
     table = CandleTable(pool)
     stored = next(iter(await table.facts(row.id, [symbol], timeframe, count_to=COUNT_TO)), None)
     newest = max((one.candle.open_ms for one in final), default=stored.last_open_ms if stored else None)
-    gaps: list[tuple[int, int]] = []
-    if newest is not None:
-        start = timeframe.open_of(newest) - (WINDOW_BARS - 1) * timeframe.ms
-        gaps = [
-            (gap.from_ms, gap.to_ms) for gap in await table.gaps(row.id, symbol, timeframe, start, newest)
-        ]
+    gaps = await _gaps(table, row, symbol, timeframe, newest) if newest is not None else []
     async with pool.connection() as connection:
         asked = await read_asked_ranges(connection, row.id, symbol, timeframe)
         first = (await first_opens(connection, row.id, [symbol], timeframe)).get(symbol)
@@ -86,6 +81,15 @@ async def gather_series(
         alerts=alerts,
         mutes=mutes,
     )
+
+
+async def _gaps(
+    table: CandleTable, row: ExchangeRow, symbol: str, timeframe: Timeframe, newest_ms: int
+) -> list[tuple[int, int]]:
+    """Of the newest WINDOW_BARS."""
+    start = timeframe.open_of(newest_ms) - (WINDOW_BARS - 1) * timeframe.ms
+    found = await table.gaps(row.id, symbol, timeframe, start, newest_ms)
+    return [(gap.from_ms, gap.to_ms) for gap in found]
 
 
 async def _from_redis(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +12,24 @@ from typing import TYPE_CHECKING
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.factory import require_active, row_named
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.platform.config import DATABASE_CA
 from livermore_dagster.stores.redis.desired import SymbolChoice
 
 if TYPE_CHECKING:
     from livermore_dagster.platform.simulation import JoinedMarket
 
-__all__ = ["DEFAULT_METRICS_PORT", "DEFAULT_PORT", "UpOptions", "parse_from", "parse_symbols", "seed_of_home"]
+__all__ = [
+    "DEFAULT_METRICS_PORT",
+    "DEFAULT_PORT",
+    "UpOptions",
+    "check_simulation",
+    "checked_exchanges",
+    "database_ca",
+    "outside_server",
+    "parse_from",
+    "parse_symbols",
+    "seed_of_home",
+]
 
 DEFAULT_PORT = 3000
 DEFAULT_METRICS_PORT = 9464
@@ -59,6 +71,20 @@ class UpOptions:
     @property
     def provenance(self) -> str:
         return f"sim:{self.seed}" if self.simulate else "live"
+
+
+def check_simulation(makes: Mapping[str, object], uses: Mapping[str, object], *, simulate: bool) -> None:
+    """Options by name, what was not given being false: `makes` one's own market, `uses` one.
+
+    Raises BadSetting where they contradict one another.
+    """
+    for name, given in {**makes, **uses}.items():
+        if given and not simulate:
+            raise BadSetting(f"{name} speaks of a simulated market.", "Add --simulate, or leave it out.")
+    if uses["--join"] is not None and any(makes.values()):
+        raise BadSetting(
+            "--join takes a market as it is played.", f"Leave {', '.join(makes)} to who plays it."
+        )
 
 
 def checked_exchanges(names: Sequence[str]) -> tuple[ExchangeRow, ...]:
@@ -107,6 +133,14 @@ def seed_of_home(home: Path, given: int | None) -> int:
         return DEFAULT_SEED
     seed = stamp.removeprefix("sim:")
     return int(seed) if seed != stamp and seed.lstrip("-").isdigit() else DEFAULT_SEED
+
+
+def database_ca() -> Path | None:
+    """The CA file an environment variable names. Raises BadSetting where there is no such file."""
+    ca = os.environ.get(DATABASE_CA)
+    if ca and not Path(ca).is_file():
+        raise BadSetting(f"{DATABASE_CA} is {ca!r}: no such file.", "Give the path of a CA file (PEM).")
+    return Path(ca) if ca else None
 
 
 def outside_server(variable: str, home_sockets: Path) -> str | None:
