@@ -2,7 +2,7 @@
 
 # Annotations are not postponed here: Dagster compares that of `context` as it stands.
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,21 +21,29 @@ __all__ = ["GROUP", "account_assets"]
 GROUP = "account"
 
 
+def _of_account(
+    description: str, deps: Sequence[dg.AssetsDefinition] = ()
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """What the exchange tells of one account, in PostgreSQL."""
+    return dg.asset(
+        deps=deps,
+        partitions_def=ACCOUNTS,
+        group_name=GROUP,
+        kinds={"postgres"},
+        owners=OWNERS,
+        code_version="1",
+        description=description,
+    )
+
+
 def account_assets() -> list[dg.AssetsDefinition]:
     return [fills, orders, fee_tier, positions]
 
 
-@dg.asset(
-    partitions_def=ACCOUNTS,
-    group_name=GROUP,
-    kinds={"postgres"},
-    owners=OWNERS,
-    code_version="1",
-    description=(
-        "Every execution of the account, to the beginning of its history: price and value in quote currency, "
-        "size in base, the fee as charged and its value in quote with the rate's source, times in UTC. Read "
-        "page by page, resumed where an earlier run ended, never changed."
-    ),
+@_of_account(
+    "Every execution of the account, to the beginning of its history: price and value in quote currency, "
+    "size in base, the fee as charged and its value in quote with the rate's source, times in UTC. Read "
+    "page by page, resumed where an earlier run ended, never changed.",
 )
 def fills(context: dg.AssetExecutionContext, account: AccountResource) -> dg.MaterializeResult[Any]:
     from livermore_dagster.trades.conversion import convert_third_asset_fees
@@ -47,18 +55,11 @@ def fills(context: dg.AssetExecutionContext, account: AccountResource) -> dg.Mat
     return dg.MaterializeResult(metadata=account.read(context.partition_key, work))
 
 
-@dg.asset(
+@_of_account(
+    "Every order of the account as the exchange last told it, those without a fill included: sizes in "
+    "base, values and average price in quote currency, times in UTC. After the first reading only what "
+    "may have changed is asked for. Read after the fills, so that a fill's order is known.",
     deps=[fills],
-    partitions_def=ACCOUNTS,
-    group_name=GROUP,
-    kinds={"postgres"},
-    owners=OWNERS,
-    code_version="1",
-    description=(
-        "Every order of the account as the exchange last told it, those without a fill included: sizes in "
-        "base, values and average price in quote currency, times in UTC. After the first reading only what "
-        "may have changed is asked for. Read after the fills, so that a fill's order is known."
-    ),
 )
 def orders(context: dg.AssetExecutionContext, account: AccountResource) -> dg.MaterializeResult[Any]:
     async def work(session: "AccountSession") -> Mapping[str, Any]:
@@ -95,16 +96,9 @@ async def _read(
     }
 
 
-@dg.asset(
-    partitions_def=ACCOUNTS,
-    group_name=GROUP,
-    kinds={"postgres"},
-    owners=OWNERS,
-    code_version="1",
-    description=(
-        "The account's fee tier now, and those it was seen in before: maker and taker rate as fractions, "
-        "volume and fees of the last 30 days in the currency named."
-    ),
+@_of_account(
+    "The account's fee tier now, and those it was seen in before: maker and taker rate as fractions, "
+    "volume and fees of the last 30 days in the currency named.",
 )
 def fee_tier(context: dg.AssetExecutionContext, account: AccountResource) -> dg.MaterializeResult[Any]:
     from livermore_dagster.stores.postgres.fee_tiers import read_fee_tiers
@@ -137,16 +131,9 @@ def fee_tier(context: dg.AssetExecutionContext, account: AccountResource) -> dg.
     return dg.MaterializeResult(metadata=account.read(context.partition_key, work))
 
 
-@dg.asset(
+@_of_account(
+    "What the account holds, by currency: available, and bound in open orders, in units of the currency.",
     deps=[fills, orders],
-    partitions_def=ACCOUNTS,
-    group_name=GROUP,
-    kinds={"postgres"},
-    owners=OWNERS,
-    code_version="1",
-    description=(
-        "What the account holds, by currency: available, and bound in open orders, in units of the currency."
-    ),
 )
 def positions(context: dg.AssetExecutionContext, account: AccountResource) -> dg.MaterializeResult[Any]:
     from livermore_dagster.trades.standing import read_held

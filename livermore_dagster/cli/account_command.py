@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
 
 if TYPE_CHECKING:
@@ -14,14 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help=(
-        "Exchange accounts: add, list, test, remove. Keys stay in environment variables: only their names "
-        "are stored.\n\nExample: livermore account add coinbase --key-env CB_KEY --secret-env CB_SECRET"
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = group(
+    "Exchange accounts: add, list, test, remove. Keys stay in environment variables: only their names are "
+    "stored.",
+    "livermore account add coinbase --key-env CB_KEY --secret-env CB_SECRET",
 )
 
 Exchange = Annotated[str, typer.Argument(help="Name of the exchange, such as coinbase.")]

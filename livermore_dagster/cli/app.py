@@ -13,6 +13,7 @@ import typer
 import typer.core
 import typer.main
 
+from livermore_dagster.cli.group import CONTEXT
 from livermore_dagster.errors import LivermoreError
 
 __all__ = ["COMMANDS", "main"]
@@ -52,7 +53,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "symbols": ("symbols_command", "app", "What is monitored; a user's own symbols."),
     "simulate": ("simulate_command", "simulate", "Play the exchanges on loopback."),
 }
-CONTEXT = {"help_option_names": ["-h", "--help"]}
 
 
 class LazyGroup(typer.core.TyperGroup):

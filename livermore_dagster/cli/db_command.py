@@ -7,14 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.group import group
+
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Apply schema.sql to the database, or check it for drift.\n\nExample: livermore db check",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = group("Apply schema.sql to the database, or check it for drift.", "livermore db check")
 
 Home = Annotated[Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")]
 

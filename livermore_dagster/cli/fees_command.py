@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, User
 
 if TYPE_CHECKING:
@@ -22,12 +23,7 @@ __all__ = ["app"]
 LEAST, MOST = Decimal("1e-12"), Decimal("1e18")
 """Amounts and rates beyond are slips of the finger, and too long for exact arithmetic."""
 
-app = typer.Typer(
-    help="What trading cost, and what a trade will cost.\n\nExample: livermore fees report coinbase",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = group("What trading cost, and what a trade will cost.", "livermore fees report coinbase")
 
 
 @app.command("report")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json
 
 if TYPE_CHECKING:
@@ -18,12 +19,7 @@ COLOURS = {
     "standby": "dim",
 }  # fmt: skip
 
-app = typer.Typer(
-    help="The network of instances: what each went through.\n\nExample: livermore network log",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = group("The network of instances: what each went through.", "livermore network log")
 
 
 @app.callback()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
 from livermore_dagster.errors import BadFile, BadSetting, PlatformError
 
@@ -18,12 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Notifications: channels added, tried and watched.\n\n"
-    "Example: livermore notify add main --discord --url-env DISCORD_WEBHOOK && livermore notify test",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = group(
+    "Notifications: channels added, tried and watched.",
+    "livermore notify add main --discord --url-env DISCORD_WEBHOOK && livermore notify test",
 )
 DAY_MS = 86_400_000
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.market.retention import Kept
@@ -14,14 +15,9 @@ from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help=(
-        "How long candles of each timeframe, deliveries and commands are kept.\n\n"
-        "Example: livermore retention set 1m 30"
-    ),
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = group(
+    "How long candles of each timeframe, deliveries and commands are kept.",
+    "livermore retention set 1m 30",
 )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
 from livermore_dagster.errors import BadFile, BadSetting
 
@@ -16,12 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="A user's settings: one document, validated as a whole, every change written down.\n\n"
-    "Example: livermore settings set alerts.cooldown_s 900",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+app = group(
+    "A user's settings: one document, validated as a whole, every change written down.",
+    "livermore settings set alerts.cooldown_s 900",
 )
 
 MadeFrom = Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, User
 from livermore_dagster.errors import BadFile
 
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="What is monitored; a user's own symbols.\n\nExample: livermore symbols add binance SOLUSDT",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = group("What is monitored; a user's own symbols.", "livermore symbols add binance SOLUSDT")
 
 T = TypeVar("T")
 LARGEST_BYTES = 2_000_000

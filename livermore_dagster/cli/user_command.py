@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, in_session
 
 if TYPE_CHECKING:
@@ -15,12 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Users: list, add, give a role, disable, enable.\n\nExample: livermore user add ana --role user",
-    no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = group("Users: list, add, give a role, disable, enable.", "livermore user add ana --role user")
 
 Sub = Annotated[str, typer.Argument(metavar="SUB", help="The identity provider's own id of the user.")]
 Role = Annotated[str, typer.Option(help="admin, user, subscriber_basic or subscriber_pro.")]

@@ -170,15 +170,16 @@ class BinanceAccountDialect:
     def _request(self, endpoint: str, name: str, path: str, **params: str) -> Request:
         return Request(endpoint, f"/api/v3/{path}", self._venue.weights[name], params)
 
+    def _page_request(self, endpoint: str, path: str, id_name: str, cursor: PageCursor) -> Request:
+        span = {"symbol": _market(cursor), id_name: str(_from_id(cursor)), "limit": str(self.page_rows)}
+        return self._request(endpoint, endpoint, path, **span)
+
     def check_request(self) -> Request:
         return self._request("account_check", "account", "account")
 
     def orders_request(self, cursor: PageCursor) -> Request:
         """From an order's id on, that one included. Raises ValueError for a cursor without a market."""
-        return self._request(
-            "orders", "orders", "allOrders",
-            symbol=_market(cursor), orderId=str(_from_id(cursor)), limit=str(self.page_rows),
-        )  # fmt: skip
+        return self._page_request("orders", "allOrders", "orderId", cursor)
 
     def parse_orders(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
         rows = decode_body(_orders, body, "allOrders")
@@ -191,10 +192,7 @@ class BinanceAccountDialect:
 
     def fills_request(self, cursor: PageCursor) -> Request:
         """From a trade's id on, that one included. Raises ValueError for a cursor without a market."""
-        return self._request(
-            "fills", "fills", "myTrades",
-            symbol=_market(cursor), fromId=str(_from_id(cursor)), limit=str(self.page_rows),
-        )  # fmt: skip
+        return self._page_request("fills", "myTrades", "fromId", cursor)
 
     def parse_fills(self, body: bytes, cursor: PageCursor, products: Mapping[str, Product]) -> AccountPage:
         rows = decode_body(_trades, body, "myTrades")
