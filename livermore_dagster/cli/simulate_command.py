@@ -20,6 +20,9 @@ def simulate(
             "--exchange", help="binance, binance_us or coinbase; repeatable; all three unless given."
         ),
     ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; another than loopback where other machines join.")
+    ] = "127.0.0.1",
     base_port: Annotated[
         int, typer.Option(min=0, max=65_000, help="Port of the first exchange, the next ones follow; 0: any.")
     ] = 0,
@@ -89,6 +92,7 @@ def simulate(
         speed=speed,
         start_ms=None if start is None else _epoch_ms(start),
         anchor=anchor,
+        host=host,
         base_port=base_port,
         tls=tls,
         symbols=symbols,

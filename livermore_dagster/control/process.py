@@ -58,13 +58,16 @@ def home_name(home: Path | None = None) -> str:
 
 
 def local_address() -> str:
-    """This host's own address towards the outside, '127.0.0.1' when it has none. Sends nothing."""
+    """This host's own address towards the outside, any of its own where nothing leads there, '127.0.0.1' when
+    it has none. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # TEST-NET-1: a datagram socket only looks up the route
             return str(probe.getsockname()[0])
         except OSError:
-            return "127.0.0.1"
+            pass
+    known = (one for some in psutil.net_if_addrs().values() for one in some if one.family is socket.AF_INET)
+    return next((one.address for one in known if not one.address.startswith("127.")), "127.0.0.1")
 
 
 def _text(path: str) -> str:

@@ -35,6 +35,7 @@ def run(
     as_json: bool,
     storm: Storm | None = None,
     recorded: Sequence[RecordedFile] = (),
+    host: str = "127.0.0.1",
 ) -> None:
     """Plays the exchanges until SIGTERM or SIGINT, having said on standard output where they are."""
     simulator = Simulator(
@@ -48,6 +49,7 @@ def run(
         symbols=symbols,
         coinbase_4h=coinbase_4h,
         recorded=recorded,
+        host=host,
     )
     log_to_stderr()
     asyncio.run(_play(simulator, storm, as_json=as_json))

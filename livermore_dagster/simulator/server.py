@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import socket
 import ssl
 import time
 from collections import Counter
@@ -283,6 +284,10 @@ class Simulator:
         try:
             await site.start()
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+                raise BadSetting(
+                    f"--host {self._host!r} is no address of this machine.", "`ip address` shows them."
+                ) from error
             if error.errno != errno.EADDRINUSE:
                 raise
             raise PortInUse(
