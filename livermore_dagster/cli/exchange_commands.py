@@ -35,6 +35,8 @@ def start(
 ) -> None:
     """Start an exchange's instance: it connects, warms up and stays up until stopped.
 
+    While another home holds the exchange, this one stands by for it.
+
     Example: livermore start coinbase --symbols 20
     """
     from livermore_dagster.platform.options import parse_symbols
@@ -53,8 +55,10 @@ def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
 
     Exit code 1 when it could not start: it is tried again by itself all the same.
     """
+    from livermore_dagster.control.process import home_name
     from livermore_dagster.control.registry import read_instance
     from livermore_dagster.exchanges.factory import row_named
+    from livermore_dagster.market.moments import clock_text
     from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.config import platform_record
     from livermore_dagster.stores.redis.client import connect
@@ -77,6 +81,12 @@ def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
                 told = view.state
                 typer.echo(f"{exchange} is {told}.")
             if told in ("warming", "active"):
+                holder = view.claim.status if view.claim is not None else None
+                if holder is not None and holder.home != home_name(settings.home):
+                    typer.echo(
+                        f"It is held by {holder.place} ({holder.ip_address}) since "
+                        f"{clock_text(holder.registered_at)}; this home stands by for it."
+                    )
                 typer.echo("`livermore status --watch` shows how it goes on.")
                 return
             time.sleep(0.2)
@@ -89,6 +99,8 @@ def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
 def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
     """Stop an exchange's instance: idle, it keeps its place and hears commands, until it is started again.
 
+    This home stands by for it no more.
+
     Example: livermore stop coinbase
     """
     from livermore_dagster.stores.redis.desired import Desired
@@ -99,8 +111,10 @@ def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
 
 def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
     """Raises UnknownExchange, InactiveExchange or UnknownSymbol before anything is written."""
+    from livermore_dagster.control.process import home_name
     from livermore_dagster.exchanges.factory import require_active, row_named
     from livermore_dagster.platform.attach import attach
+    from livermore_dagster.platform.homes import tell_home
     from livermore_dagster.platform.symbols import check_symbols
     from livermore_dagster.stores.redis.client import connect
     from livermore_dagster.stores.redis.desired import (
@@ -120,3 +134,4 @@ def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
                 # Not said again: the symbols stay what they were.
                 desired = replace(desired, symbols=known.symbols)
         write_desired_sync(client, row.id, desired)
+        tell_home(client, home_name(settings.home), row.id, runs=desired.state == "running")

@@ -1,10 +1,11 @@
-"""The homes that share one Redis and PostgreSQL: who is up, and which one of them runs Dagster's daemon."""
+"""The homes that share one Redis and PostgreSQL: who is up, which of them runs Dagster's daemon, which
+exchanges each was told to run."""
 
 from __future__ import annotations
 
 import threading
 import time
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import redis
@@ -14,7 +15,14 @@ from livermore_dagster.control.lease import Lease, LeaseHolder, own_identity, re
 from livermore_dagster.control.roster import Roster
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["TTL_MS", "HomeBeat", "homes_up", "orchestrator"]
+__all__ = [
+    "TTL_MS",
+    "HomeBeat",
+    "exchanges_of",
+    "homes_up",
+    "orchestrator",
+    "tell_home",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +41,19 @@ def homes_up(client: redis.Redis) -> list[LeaseHolder]:
 def orchestrator(client: redis.Redis) -> LeaseHolder | None:
     """The home that runs Dagster's daemon, None while none does."""
     return read_holder(client, keys.ORCHESTRATOR)
+
+
+def tell_home(client: redis.Redis, home: str, exchange_id: int, *, runs: bool) -> None:
+    """From now on, over its restarts too, this home runs the exchange or stands by for it; or it does not."""
+    if runs:
+        client.sadd(keys.home_exchanges(home), exchange_id)
+    else:
+        client.srem(keys.home_exchanges(home), exchange_id)
+
+
+def exchanges_of(client: redis.Redis, home: str) -> set[int]:
+    """Ids of those it was told to run."""
+    return {int(one) for one in cast("set[str]", client.smembers(keys.home_exchanges(home)))}
 
 
 def _roster(client: redis.Redis) -> Roster:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from livermore_dagster.control.process import home_name
@@ -49,13 +49,15 @@ class Network:
         daemon: Callable[[], ChildSpec],
         standby: Callable[[ExchangeRow], ChildSpec],
         rows: Sequence[ExchangeRow],
+        autostart: Collection[str],
     ) -> None:
-        """From now on `look` keeps them. `rows`: of the exchanges this home shall run."""
+        """From now on `look` keeps them. `autostart`: names of the exchanges this home shall run."""
         self._daemon = daemon
         self._standbys = Standbys(
             self._settings.redis_url,
             home_name(self._settings.home),
             rows,
+            autostart,
             standby,
             self._children,
             self._tell,

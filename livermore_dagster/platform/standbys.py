@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import redis
@@ -12,6 +12,7 @@ import redis
 from livermore_dagster.control.claim import read_claim
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.child import Child, ChildSpec
+from livermore_dagster.platform.homes import exchanges_of
 from livermore_dagster.stores.redis.desired import read_desired_sync
 
 __all__ = ["Standbys"]
@@ -35,12 +36,14 @@ class _Post:
 class Standbys:
     """Starts, restarts and ends them; their processes are among `children`, which the supervisor stops.
 
-    `home`: as `control.process.home_name` says it inside of this home's processes.
+    `home`: as `control.process.home_name` says it inside of this home's processes. `autostart`: exchanges it
+    runs, or stands by for, beside those it was told to by `livermore start`; `rows`: all there are.
     """
 
     redis_url: str
     home: str
     rows: Sequence[ExchangeRow]
+    autostart: Collection[str]
     spec: Callable[[ExchangeRow], ChildSpec]
     children: list[Child]
     tell: Callable[[str], None]
@@ -60,12 +63,13 @@ class Standbys:
         if now - self._looked < LOOK_S:
             return
         self._looked = now
-        for row in self.rows:
-            post = self._posts.setdefault(row.name, _Post())
-            try:
-                self._see_to(row, post, now)
-            except redis.RedisError:
-                return  # what runs goes on; the others are looked at when Redis is back
+        try:
+            told = exchanges_of(self._redis, self.home)
+            for row in self.rows:
+                post = self._posts.setdefault(row.name, _Post())
+                self._see_to(row, post, now, own=row.name in self.autostart or row.id in told)
+        except redis.RedisError:
+            return  # what runs goes on; the others are looked at when Redis is back
 
     def close(self) -> None:
         self._redis.close()
@@ -74,16 +78,17 @@ class Standbys:
     def running(self) -> list[Child]:
         return [post.child for post in self._posts.values() if post.child is not None]
 
-    def _see_to(self, row: ExchangeRow, post: _Post, now: float) -> None:
+    def _see_to(self, row: ExchangeRow, post: _Post, now: float, *, own: bool) -> None:
         child = post.child
         if child is not None:
             if child.running:
                 child.look()
-                if not self._wanted(row):
+                # Who is the instance by now goes on, also where this home need not stand by any more.
+                if not self._wanted(row) or not (own or self._is_instance(row, child)):
                     child.signal(signal.SIGTERM)
                 return
             self._bury(post, child, now)
-        if now >= post.not_before and self._wanted(row) and self._held_elsewhere(row):
+        if own and now >= post.not_before and self._wanted(row) and self._held_elsewhere(row):
             post.child = Child(self.spec(row))
             self.children.append(post.child)
             post.child.start()
@@ -105,6 +110,10 @@ class Standbys:
     def _wanted(self, row: ExchangeRow) -> bool:
         desired = read_desired_sync(self._redis, row.id)
         return desired is not None and desired.present
+
+    def _is_instance(self, row: ExchangeRow, child: Child) -> bool:
+        claim = read_claim(self._redis, row.id)
+        return claim is not None and (claim.status.home, claim.status.pid) == (self.home, child.pid)
 
     def _held_elsewhere(self, row: ExchangeRow) -> bool:
         claim = read_claim(self._redis, row.id)

@@ -202,7 +202,8 @@ class Supervisor:
         self.network.begin(
             lambda: children.daemon(self.home, workspace, address, environment),
             lambda row: children.standby(self.home, row.name, environment),
-            self.autostart.exchanges,
+            [row for row in self.rows if row.active],
+            [row.name for row in self.autostart.exchanges],
         )
         web = children.web_server(self.home, workspace, self.options.port, environment)
         self._bring_up([web], look)

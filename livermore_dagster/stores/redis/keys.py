@@ -235,6 +235,11 @@ def channel_indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind:
 
 def channel_close(exchange_id: int, symbol: str, timeframe: Timeframe) -> str:
     return f"channel:exchange:{exchange_id}:candle:close:{symbol}:{timeframe.value}"
+def home_exchanges(home: str) -> str:
+    """Set: ids of the exchanges this home (`control.process.home_name`) was told to run."""
+    return f"livermore:home-exchanges:{home}"
+
+
 
 
 def channel_ticker(exchange_id: int, symbol: str) -> str:
