@@ -108,6 +108,9 @@ class Closer:
             self._maybe_revise(series, final, frame, effects)
             return
         held = series.held
+        if self.flagged and held is not None and held.candle.open_ms < open_ms and series.holds(slot):
+            # What is flagged in this slot from now on is the later candle.
+            self._doubt(series, slot, open_ms, effects)
         if frame.closed and self.flagged:
             if held is not None and held.candle.open_ms <= open_ms:
                 series.held = None
@@ -137,7 +140,7 @@ class Closer:
             self._finalise(series, held.candle, held.event_ms, held.trades, effects, frame.event_ms)
             self.stats.by_successor += 1
         else:
-            self._doubt(series, series.slot(held.candle.open_ms), Reason.UNPROVEN)
+            self._doubt(series, series.slot(held.candle.open_ms), frame.candle.open_ms, effects)
 
     def _behind(self, series: Series, frame: Frame, slot: int, effects: Effects) -> None:
         """An update of an older bucket than the newest that is not (known to be) final."""
@@ -193,7 +196,7 @@ class Closer:
         if held is None and candle.open_ms >= series.newest_open:
             self._hold(series, frame, connection, link, effects)
         elif held is not None and held.candle.open_ms < candle.open_ms:
-            self._doubt(series, series.slot(held.candle.open_ms), Reason.UNPROVEN)
+            self._doubt(series, series.slot(held.candle.open_ms), candle.open_ms, effects)
             self._hold(series, frame, connection, link, effects)
         elif (
             held is not None
@@ -290,12 +293,16 @@ class Closer:
                 series.held = None
             series.advance()
 
-    def _doubt(self, series: Series, slot: int, reason: Reason) -> None:
-        """A bucket with frames lost its proof: the next look at the clock asks for it."""
-        if series.frontier is not None and slot >= series.frontier:
+    def _doubt(self, series: Series, slot: int, newer_ms: int, effects: Effects) -> None:
+        """A bucket with frames lost its proof: the next look at the clock asks for it.
+
+        At once where that look would not see it: `slot` is past, or goes on with an off-grid candle, one that
+        began at `newer_ms`, after an outage say.
+        """
+        if series.frontier is not None and slot >= series.frontier and slot != series.slot(newer_ms):
             series.seen.add(slot)
         else:
-            series.question(slot, reason)
+            self._ask(series, [(slot, Reason.UNPROVEN)], effects)
         self._next_due_ms = 0
 
     def _ask(self, series: Series, doubts: list[tuple[int, Reason]], effects: Effects) -> None:
@@ -394,6 +401,8 @@ class Closer:
         by_clock: bool = False,
     ) -> None:
         series.remember(Final(candle, stamp_ms, settled=False, by_clock=by_clock))
-        series.decide(series.slot(candle.open_ms))
+        slot = series.slot(candle.open_ms)
+        # An off-grid candle says nothing of another one in its slot that REST is asked for.
+        series.decide(slot, answered=slot == candle.open_ms)
         proven_ms = max(self._now_ms, proven_ms or stamp_ms)
         effects.writes.append(final_write(series, candle, stamp_ms, trades, proven_ms))

@@ -183,10 +183,18 @@ class Series:
         if len(self.finals) > REMEMBERED_FINALS:
             del self.finals[min(self.finals)]
 
-    def decide(self, slot: int) -> None:
-        """`slot` is final or absent; the frontier moves over whatever is decided."""
+    def holds(self, slot: int) -> bool:
+        """Whether the candle that is held lies in `slot`."""
+        return self.held is not None and self.slot(self.held.candle.open_ms) == slot
+
+    def decide(self, slot: int, *, answered: bool = True) -> None:
+        """`slot` is final or absent; the frontier moves over whatever is decided.
+
+        `answered`: nothing of it is left to ask of REST.
+        """
         self.seen.discard(slot)
-        self.resolve(slot, slot + self.step)
+        if answered:
+            self.resolve(slot, slot + self.step)
         if self.frontier is None or slot < self.frontier:
             return
         if slot > self.frontier:

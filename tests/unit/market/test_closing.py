@@ -254,6 +254,34 @@ def test_off_grid_bars_close_at_their_own_end() -> None:
     assert [(w.symbol, w.candle.open_ms) for w in second] == [("A", day + 2 * hour)]
 
 
+@pytest.mark.parametrize("flagged", [False, True])
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_candle_cut_by_an_outage_is_asked_for_beside_the_off_grid_one(
+    flagged: bool, snapshot: bool
+) -> None:
+    """The exchange goes down in the midst of a candle, and begins one of its own within the same slot."""
+    closer = closer_of(flagged=flagged)
+    closer.on_frame(frame("A", 0, 10_000, closed=False if flagged else None), WS)
+    closer.on_break(WS, "lost")
+
+    def off(at: int, *, closed: bool = False) -> Frame:
+        candle = Candle(START + 40_000, "1", "1", "1", "1", "1")
+        return Frame("A", TF, candle, START + at, snapshot and not closed, closed if flagged else None)
+
+    effects = closer.on_frame(off(45_000), WS)
+    assert [(q.from_ms, q.to_ms, q.reason) for q in effects.questions] == [
+        (START, START + STEP, Reason.UNPROVEN)
+    ]
+    closer.on_frame(off(101_000, closed=True), WS)
+    closer.on_frame(frame("A", 2, 121_000), WS)
+    closer.on_clock(START + 190_000)
+    assert closer.settled_until() < START + STEP
+    rows = [Row(bar(0)), Row(Candle(START + 40_000, "1", "1", "1", "1", "1"))]
+    answer = closer.on_rest("A", TF, START, START + STEP, rows, START + 125_000)
+    assert START in [write.candle.open_ms for write in finals(answer)]
+    assert closer.settled_until() >= START + STEP - 1
+
+
 def test_a_stream_that_paused_and_went_on_proves_nothing_of_what_it_held() -> None:
     """Heartbeats and sequence numbers go on, and all symbols fall silent for 20 s, past a candle's end."""
     closer = closer_of(("A", "B", "C"))
