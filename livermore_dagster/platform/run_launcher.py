@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus  # launchers have no public door
 from dagster_celery.launcher import CeleryRunLauncher
@@ -10,7 +12,7 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from livermore_dagster.control.claim import read_claim
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.platform.config import Settings
-from livermore_dagster.platform.run_process import process_died
+from livermore_dagster.platform.run_process import MissingHomes, why_dead
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import stop_desired_sync
 
@@ -24,6 +26,10 @@ keeper)."""
 
 class LivermoreRunLauncher(CeleryRunLauncher):
     """A terminated run reads CANCELED, a run of no worker is left alone, ingest's health is its claim."""
+
+    @cached_property
+    def homes(self) -> MissingHomes:
+        return MissingHomes()
 
     def terminate(self, run_id: str) -> bool:
         run = self._instance.get_run_by_id(run_id)
@@ -45,10 +51,11 @@ class LivermoreRunLauncher(CeleryRunLauncher):
                 claim = read_claim(client, _exchange_id(run))
                 if claim is not None and claim.live and claim.status.run_id == run.run_id:
                     return CheckRunHealthResult(WorkerStatus.RUNNING, "Its claim is alive.")
-            elif found.status is WorkerStatus.RUNNING and process_died(
-                client, run.tags[DAGSTER_CELERY_TASK_ID_TAG]
-            ):  # a worker killed with all its processes leaves its task started for ever
-                return CheckRunHealthResult(WorkerStatus.FAILED, "The process that worked on it is gone.")
+            elif found.status is WorkerStatus.RUNNING:
+                # A worker killed with all its processes leaves its task started for ever.
+                why = why_dead(client, run.tags[DAGSTER_CELERY_TASK_ID_TAG], self.homes)
+                if why:
+                    return CheckRunHealthResult(WorkerStatus.FAILED, why)
         return found
 
     def get_run_worker_debug_info(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 
 import dagster as dg
 import pytest
@@ -12,8 +14,11 @@ from dagster._core.launcher import WorkerStatus
 
 from assets.ingest_job import ingest_job
 from livermore_dagster.control.claim import Claim
+from livermore_dagster.platform.homes import HomeBeat
 from livermore_dagster.platform.run_launcher import ENDED_BY_TAG
+from livermore_dagster.platform.run_process import MissingHomes
 from livermore_dagster.platform.runs import cancel_runs
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import (
     Desired,
     SymbolChoice,
@@ -126,3 +131,29 @@ def test_a_run_is_dead_with_the_process_that_worked_on_it(
         worker.kill()
         worker.wait()
     assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
+
+
+def test_a_run_is_dead_when_the_home_of_its_worker_has_been_down(
+    launcher_instance, platform_environment: str
+) -> None:
+    """Whether a process of another machine lives cannot be seen from here."""
+    launcher = launcher_instance.run_launcher
+    launcher.homes = MissingHomes(patience_s=0.2)
+    run = launcher_instance.create_run_for_job(
+        boundary, tags={"dagster-celery/task_id": "7f0c"}, status=dg.DagsterRunStatus.STARTED
+    )
+    launcher.celery.backend.store_result("7f0c", None, "STARTED")
+    other = HomeBeat(platform_environment, "other", "there:/srv/other")
+    other.start()
+    with redis.Redis.from_url(platform_environment, decode_responses=True) as made:
+        process = {"machine_id": "another", "pid": 1, "started": "1", "home": "there:/srv/other"}
+        made.set(keys.run_process("7f0c"), json.dumps(process))
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    other.stop()
+    seen = time.monotonic()
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING, "it may be back in a moment"
+    while (found := launcher.check_run_worker_health(run)).status is WorkerStatus.RUNNING:
+        assert time.monotonic() - seen < 5
+    assert time.monotonic() - seen >= 0.2
+    assert found.status is WorkerStatus.FAILED
+    assert found.msg == "The home whose worker had it, /srv/other on there, is up no more."
