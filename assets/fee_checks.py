@@ -65,6 +65,8 @@ async def orders_agree(stored: "StoredAccount") -> Verdict:
             "symbol": one.symbol,
             "order": one.order_id,
             "difference": one.difference,
+            "order's size": str(one.order_size),
+            "fills' size": str(one.fills_size),
             "order's value": str(one.order_value),
             "fills' value": str(one.fills_value),
             "order's fee": str(one.order_fee),

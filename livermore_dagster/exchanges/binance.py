@@ -48,7 +48,6 @@ def _quirks(start: BudgetRule) -> Quirks:
         # Cut at 24 h; renewed well before.
         lifetime_s=23 * 3600.0,
         client_ping_s=None,
-        sequenced=False,
         budget=start,
         symbols_per_message=25,
     )

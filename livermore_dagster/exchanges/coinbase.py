@@ -43,7 +43,6 @@ _QUIRKS = Quirks(
     client_messages_per_s=6.0,
     lifetime_s=None,
     client_ping_s=None,
-    sequenced=True,
     # 10 a second by secondary sources only; the exchange states no limit at start.
     budget=BudgetRule(8, 1000),
     symbols_per_message=100,

@@ -112,7 +112,6 @@ class ConnectionStats:
     bytes: int = 0
     sequence_gaps: int = 0
     errors: int = 0
-    messages_sent: int = 0
     subscribe_retries: int = 0
 
 
@@ -344,7 +343,6 @@ class Connection:
                 await self._clock.sleep(pause)
             self._sent_at = self._clock.monotonic()
             await socket.send(message)
-            self.stats.messages_sent += 1
 
     async def _ping(self, socket: ClientConnection, every_s: float) -> None:
         while True:

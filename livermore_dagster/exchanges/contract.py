@@ -186,7 +186,6 @@ class Quirks:
     """Renew a connection before this age; None where no cut-off is documented."""
     client_ping_s: float | None
     """Send the dialect's own ping this often; None where protocol pings of the server suffice."""
-    sequenced: bool
     budget: BudgetRule
     """Where the exchange does not state its limit at start."""
     symbols_per_message: int = 100

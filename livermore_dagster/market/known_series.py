@@ -45,8 +45,6 @@ class KnownSeries:
     """Final candles in PostgreSQL, counted up to 10,000."""
     stored_from_ms: int | None = None
     stored_to_ms: int | None = None
-    open_candle_ms: int | None = None
-    """Open of the candle that is being built, as far as it has been seen."""
     first_ms: int | None = None
     """Open of the first candle the exchange has, where that is known."""
     gaps: Sequence[tuple[int, int]] = ()

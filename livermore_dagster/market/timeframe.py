@@ -50,10 +50,6 @@ class Timeframe(StrEnum):
         """Open (epoch ms) of the UTC-grid bucket that holds `at_ms`."""
         return at_ms - at_ms % self.ms
 
-    def is_due(self, boundary_ms: int) -> bool:
-        """Whether a candle of this timeframe ends on the UTC grid at `boundary_ms`."""
-        return boundary_ms % self.ms == 0
-
 
 TIMEFRAMES: tuple[Timeframe, ...] = tuple(Timeframe)
 BOUNDARY_TIMEFRAMES: tuple[Timeframe, ...] = (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)

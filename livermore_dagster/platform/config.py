@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,10 +135,6 @@ class Settings:
         raise BadSetting(
             "Who is this for? This home has no user of its own.", f"Give --user SUB, or set {USER}."
         )
-
-    def export_lines(self) -> str:
-        """Lines for `eval`, quoted for a POSIX shell."""
-        return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in self.environment().items())
 
 
 def check_provenance(value: str) -> str:

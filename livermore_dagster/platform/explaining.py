@@ -40,7 +40,6 @@ async def gather_series(
     status, monitored, indicator, state = await _from_redis(redis, row, symbol, timeframe)
     cached = await CandleCache(redis, row.id).read(symbol, timeframe, CACHE_SIZE, final_only=False)
     final = [one for one in cached if one.rank is not Rank.OPEN]
-    being_built = [one.candle.open_ms for one in cached if one.rank is Rank.OPEN]
     table = CandleTable(pool)
     stored = next(iter(await table.facts(row.id, [symbol], timeframe, count_to=COUNT_TO)), None)
     newest = max((one.candle.open_ms for one in final), default=stored.last_open_ms if stored else None)
@@ -66,7 +65,6 @@ async def gather_series(
         stored=stored.count if stored else 0,
         stored_from_ms=stored.first_open_ms if stored else None,
         stored_to_ms=stored.last_open_ms if stored else None,
-        open_candle_ms=being_built[-1] if being_built else None,
         first_ms=first,
         gaps=gaps,
         absent=[(one.from_ms, one.to_ms) for one in asked if first is None or one.to_ms > first],

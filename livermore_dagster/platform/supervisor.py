@@ -251,10 +251,6 @@ class Supervisor:
             self._logs_seen = time.monotonic()
             rotate_logs(self.home.logs)
 
-    @property
-    def all_ready(self) -> bool:
-        return all(child.state is ChildState.READY for child in self.children)
-
     def request_stop(self) -> None:
         """From a signal handler: stop soon; a second time: without patience."""
         self._hurry = self.stopping

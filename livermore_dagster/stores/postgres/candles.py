@@ -145,24 +145,6 @@ class CandleTable:
     ) -> list[Span]:
         """Buckets in [start_ms, end_ms) without a candle, less the ledger of asked ranges and what lies
         before the series' known beginning; oldest first, adjacent ones joined."""
-        return await self._spans(exchange_id, symbol, timeframe, start_ms, end_ms, covered=False)
-
-    async def coverage(
-        self, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int
-    ) -> list[Span]:
-        """The rest of [start_ms, end_ms): what is stored, was asked, or lies before the beginning."""
-        return await self._spans(exchange_id, symbol, timeframe, start_ms, end_ms, covered=True)
-
-    async def _spans(
-        self,
-        exchange_id: int,
-        symbol: str,
-        timeframe: Timeframe,
-        start_ms: int,
-        end_ms: int,
-        *,
-        covered: bool,
-    ) -> list[Span]:
         if end_ms <= start_ms:
             return []
         given = {
@@ -172,10 +154,9 @@ class CandleTable:
             "step_ms": timeframe.ms,
             "start_ms": start_ms,
             "end_ms": end_ms,
-            "covered": covered,
         }
         async with self._pool.connection() as connection:
-            rows = await (await connection.execute(sql("find_spans"), given)).fetchall()
+            rows = await (await connection.execute(sql("find_gaps"), given)).fetchall()
         return [Span(row[0], row[1]) for row in rows]
 
     async def facts(

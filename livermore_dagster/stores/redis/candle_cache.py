@@ -248,8 +248,3 @@ class CandleCache:
                 keys.user_candles(one, self._exchange_id, symbol, frame) for one in ids for frame in frames
             ]
         return found
-
-    async def newest_final(self, symbols: Iterable[str], timeframe: Timeframe) -> dict[str, int]:
-        """Open (ms) of each symbol's newest final candle; symbols without one are absent."""
-        candidates = await self.read_many(symbols, timeframe, 1)
-        return {symbol: candles[-1].candle.open_ms for symbol, candles in candidates.items() if candles}

@@ -114,14 +114,17 @@ async def test_reads_end_where_they_are_told(client: redis.asyncio.Redis) -> Non
     assert opens == [T0 + 60_000, T0 + 120_000]
     until = await cache.read("BTCUSDT", Timeframe.M1, 2, until_ms=T0 + 60_000)
     assert [one.candle.open_ms for one in until] == [T0]
-    assert await cache.newest_final(["BTCUSDT", "NONE"], Timeframe.M1) == {"BTCUSDT": T0 + 120_000}
+    newest = await cache.read_many(["BTCUSDT", "NONE"], Timeframe.M1, 1)
+    assert {symbol: [one.candle.open_ms for one in held] for symbol, held in newest.items()} == {
+        "BTCUSDT": [T0 + 120_000], "NONE": [],
+    }  # fmt: skip
     assert await cache.read("NONE", Timeframe.M1) == []
 
 
 async def test_final_candles_are_found_behind_many_unproven_ones(client: redis.asyncio.Redis) -> None:
     cache = CandleCache(client, 2)
     await cache.write([minute(0), minute(1), *(minute(bar, Rank.OPEN) for bar in range(2, 30))], 5)
-    assert await cache.newest_final(["BTCUSDT"], Timeframe.M1) == {"BTCUSDT": T0 + 60_000}
+    assert [one.candle.open_ms for one in await cache.read("BTCUSDT", Timeframe.M1, 1)] == [T0 + 60_000]
     assert len(await cache.read("BTCUSDT", Timeframe.M1, 5)) == 2
     assert len(await cache.read("BTCUSDT", Timeframe.M1, 5, final_only=False)) == 5
     assert await cache.read("BTCUSDT", Timeframe.M1, 0) == []

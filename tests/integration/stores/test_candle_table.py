@@ -140,7 +140,6 @@ async def test_gaps_are_what_is_neither_stored_nor_asked_nor_before_the_beginnin
         return T0 + bar * 60_000
 
     assert await table.gaps(2, "BTCUSDT", M1, at(0), at(9)) == [Span(at(0), at(9))]
-    assert await table.coverage(2, "BTCUSDT", M1, at(0), at(9)) == []
     # The bar at 4 stands off the grid and counts for the bucket it opens in.
     await table.upsert(2, [minute(2), minute(3), minute(4, shift_ms=7_000), minute(7)])
     assert await table.gaps(2, "BTCUSDT", M1, at(0), at(9)) == [
@@ -152,7 +151,6 @@ async def test_gaps_are_what_is_neither_stored_nor_asked_nor_before_the_beginnin
         await learn_first_open(connection, 2, "BTCUSDT", M1, at(3))
         assert await first_opens(connection, 2, ["BTCUSDT", "NONE"], M1) == {"BTCUSDT": at(2)}
     assert await table.gaps(2, "BTCUSDT", M1, at(0), at(9)) == [Span(at(6), at(7)), Span(at(8), at(9))]
-    assert await table.coverage(2, "BTCUSDT", M1, at(0), at(9)) == [Span(at(0), at(6)), Span(at(7), at(8))]
     assert await table.gaps(2, "BTCUSDT", M1, at(2), at(5)) == []
     assert await table.gaps(2, "BTCUSDT", M1, at(5), at(5)) == []
 

@@ -26,7 +26,6 @@ def quirks(lifetime_s: float | None = None, per_connection: int = 2) -> Quirks:
         client_messages_per_s=8,
         lifetime_s=lifetime_s,
         client_ping_s=None,
-        sequenced=True,
         budget=BudgetRule(10, 1000),
     )
 

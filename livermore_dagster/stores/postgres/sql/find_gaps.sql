@@ -1,5 +1,5 @@
--- The parts of the window that are known (covered) or not: buckets of candles (off-grid rows count for the bucket
--- they open in), the ledger, and what lies before the series' beginning.
+-- The parts of the window that are not known by a bucket of a candle (off-grid rows count for the bucket they open
+-- in), the ledger, or the series' beginning.
 WITH known AS (
     SELECT int8range(open_ms - open_ms %% %(step_ms)s, open_ms - open_ms %% %(step_ms)s + %(step_ms)s) AS span
     FROM candles
@@ -23,6 +23,6 @@ spans AS (
 )
 SELECT lower(part), upper(part)
 FROM (
-    SELECT unnest(CASE WHEN %(covered)s THEN whole * covered ELSE whole - covered END) AS part FROM spans
+    SELECT unnest(whole - covered) AS part FROM spans
 ) AS parts
 ORDER BY lower(part)
