@@ -57,6 +57,8 @@ class Pipeline:
         """Monotonic seconds of each symbol's last frame, candle or ticker."""
         self.beats: dict[str, float] = {}
         """Monotonic seconds of each connection's last heartbeat."""
+        self.updated: dict[str, float] = {}
+        """Monotonic seconds of each connection's last candle update; snapshots are none."""
         self.refused: dict[str, set[str]] = {}
         """Symbols whose subscription was refused, by connection."""
         self._closer = closer
@@ -102,6 +104,8 @@ class Pipeline:
                 self._on_notice(connection, event)
         self._meter.count("frames", len(events))
         if frames:
+            if not frames[-1].snapshot:
+                self.updated[connection] = now
             self._apply(self._closer.on_frames(frames, connection))
         self.tick()
 
@@ -109,6 +113,7 @@ class Pipeline:
         self._exchange_clock.drop(connection)
         self.refused.pop(connection, None)
         self.beats.pop(connection, None)
+        self.updated.pop(connection, None)
         self._apply(self._closer.on_break(connection, reason))
         if reason not in (RENEWED, STOPPED):
             self._meter.count("reconnects")

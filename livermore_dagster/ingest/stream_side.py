@@ -138,6 +138,7 @@ class StreamSide:
             self.pipeline.beats if ctx.quirks.heartbeats else None,
         )
         start("watchdog", watchdog.run)
+            self.pipeline.updated,
         self._start_lines(self.hub.lines)
 
     def _start_lines(self, lines: Sequence[Line]) -> None:

@@ -1,4 +1,5 @@
-"""Notices a connection that is open and dead: nothing at all for 30 s, or its liquid symbols silent (P12)."""
+"""Notices a connection that is open and dead: nothing at all for 30 s, its liquid symbols silent, or no
+candle since it was opened (P12)."""
 
 from __future__ import annotations
 
@@ -41,9 +42,11 @@ class Watchdog:
         clock: Clock,
         on_reconnect: Callable[[Line, str], None],
         patience: Patience,
+        updated: Mapping[str, float],
         beats: Mapping[str, float] | None = None,
     ) -> None:
-        """`heard`: monotonic seconds of each symbol's last candle or ticker frame.
+        """`heard`: monotonic seconds of each symbol's last candle or ticker frame; `updated`: of each
+        connection's last candle update.
 
         `beats`: of each connection's last heartbeat; None where the exchange sends none.
         """
@@ -53,6 +56,7 @@ class Watchdog:
         self._clock = clock
         self._on_reconnect = on_reconnect
         self._patience = patience
+        self._updated = updated
         self._beats = beats
         self._looked: dict[str, float] = {}
 
@@ -82,7 +86,10 @@ class Watchdog:
             if now - beat >= dead_s:
                 return f"no heartbeat for {dead_s:.0f} s"
         liquid = line.symbols[:_LIQUID]
-        since = max(self._last_heard(liquid), connection.opened_at, self._looked.get(line.name, 0.0))
+        # Candles that stop later the closer notices, by those that came before.
+        began = connection.name in self._updated
+        heard = self._last_heard(liquid) if began else 0.0
+        since = max(heard, connection.opened_at, self._looked.get(line.name, 0.0))
         if not liquid or now - since < silent_s:
             return ""
         self._looked[line.name] = now
@@ -90,7 +97,8 @@ class Watchdog:
             async with asyncio.timeout(_LOOK_PATIENCE_S):
                 traded = await self._traded(liquid[0])
             if traded:
-                return f"{', '.join(liquid)} silent for {silent_s:.0f} s while they trade"
+                silence = "silent" if began else "without any candle since it was opened,"
+                return f"{', '.join(liquid)} {silence} for {silent_s:.0f} s while they trade"
         except (ExchangeError, TimeoutError) as error:
             log.warning("watchdog_look_failed", connection=line.name, error=str(error) or "no answer in time")
         return ""

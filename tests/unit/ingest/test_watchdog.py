@@ -39,7 +39,8 @@ class StepClock:
 class Rig:
     def __init__(self, traded: bool | Exception, until: float = 200.0) -> None:
         self.clock = StepClock(until)
-        self.connection = SimpleNamespace(last_frame_at=0.0, opened_at=0.0)
+        self.connection = SimpleNamespace(name="x-1#1", last_frame_at=0.0, opened_at=0.0)
+        self.updated = {"x-1#1": 0.0}
         self.reconnects: list[tuple[float, str]] = []
         self.looks: list[float] = []
         self.heard: dict[str, float] = {}
@@ -61,7 +62,9 @@ class Rig:
 
     async def run(self) -> None:
         hub = SimpleNamespace(lines=[self.line])
-        watchdog = Watchdog(hub, self.heard, self.look, self.clock, lambda line, reason: None, Patience())
+        watchdog = Watchdog(
+            hub, self.heard, self.look, self.clock, lambda line, reason: None, Patience(), self.updated
+        )
         task = asyncio.create_task(watchdog.run())
         await asyncio.wait_for(self.clock.over.wait(), 10)
         task.cancel()
@@ -99,3 +102,16 @@ async def test_one_liquid_symbol_that_speaks_is_enough() -> None:
     rig.clock.each = speak
     await rig.run()
     assert rig.looks == []
+
+
+async def test_tickers_do_not_hide_candles_that_never_came() -> None:
+    rig = Rig(traded=True, until=100)
+    del rig.updated["x-1#1"]
+
+    def speak() -> None:
+        rig.connection.last_frame_at = rig.heard["C"] = rig.clock.at
+
+    rig.clock.each = speak
+    await rig.run()
+    words = "A, B, C, D, E without any candle since it was opened, for 60 s while they trade"
+    assert rig.reconnects == [(60.0, words)]
