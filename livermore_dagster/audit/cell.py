@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from livermore_dagster.ingest.context import ExchangeContext
@@ -21,6 +21,13 @@ class Cell:
     boundary_ms: int
     by_hand: bool
     """Asked for in a shell or the UI, not by a boundary event."""
+    warming: Collection[str] = ()
+    """Those whose history is being fetched: what they lack yet is no fault."""
+
+    @property
+    def judged(self) -> list[str]:
+        """The symbols an audit can say something about."""
+        return [symbol for symbol in self.symbols if symbol not in self.warming]
 
     @property
     def streamed(self) -> bool:

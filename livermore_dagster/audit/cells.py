@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.errors import UnsupportedTimeframe, UsageError
@@ -35,7 +36,14 @@ async def open_cell(ctx: ExchangeContext, timeframe: Timeframe, boundary_ms: int
     require_timeframe(ctx, timeframe)
     symbols = await monitored_symbols(ctx)
     boundary = await newest_boundary(ctx, timeframe) if boundary_ms is None else boundary_ms
-    return Cell(ctx, timeframe, symbols, boundary, boundary_ms is None)
+    return Cell(ctx, timeframe, symbols, boundary, boundary_ms is None, await _warming(ctx))
+
+
+async def _warming(ctx: ExchangeContext) -> frozenset[str]:
+    """Of the running instance; what one that has gone left unfinished nobody is fetching."""
+    if not await ctx.redis.exists(keys.status(ctx.row.id)):
+        return frozenset()
+    return frozenset(await cast("Any", ctx.redis.smembers(keys.warming(ctx.row.id))))
 
 
 async def newest_boundary(ctx: ExchangeContext, timeframe: Timeframe) -> int:

@@ -37,7 +37,7 @@ class _Comparison:
 def pages_of(cell: Cell, from_ms: int) -> int:
     """Requests that `matches_exchange` will take."""
     bars = (cell.newest_open_ms - from_ms) // cell.timeframe.ms
-    return len(cell.symbols) * -(-bars // cell.ctx.quirks.rest_rows)
+    return len(cell.judged) * -(-bars // cell.ctx.quirks.rest_rows)
 
 
 async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], None] | None = None) -> Verdict:
@@ -51,7 +51,7 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
     # What the store writer has not come to yet is late, and no difference from the exchange.
     await sync_from_cache(cell, min(CACHED_BARS, (end_ms - from_ms) // cell.timeframe.ms + 1))
     found = _Comparison()
-    for symbol in cell.symbols:
+    for symbol in cell.judged:
         # A page of the exchange's, and what is held of its span, at a time: history of any length.
         pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, from_ms, end_ms, Priority.BROWSE)
         asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)

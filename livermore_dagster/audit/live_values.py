@@ -23,7 +23,7 @@ async def live_equals_batch(cell: Cell, from_ms: int) -> Verdict:
     lies beyond LONGEST bars, from a seed long forgotten."""
     worst, compared = 0.0, 0
     rows: list[Row] = []
-    for symbol in cell.symbols:
+    for symbol in cell.judged:
         for live, again in await _pairs(cell, symbol, from_ms):
             compared += 1
             off = _difference(live.macdv, again)

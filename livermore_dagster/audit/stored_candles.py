@@ -13,7 +13,7 @@ __all__ = ["fresh", "no_gaps", "sane"]
 
 async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     """Every bar that opens at or after `from_ms` is stored, or proven absent by REST."""
-    gaps = await find_gaps(cell, cell.symbols, from_ms)
+    gaps = await find_gaps(cell, cell.judged, from_ms)
     rows: list[Row] = [
         {
             "symbol": symbol,
@@ -26,7 +26,8 @@ async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     ]
     missing = sum((one.to_ms - one.from_ms) // cell.timeframe.ms for spans in gaps.values() for one in spans)
     numbers: dict[str, str | int] = {
-        "symbols judged": len(cell.symbols),
+        "symbols judged": len(cell.judged),
+        "symbols still warming up": len(cell.symbols) - len(cell.judged),
         "judged from (UTC)": utc_text(from_ms),
         "bars missing": missing,
     }
@@ -60,10 +61,10 @@ async def sane(cell: Cell, from_ms: int) -> Verdict:
 async def fresh(cell: Cell) -> Verdict:
     """Some symbol always trades: the newest candle of all is the due one, or the bar before while it is
     proven."""
-    newest = await cell.ctx.table.newest(cell.ctx.row.id, cell.symbols, cell.timeframe)
+    newest = await cell.ctx.table.newest(cell.ctx.row.id, cell.judged, cell.timeframe)
     step = cell.timeframe.ms
     due_ms = cell.timeframe.open_of(await settled_until(cell)) - step
-    behind = {symbol: max(0, due_ms - newest[symbol]) // step for symbol in cell.symbols if symbol in newest}
+    behind = {symbol: max(0, due_ms - newest[symbol]) // step for symbol in newest}
     least = min(behind.values(), default=None)
     silent = {symbol: bars for symbol, bars in behind.items() if bars > 0}
     rows: list[Row] = [
@@ -75,6 +76,6 @@ async def fresh(cell: Cell) -> Verdict:
         "bars the freshest symbol is behind": least if least is not None else "no candles",
         "symbols up to date": len(behind) - len(silent),
         "symbols without that candle": len(silent),
-        "symbols without any": len(cell.symbols) - len(behind),
+        "symbols without any": len(cell.judged) - len(behind),
     }
     return Verdict(least is not None and least <= 1, numbers, "behind", rows)

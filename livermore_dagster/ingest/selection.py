@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from livermore_dagster.accounts.settings import load_active
@@ -13,7 +13,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired
 
-__all__ = ["Selection", "select", "tell_monitored"]
+__all__ = ["Selection", "select", "tell_monitored", "tell_warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,16 @@ async def _timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:
     return frozenset(wanted or Timeframe)
 
 
-async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str]) -> None:
-    """For everyone who asks what is monitored here."""
-    await ctx.redis.set(keys.monitored(ctx.row.id), json.dumps(list(symbols)))
+async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str], cold: Collection[str]) -> None:
+    """For everyone who asks what is monitored here; `cold`: those whose history is to be warmed up first."""
+    async with ctx.redis.pipeline(transaction=True) as pipe:
+        if cold:
+            pipe.sadd(keys.warming(ctx.row.id), *cold)
+        pipe.set(keys.monitored(ctx.row.id), json.dumps(list(symbols)))
+        await pipe.execute()
+
+
+async def tell_warm(ctx: ExchangeContext, symbols: Collection[str]) -> None:
+    """Their history is there, as far as the exchange gave it; or they are monitored no more."""
+    if symbols:
+        await ctx.redis.srem(keys.warming(ctx.row.id), *symbols)

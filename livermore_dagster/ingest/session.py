@@ -18,7 +18,7 @@ from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.own_clock import OwnClock
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.selection import Selection, select, tell_monitored
+from livermore_dagster.ingest.selection import Selection, select, tell_monitored, tell_warm
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
 from livermore_dagster.ingest.warmup import WarmupStats, warm_up
 from livermore_dagster.stores.redis.desired import Desired, read_desired
@@ -135,7 +135,7 @@ class Session:
         selection = await select(ctx, self._desired)
         if selection.symbols:
             await probe_timeframes(ctx, selection.symbols[0])
-        await self._settle(selection)
+        await self._settle(selection, selection.symbols)
         await append_symbol_event(ctx.redis, SymbolEvent(ctx.row.id, "start", ctx.clock.now_ms()))
         machinery = self._machinery = Machinery(ctx, board, selection.symbols, self._patience)
         self._ends.watch(machinery.supervisor.fatal)
@@ -296,7 +296,8 @@ class Session:
             removed = tuple(one for one in before.symbols if one not in set(selection.symbols))
             if selection.symbols != before.symbols:
                 await self._connect(machinery, selection.symbols)
-            await self._settle(selection)
+            await self._settle(selection, added)
+            await tell_warm(self._ctx, removed)
             if selection.timeframes != before.timeframes and not removed:
                 await machinery.compute(selection.timeframes)
             cleaned = await machinery.forget(removed, selection.timeframes)
@@ -324,11 +325,11 @@ class Session:
         if not self._paused:
             await self._warm(wanted)
 
-    async def _settle(self, selection: Selection) -> None:
+    async def _settle(self, selection: Selection, cold: Sequence[str]) -> None:
         self._selection = selection
         self._board.facts(symbol_count=len(selection.symbols), mode=self._desired.mode)
         await self._ctx.cache.place(selection.owners)
-        await tell_monitored(self._ctx, selection.symbols)
+        await tell_monitored(self._ctx, selection.symbols, cold)
 
     async def _warm(self, symbols: Sequence[str]) -> float:
         if not symbols:
@@ -337,6 +338,7 @@ class Session:
             report = await warm_up(
                 self._ctx, symbols, self.now(), _log_progress, timeframes=self._ctx.row.live_timeframes
             )
+        await tell_warm(self._ctx, symbols)
         return report.seconds
 
     async def _built(self) -> Machinery:

@@ -127,6 +127,11 @@ def warmup_stats(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:warm-up-schedule:stats"
 
 
+def warming(exchange_id: int) -> str:
+    """Set: monitored symbols whose history is not there yet."""
+    return f"exchange:{exchange_id}:warming"
+
+
 def monitored(exchange_id: int) -> str:
     """String (JSON list): symbols the running instance monitors, in rank order."""
     return f"exchange:{exchange_id}:monitored"
