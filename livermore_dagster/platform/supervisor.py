@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import children
 from livermore_dagster.platform.addresses import Doors, free_port_range, read_doors, rows_for_simulation
 from livermore_dagster.platform.autostart import Autostart, decide_autostart, want_autostart
+from livermore_dagster.platform.canceller import Canceller
 from livermore_dagster.platform.child import Child, ChildSpec, ChildState
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import (
@@ -55,10 +54,9 @@ __all__ = ["Supervisor"]
 TICK_S = 0.1
 LOGS_S = 10.0
 PATIENCE_S = 3.0
+"""What a process is given to end before it is killed …"""
 IDLE_PATIENCE_S = 0.5
-CANCEL_S = 2.0
-CANCEL_LIMIT_S = 4.5
-"""For cancelling runs, Dagster's import included."""
+"""… and where nothing runs that its end could lose."""
 Tell = Callable[[str], None]
 
 
@@ -84,7 +82,7 @@ class Supervisor:
         self.started_wall = time.time()
         self._guard = Guard(self.home.record, self.tell)
         self.network = Network(self.settings, self.token, self.children, self.tell, self._note_children)
-        self._canceller: subprocess.Popen[str] | None = None
+        self._canceller = Canceller(self.home.logs, self._dagster_environment)
         self._hurry = False
         self._logs_seen = float("-inf")
 
@@ -145,7 +143,7 @@ class Supervisor:
         self._write_platform_json()
         self._start_dagster(look)
         self._write_platform_json()
-        self._stand_by()
+        self._canceller.stand_by()
 
     def _prepare_data(self) -> None:
         check_redis(self.settings)
@@ -272,9 +270,7 @@ class Supervisor:
         self._signal(signal.SIGTERM, "daemon", "web server", "notifier", *names)
         # Without runs there is nothing that Celery's slow farewell could save.
         idle = not self._hurry and self._alive("worker ingest") and self._cancel_runs()
-        if self._canceller is not None:
-            self._canceller.kill()
-            self._canceller.wait()
+        self._canceller.end()
         self._signal(signal.SIGKILL, "code server", "web server")  # they hold nothing, and may take long
         self._end(standbys, PATIENCE_S)
         others = [child for child in self.children if child.spec.name not in ("valkey", "postgresql")]
@@ -293,35 +289,12 @@ class Supervisor:
         self.home.unlock()
         self.tell(f"Stopped in {time.monotonic() - begun:.1f} s.")
 
-    def _stand_by(self) -> subprocess.Popen[str]:
-        """Have a process ready that will end the runs, its imports done."""
-        command = [sys.executable, "-m", "livermore_dagster.platform.runs", str(CANCEL_S)]
-        with (self.home.logs / "stop.log").open("ab") as log:
-            self._canceller = subprocess.Popen(
-                command,
-                env=self._dagster_environment(),
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                text=True,
-                cwd="/",
-                start_new_session=True,
-            )
-        return self._canceller
-
     def _cancel_runs(self) -> bool:
-        """Ask Dagster to end the runs, their exchanges' desired state stays; whether all have ended."""
-        canceller = self._canceller
-        if canceller is None or canceller.poll() is not None:
-            canceller = self._stand_by()
-        try:
-            canceller.communicate("go\n", timeout=CANCEL_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            canceller.kill()
-        if canceller.returncode == 0:
-            return True
-        self.tell("Runs did not end in time; their workers are ended instead.")
-        return False
+        """Whether all have ended, so that their workers hold nothing."""
+        ended = self._canceller.cancel_runs()
+        if not ended:
+            self.tell("Runs did not end in time; their workers are ended instead.")
+        return ended
 
     def _dagster_environment(self) -> dict[str, str]:
         return children.child_environment(
