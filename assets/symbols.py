@@ -12,6 +12,7 @@ from assets.cells import OWNERS, exchange_of, table
 from assets.symbols_picture import volumes_markdown
 from livermore_dagster.accounts.monitored import Gone, MonitoredList
 from livermore_dagster.audit.verdict import Row
+from livermore_dagster.errors import ProductListCut
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.symbols import list_age_ms, list_in_use, refresh_products, resolve_monitored
@@ -53,15 +54,19 @@ async def _materialized(ctx: ExchangeContext, reason: str) -> Mapping[str, Any]:
     age_ms = await list_age_ms(ctx)
     stored = await list_in_use(ctx) if reason == "start" else age_ms is not None and age_ms < JUST_NOW_MS
     words = "none came, went, halted or resumed"
+    how = "as stored" if stored else "read anew"
     if not stored:
-        words = (await refresh_products(ctx)).words or words
+        try:
+            words = (await refresh_products(ctx)).words or words
+        except ProductListCut as error:
+            how, words = "as stored: the one read now is not believed", error.message
     monitored, rows = await _as_kept(ctx)
     listed = [row for row in rows if row.listed]
     ranked = [row for row in listed if row.volume_rank is not None]
     return {
         "exchange": ctx.row.display_name,
         "why": reason or "by hand",
-        "list": "as stored" if stored else "read anew",
+        "list": how,
         "changes": "–" if stored else words,
         "dagster/row_count": len(listed),
         "trading": sum(row.trading for row in listed),

@@ -32,6 +32,7 @@ LivermoreError
 │   │   ├── CredentialsRefused  the key, its signature or its permissions are not accepted
 │   │   ├── ClockSkewed         signed at a time the exchange does not accept, also after measuring its clock
 │   │   └── PlaceRefused        451: the exchange does not serve this place
+│   ├── ProductListCut          a product list that lacks most of what was known
 │   └── ExchangeUnavailable     network, 5xx, malformed body: worth another try
 │       └── AccessBlocked       403 with a web page: a firewall before the exchange
 └── ClaimError
@@ -67,6 +68,7 @@ __all__ = [
     "PlaceRefused",
     "PlatformError",
     "PortInUse",
+    "ProductListCut",
     "ProvenanceMismatch",
     "RateLimited",
     "RequestRefused",
@@ -311,6 +313,17 @@ class PlaceRefused(RequestRefused):
 
 class ExchangeUnavailable(ExchangeError):
     pass
+
+
+class ProductListCut(ExchangeError):
+    """A product list that lacks most of what was known. `count`: products in it; nothing of it is kept."""
+
+    def __init__(self, exchange: str, count: int, lost: int, known: int) -> None:
+        super().__init__(
+            f"{exchange}'s product list lacks {lost} of {known} known products: it is taken for cut off.",
+            "The list known before stays in use. It is asked for again, and believed when it says so twice.",
+        )
+        self.count = count
 
 
 class AccessBlocked(ExchangeUnavailable):

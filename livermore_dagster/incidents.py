@@ -53,6 +53,7 @@ class IncidentName(StrEnum):
     # What is monitored.
     CAPACITY = "capacity"
     SYMBOL_GONE = "symbol_gone"
+    PRODUCT_LIST_CUT = "product_list_cut"
     # The instance and its servers.
     INSTANCE_OFFLINE = "instance_offline"
     INSTANCE_BACK = "instance_back"
@@ -159,6 +160,10 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.CAPACITY: _warning("More symbols are monitored than the exchange's request limit serves in time."),
     _N.SYMBOL_GONE: _warning(
         "A listed symbol no longer trades at the exchange and is left out.", "symbols_gone"
+    ),
+    _N.PRODUCT_LIST_CUT: _warning(
+        "The exchange's product list lacked most of what was known and was not believed.",
+        "product_lists_refused",
     ),
     _N.INSTANCE_OFFLINE: _warning("An exchange's live service ended without a word."),
     _N.INSTANCE_BACK: _info("An exchange is active again after its live service had gone."),

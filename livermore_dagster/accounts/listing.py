@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 
+from livermore_dagster.errors import ProductListCut
 from livermore_dagster.exchanges.universe import rank_universe, usd_prices, usd_volume
 from livermore_dagster.market.candle import canonical
 from livermore_dagster.market.exchange import ExchangeRow, Product
@@ -15,6 +16,9 @@ from livermore_dagster.market.liquidity import Liquidity, grade_of, liquidity_sc
 from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols, upsert_symbols
 
 __all__ = ["ListChange", "compared", "ranked_rows", "store_product", "store_products"]
+
+FEW_PRODUCTS: Final = 10
+"""Of fewer any may go at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +49,23 @@ async def store_products(
     row: ExchangeRow,
     products: Sequence[Product],
     spreads: Mapping[str, float] | None = None,
+    *,
+    confirmed: bool = False,
 ) -> ListChange:
-    """The whole list into exchange_symbols. `spreads`: of live tickers (bps), where the list has none."""
+    """The whole list into exchange_symbols. `spreads`: of live tickers (bps), where the list has none.
+
+    Raises ProductListCut, and keeps nothing, where most of what was listed is not there any more; not when it
+    is `confirmed`: the exchange said so before.
+    """
     rows = ranked_rows(row, products, spreads or {})
     async with connection.transaction():
         before = await load_symbols(connection, row.id)
+        change = compared(before, rows)
+        known = sum(one.listed for one in before)
+        if not confirmed and known >= FEW_PRODUCTS and 2 * len(change.delisted) > known:
+            raise ProductListCut(row.name, len(rows), len(change.delisted), known)
         await upsert_symbols(connection, row.id, rows)
-    return compared(before, rows)
+    return change
 
 
 async def store_product(connection: AsyncConnection[Any], row: ExchangeRow, product: Product) -> SymbolRow:

@@ -13,15 +13,17 @@ from redis.exceptions import RedisError
 from livermore_dagster.accounts.listing import ListChange, store_products
 from livermore_dagster.accounts.monitored import Gone, MonitoredList
 from livermore_dagster.accounts.wishes import load_monitored
-from livermore_dagster.errors import UnknownSymbol
+from livermore_dagster.errors import ProductListCut, UnknownSymbol
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.wire import spread_bps
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.exchange import Product
 from livermore_dagster.stores.postgres.symbols import load_symbols
+from livermore_dagster.stores.postgres.user_settings import note_scan
 from livermore_dagster.stores.redis import keys, metrics
 from livermore_dagster.stores.redis.desired import Desired, read_desired
+from livermore_dagster.stores.redis.symbol_events import SymbolEvent, append_symbol_event
 from livermore_dagster.stores.redis.tickers import read_tickers
 
 __all__ = [
@@ -39,6 +41,10 @@ _REUSE_MS: Final = 3_600_000
 """A restart within an hour of the list's last use asks the exchange for nothing (P10) …"""
 _OLDEST_MS: Final = 7 * 86_400_000
 """… for a week: then it is asked anew which are its most traded."""
+_BELIEVED_AFTER_MS: Final = 600_000
+"""A list as short as one that was not believed so long ago is true."""
+_AS_SHORT: Final = 0.05
+"""Of two readings of a list this share may come and go meanwhile."""
 _IN_USE_S: Final = 300.0
 _QUIET_S: Final = 15.0
 _SETTLE_S: Final = 0.3
@@ -54,12 +60,10 @@ async def resolve_monitored(ctx: ExchangeContext, desired: Desired) -> Monitored
     """
     fresh = False
     if not await list_in_use(ctx):
-        await refresh_products(ctx, desired)
-        fresh = True
+        fresh = await _refreshed(ctx, desired)
     found = await _merged(ctx, desired)
-    if not fresh and _unknown(found, desired):
+    if not fresh and _unknown(found, desired) and await _refreshed(ctx, desired):
         # Perhaps it was listed since.
-        await refresh_products(ctx, desired)
         found = await _merged(ctx, desired)
     missing = _unknown(found, desired) or (list(desired.symbols.listed) if not found.symbols else [])
     if missing:
@@ -69,20 +73,37 @@ async def resolve_monitored(ctx: ExchangeContext, desired: Desired) -> Monitored
     return found
 
 
+async def _refreshed(ctx: ExchangeContext, desired: Desired) -> bool:
+    """Whether the list is the exchange's of now; one that is not believed leaves the one before in use."""
+    try:
+        await refresh_products(ctx, desired)
+    except ProductListCut:
+        return False
+    return True
+
+
 async def refresh_products(
     ctx: ExchangeContext, desired: Desired | None = None, priority: Priority = Priority.WARMUP
 ) -> ListChange:
     """Reads the exchange's whole list and keeps it; everyone who chooses by it hears of it.
 
-    A monitored symbol that stopped trading is told. `desired`: what is monitored by; None reads it.
+    A monitored symbol that stopped trading is told. `desired`: what is monitored by; None reads it. Raises
+    ProductListCut for a list that is not believed, which is told too, and what asking raises.
     """
     wanted = desired or await read_desired(ctx.redis, ctx.row.id) or Desired("idle")
     before = await _merged(ctx, wanted)
     products = await ctx.client.products(priority)
     spreads = await _spreads(ctx, products)
-    async with ctx.pool.connection() as connection:
-        change = await store_products(connection, ctx.row, products, spreads)
+    confirmed = await _said_before(ctx, len(products))
     now_ms = ctx.clock.now_ms()
+    try:
+        async with ctx.pool.connection() as connection:
+            change = await store_products(connection, ctx.row, products, spreads, confirmed=confirmed)
+            await note_scan(connection, ctx.row.name, now_ms)
+    except ProductListCut as error:
+        await _tell_cut(ctx, error)
+        raise
+    await ctx.redis.delete(keys.product_list_refused(ctx.row.id))
     await _note_list(ctx, now_ms, now_ms)
     monitored = {one.symbol for one in before.symbols}
     await _tell_gone(ctx, [symbol for symbol in change.delisted if symbol in monitored], Gone.DELISTED)
@@ -114,13 +135,18 @@ async def list_age_ms(ctx: ExchangeContext) -> int | None:
 
 async def keep_product_list(ctx: ExchangeContext) -> None:
     """Part: until cancelled the list is in use, so that its hour begins when the instance ends; so are the
-    keys of users' own symbols."""
+    keys of users' own symbols. A list that was not believed is asked for again."""
     while True:
         await ctx.cache.keep_owned()
         await ctx.clock.sleep(_IN_USE_S)
         text = await ctx.redis.get(keys.product_list(ctx.row.id))
+        now_ms = ctx.clock.now_ms()
         if text:
-            await _note_list(ctx, json.loads(text)["made_ms"], ctx.clock.now_ms())
+            await _note_list(ctx, json.loads(text)["made_ms"], now_ms)
+        refused = await _refused(ctx)
+        if refused is not None and now_ms - refused["at_ms"] >= _BELIEVED_AFTER_MS:
+            event = SymbolEvent(ctx.row.id, "doubt", now_ms, reason="the list read before was not believed")
+            await append_symbol_event(ctx.redis, event)
 
 
 async def follow_wishes(ctx: ExchangeContext, changed: Callable[[], Awaitable[None]]) -> None:
@@ -177,6 +203,30 @@ async def _spreads(ctx: ExchangeContext, products: Sequence[Product]) -> dict[st
 async def _note_list(ctx: ExchangeContext, made_ms: int, at_ms: int) -> None:
     noted = json.dumps({"made_ms": made_ms, "at_ms": at_ms})
     await ctx.redis.set(keys.product_list(ctx.row.id), noted)
+
+
+async def _refused(ctx: ExchangeContext) -> dict[str, int] | None:
+    """`count` of products and `at_ms` (wall clock) of the newest list that was not believed."""
+    text = await ctx.redis.get(keys.product_list_refused(ctx.row.id))
+    return cast("dict[str, int]", json.loads(text)) if text else None
+
+
+async def _said_before(ctx: ExchangeContext, count: int) -> bool:
+    """Whether a list as short was not believed long enough ago: then the exchange means it."""
+    then = await _refused(ctx)
+    if then is None or ctx.clock.now_ms() - then["at_ms"] < _BELIEVED_AFTER_MS:
+        return False
+    return abs(count - then["count"]) <= _AS_SHORT * then["count"]
+
+
+async def _tell_cut(ctx: ExchangeContext, error: ProductListCut) -> None:
+    log.warning("product_list_cut", exchange=ctx.row.name, text=error.message)
+    said = json.dumps({"count": error.count, "at_ms": ctx.clock.now_ms()})
+    known = await _refused(ctx)
+    if known is None or abs(error.count - known["count"]) > _AS_SHORT * known["count"]:
+        await ctx.redis.set(keys.product_list_refused(ctx.row.id), said)
+    await metrics.count(ctx.redis, ctx.row.id, "product_lists_refused")
+    await metrics.incident(ctx.redis, IncidentName.PRODUCT_LIST_CUT, ctx.row.id, error.message)
 
 
 async def _tell_gone(ctx: ExchangeContext, gone: Sequence[str], why: Gone) -> None:

@@ -76,6 +76,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "subscribe_retries": "Subscriptions asked for again.",
     "symbols_resubscribed": "Symbols subscribed anew since they had fallen silent.",
     "symbols_gone": "Monitored symbols the exchange no longer trades.",
+    "product_lists_refused": "Product lists that lacked most of what was known and were not believed.",
     "error_frames": "Error messages received over the stream.",
     "clock_steps_back": "Times a stream's own time stepped back: what its connection held was doubted.",
     "clock_jumps_refused": "Times of the stream too far from the one before to be believed.",

@@ -15,6 +15,7 @@ __all__ = [
     "SettingsChange",
     "StoredSettings",
     "lock_settings",
+    "note_scan",
     "read_active_settings",
     "read_changes",
     "write_settings",
@@ -75,6 +76,14 @@ async def write_settings(
         await cursor.executemany(
             sql("insert_settings_change"), [{"sub": sub, **change._asdict()} for change in changes]
         )
+
+
+async def note_scan(connection: AsyncConnection[Any], exchange: str, at_ms: int) -> None:
+    """The exchange's list was made anew (epoch ms): so say the settings whose scanner is of it, or of any.
+
+    No revision of theirs: nobody changed a setting, and nobody's change becomes stale by it.
+    """
+    await connection.execute(sql("note_scan"), {"exchange": exchange, "at_ms": at_ms})
 
 
 async def read_changes(connection: AsyncConnection[Any], sub: str, limit: int) -> list[SettingsChange]:

@@ -127,6 +127,11 @@ def warmup_stats(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:warm-up-schedule:stats"
 
 
+def product_list_refused(exchange_id: int) -> str:
+    """String (JSON): the newest reading of the product list that was not believed."""
+    return f"exchange:{exchange_id}:product-list-refused"
+
+
 def warming(exchange_id: int) -> str:
     """Set: monitored symbols whose history is not there yet."""
     return f"exchange:{exchange_id}:warming"
