@@ -51,10 +51,12 @@ class BoundaryRaiser:
         fetch: Fetch,
         on_fallback: Tell,
         on_failure: Tell,
+        on_raised: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
 
-        `on_fallback` is told when a boundary is fetched here, `on_failure` when that fails.
+        `on_fallback` is told when a boundary is fetched here, `on_failure` when that fails; `on_raised` of
+        each boundary raised.
         """
         self._redis = client
         self._row = row
@@ -65,6 +67,7 @@ class BoundaryRaiser:
         self._fetch = fetch
         self._on_fallback = on_fallback
         self._on_failure = on_failure
+        self._on_raised = on_raised
         self._reached = 0
         self._first = 0
         """The boundary behind which the first clock reading lay: history, when none was ever raised."""
@@ -132,6 +135,7 @@ class BoundaryRaiser:
             watch = asyncio.create_task(self._watch(boundary_ms, fetched))
             self._watches.add(watch)
             watch.add_done_callback(self._ended)
+        self._on_raised(boundary_ms)
         # Last, for it may fail: the watch over the boundary must be there by then.
         if Timeframe.D1 in timeframes:
             event = SymbolEvent(

@@ -27,6 +27,7 @@ from livermore_dagster.ingest.meter import Meter
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.pipeline import Pipeline
 from livermore_dagster.ingest.repair import RepairQueue
+from livermore_dagster.ingest.silences import Silences
 from livermore_dagster.ingest.subscribing import Subscriptions
 from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.ingest.tickers import TickerSink
@@ -36,6 +37,7 @@ from livermore_dagster.ingest.watchdog import Watchdog, traded_since
 from livermore_dagster.market.closing import Closer
 from livermore_dagster.market.exchange_clock import ExchangeClock
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis.symbol_events import doubt_symbol
 from livermore_dagster.stores.redis.tickers import Ticker, write_tickers
 
 __all__ = ["StreamSide"]
@@ -44,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 _IN_STATUS: Final = (IncidentName.CONNECTION_LOST, IncidentName.STALLED, IncidentName.SUBSCRIPTION_REFUSED)
 """Troubles of a connection that are the instance's last error too."""
-_READING: Final = ("watchdog", "clock", "refusals", "deaf", "rest_clock", "skew", "accounts")
+_READING: Final = ("watchdog", "clock", "refusals", "deaf", "rest_clock", "skew", "accounts", "silences")
 """Parts that have nothing to do once the sockets are closed."""
 _WRITING: Final = ("boundaries", "sink", "tickers", "repairs", "figures")
 _DRAIN_S: Final = 1.2
@@ -80,6 +82,7 @@ class StreamSide:
         self.repairs = RepairQueue(ctx, self.closer, retry_after_s=patience.repair_s, on_deaf=self._tell_deaf)
         ctx.on_early = self.repairs.confirm
         self.meter = Meter(row.id, self.closer, self.exchange_clock, self.repairs.total)
+        self._silences = Silences(ctx, lambda: self._symbols)
         self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
         self.tickers = TickerSink(self._write_tickers, clock)
         self.raiser = BoundaryRaiser(
@@ -90,6 +93,7 @@ class StreamSide:
             by=f"ingest:{row.name}",
             settled=self._split,
             fetch=self._fetch,
+            on_raised=self._silences.raised,
             on_fallback=self._tell_fallback,
             on_failure=self._tell_fallback_failure,
         )
@@ -108,7 +112,7 @@ class StreamSide:
         lived = quirks if patience.lifetime_s is None else replace(quirks, lifetime_s=patience.lifetime_s)
         wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections, patience.stable_s)
         self.hub = ConnectionHub(row.name, self._symbols, wiring)
-        self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience)
+        self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience, self._doubt)
         self._time = TimeKeeper(ctx, self.exchange_clock, self.pipeline, self.meter, patience)
         marks = Marks(self.closer, self.exchange_clock, self.pipeline, row.name)
         self._house = Housekeeping(ctx, self.pipeline, self.meter, self._board, marks)
@@ -122,6 +126,7 @@ class StreamSide:
         start("boundaries", self.raiser.run)
         start("repairs", lambda: self.repairs.run(self._stop))
         start("accounts", UserChannels(ctx, self._board).run)
+        start("silences", self._silences.run)
         start("clock", self.pipeline.run)
         start("figures", self._house.figures)
         start("rest_clock", self._time.rest_clock)
@@ -223,6 +228,9 @@ class StreamSide:
         patience = self._patience.ack_s
         return connection_for(
             row, symbols, row.streamed_timeframes, self._ctx.clock, name, ack_patience_s=patience
+    async def _doubt(self, symbol: str, why: str) -> None:
+        await doubt_symbol(self._ctx.redis, self._ctx.row.id, symbol, why, self._ctx.clock.now_ms())
+
         )
 
     def _renew(self, connection: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -24,13 +25,21 @@ class Subscriptions:
     """Real seconds throughout. Each connection keeps its exchange's message rate by itself."""
 
     def __init__(
-        self, hub: ConnectionHub, pipeline: Pipeline, meter: Meter, clock: Clock, patience: Patience
+        self,
+        hub: ConnectionHub,
+        pipeline: Pipeline,
+        meter: Meter,
+        clock: Clock,
+        patience: Patience,
+        doubt: Callable[[str, str], Awaitable[None]],
     ) -> None:
+        """`doubt(symbol, why)` has it looked up whether the exchange still lists what it does not stream."""
         self._hub = hub
         self._pipeline = pipeline
         self._meter = meter
         self._clock = clock
         self._patience = patience
+        self._doubt = doubt
         self._deaf: set[str] = set()
         self._some_deaf = asyncio.Event()
         self._retries: dict[str, int] = {}
@@ -46,6 +55,8 @@ class Subscriptions:
             due = self._clock.monotonic() + self._patience.refused_again_s
             for name in list(self._pipeline.refused):
                 symbols = sorted(self._pipeline.refused.pop(name))
+                for symbol in symbols:
+                    await self._doubt(symbol, "its stream was refused")
                 line = self._hub.line_of(name)
                 if line is not None:
                     await self._subscribe(line, symbols)
