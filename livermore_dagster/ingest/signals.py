@@ -28,18 +28,18 @@ from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.ingest.series_rejudge import Known, take_with_cache
 from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
 from livermore_dagster.ingest.signals_round import Round, in_parts
+from livermore_dagster.ingest.unknown_bars import unknown_bars
 from livermore_dagster.ingest.waiting import SIGNALS, Waiting
-from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.alerts import (
+    AlertKey,
     AlertRow,
     Withdrawal,
     insert_alerts,
     read_standing,
     withdraw_alerts,
 )
-from livermore_dagster.stores.postgres.asked_ranges import read_asked_ranges
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.postgres.indicators import IndicatorRow, upsert_indicators
 from livermore_dagster.stores.postgres.series import first_opens
@@ -144,7 +144,7 @@ class SignalsConsumer:
         await self._learn_history(active)
         work = Round()
         while active:
-            heads = {key: head for key in active if (head := self._run(key, work)) is not None}
+            heads = {key: head for key in active if (head := self._advance(key, work)) is not None}
             active = set()
             for some in in_parts(heads):
                 active |= await self._with_cache(some, work)
@@ -186,7 +186,7 @@ class SignalsConsumer:
                 for symbol, first in known.items():
                     self._folds[symbol, timeframe].history_start = first
 
-    def _run(self, key: SeriesKey, work: Round) -> Close | None:
+    def _advance(self, key: SeriesKey, work: Round) -> Close | None:
         """Takes what needs nothing but the state; the close at which more is needed, if any."""
         if key[1] not in self._timeframes or self._troubles.is_aside(key):
             while self._queues[key]:
@@ -243,7 +243,7 @@ class SignalsConsumer:
         timeframe = next(iter(heads))[1]
         found = await self._candles.read_many([symbol for symbol, _ in heads], timeframe)
         rows = {(symbol, timeframe): candles for symbol, candles in found.items()}
-        unknown = await self._unknown(heads, rows)
+        unknown = await unknown_bars(self._pool, self._row.id, heads, self._folds, rows)
         standing = await self._standing(heads)
         moved: set[SeriesKey] = set()
         for key, close in heads.items():
@@ -276,34 +276,6 @@ class SignalsConsumer:
             return {}
         async with self._pool.connection() as connection:
             return {key: await read_standing(connection, self._row.id, *key) for key in beyond}
-
-    async def _unknown(
-        self, heads: dict[SeriesKey, Close], rows: dict[SeriesKey, list[StampedCandle]]
-    ) -> dict[SeriesKey, int]:
-        """Bars before each head that are neither in the cache nor proven absent. A series that is still all
-        history waits for nothing."""
-        missing: dict[SeriesKey, list[int]] = {}
-        for key, close in heads.items():
-            fold, tf_ms = self._folds[key], key[1].ms
-            if fold.watermark is None:
-                continue
-            there = {row.candle.open_ms // tf_ms * tf_ms for row in rows[key]}
-            # Nothing lies before what is folded already; a seed counts from the first row to be judged.
-            before = fold.bars_before(close.candle.open_ms)
-            if fold.newest_ms is None:
-                last = max(there, default=close.candle.open_ms // tf_ms * tf_ms)
-                before = range((fold.watermark // tf_ms + 1) * tf_ms, last, tf_ms)
-            missing[key] = [bar for bar in before if bar not in there]
-        if not (missing := {key: bars for key, bars in missing.items() if bars}):
-            return {}
-        unknown: dict[SeriesKey, int] = {}
-        async with self._pool.connection() as connection:
-            for (symbol, timeframe), bars in missing.items():
-                asked = await read_asked_ranges(connection, self._row.id, symbol, timeframe)
-                unknown[symbol, timeframe] = sum(
-                    not any(one.from_ms <= bar < one.to_ms for one in asked) for bar in bars
-                )
-        return unknown
 
     def _out_of_patience(self, key: SeriesKey) -> bool:
         now = self._clock.monotonic()
@@ -351,7 +323,7 @@ class SignalsConsumer:
 
     async def _alerts(
         self, work: Round, facts: dict[SeriesKey, dict[str, Any]]
-    ) -> tuple[list[AlertRow], dict[tuple[str, str, str, int], int]]:
+    ) -> tuple[list[AlertRow], dict[AlertKey, int]]:
         """Rows to store, and when the close of each was appended (wall clock, not for late ones)."""
         found = {key: outcome.alerts for key, outcome in work.outcomes.items() if outcome.alerts}
         if not found:
@@ -366,7 +338,7 @@ class SignalsConsumer:
         for (symbol, timeframe), values in known.items():
             boards.setdefault(symbol, {})[timeframe] = values
         rows: list[AlertRow] = []
-        walls: dict[tuple[str, str, str, int], int] = {}
+        walls: dict[AlertKey, int] = {}
         for key, alerts in found.items():
             board, ticker, now_ms = boards.get(key[0], {}), tickers.get(key[0]), work.now_ms[key]
             try:
@@ -385,7 +357,7 @@ class SignalsConsumer:
         points: list[IndicatorRow],
         alerts: list[AlertRow],
         gone: list[Withdrawal],
-        walls: dict[tuple[str, str, str, int], int],
+        walls: dict[AlertKey, int],
     ) -> None:
         lock = self._outbox.storing if self._outbox and alerts else contextlib.nullcontext()
         async with lock:

@@ -13,6 +13,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.statements import sql
 
 __all__ = [
+    "AlertKey",
     "AlertRow",
     "StoredAlert",
     "Withdrawal",
@@ -24,6 +25,9 @@ __all__ = [
     "take_unpublished",
     "withdraw_alerts",
 ]
+
+AlertKey = tuple[str, str, str, int]
+"""Symbol, timeframe, label and open of the candle: one alert of an exchange."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class AlertRow:
     attempt: int = 0
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
+    def key(self) -> AlertKey:
         return self.symbol, self.timeframe.value, self.label, self.open_ms
 
 
