@@ -191,7 +191,7 @@ class _Run:
             for one in self._platform.ask(self._exchange, "faults")
             if one["kind"] in ("rate_limit", "ban") and one["done"]
         )
-        refused = int(self._platform.ask(self._exchange, "counters")["refusals"])
+        refused = int(self._platform.ask(self._exchange, "counters").get("refusals", 0))
         if refused > ordered:
             self._left.troubles.append(f"{refused} refusals for their rate, of which {ordered} were ordered")
         query = "SELECT count(*) FROM alert_history WHERE withdrawn_ms IS NULL"

@@ -15,7 +15,7 @@ from tests.integration.faults.scenarios import Scenario
 from tests.integration.faults.stage import Stage, Wrong
 from tests.integration.ingest.played import Platform, until
 
-__all__ = ["Findings", "audit", "play"]
+__all__ = ["NEAR_MS", "Findings", "audit", "play", "whole"]
 
 MARKS_S = 45.0
 """So long may the marks of an act take to come: a busy machine is slow, and nothing here is about speed."""
@@ -105,7 +105,7 @@ def _compare(
     stage: Stage, found: Findings, acts: Sequence[Sequence[Scenario]], begun: int, seconds: float
 ) -> list[Wrong]:
     """Waits until all that ended is settled and true; what stays wrong."""
-    start, target = _whole(stage, begun)
+    start, target = whole(stage, begun)
     lenient = [
         (found.spans[one.name][0] - NEAR_MS, found.spans[one.name][1] + NEAR_MS)
         for act in acts
@@ -134,7 +134,7 @@ def _compare(
     return wrong
 
 
-def _whole(stage: Stage, begun: int) -> tuple[int, int]:
+def whole(stage: Stage, begun: int) -> tuple[int, int]:
     """From two buckets before `begun` to the next boundary, in market ms."""
     longest = max(timeframe.ms for timeframe in stage.timeframes() if timeframe.ms <= Timeframe.M5.ms)
     now = stage.market_now()
@@ -150,7 +150,7 @@ def _strike_and_audit(
     marks = stage.marks()
     ids = stage.order(*(order for scenario in act for order in scenario.orders(stage)))
     until(lambda: not stage.pending(ids), marks_s, lambda: f"does not end: {stage.pending(ids)}")
-    start, target = _whole(stage, begun)
+    start, target = whole(stage, begun)
     until(lambda: stage.settled() >= target, truth_s, f"settled to {target}")
     before = stage.wrong(start, target)
     asyncio.run(audit(stage.platform, stage.exchange, start, target))
