@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.closing_rest import LATE_MS, SETTLE_MS, is_deaf, settle_by_rest
-from livermore_dagster.market.closing_state import BACK_MS, Final, Held, Link, Series, Stalls
+from livermore_dagster.market.closing_state import BACK_MS, Final, Held, Link, Series, Stalls, questions_of
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
 from livermore_dagster.market.closing_writes import final_write, late_write, open_write
 from livermore_dagster.market.timeframe import Timeframe
@@ -306,30 +306,10 @@ class Closer:
         self._next_due_ms = 0
 
     def _ask(self, series: Series, doubts: list[tuple[int, Reason]], effects: Effects) -> None:
-        """One question for each run of adjacent doubtful slots."""
-        runs: list[tuple[int, int, Reason]] = []
         for slot, reason in doubts:
             series.question(slot, reason)
-            if reason is Reason.UNPROVEN:
-                self.stats.unproven += 1
-            elif reason is Reason.SILENT:
-                self.stats.silent += 1
-            else:
-                self.stats.stalls += 1
-            if runs and runs[-1][1] == slot:
-                runs[-1] = (runs[-1][0], slot + series.step, runs[-1][2])
-            else:
-                runs.append((slot, slot + series.step, reason))
-        for from_ms, to_ms, reason in runs:
-            before = series.finals.get(from_ms - series.step)
-            start = from_ms
-            if before is not None and before.by_clock and not before.settled:
-                # Closed by the clock, then silence: the stream may have died before that close.
-                before.by_clock = False
-                start = from_ms - series.step
-            effects.questions.append(
-                Question(series.symbol, series.timeframe, start, to_ms, reason, series.rank)
-            )
+            self.stats.doubted(reason)
+        effects.questions += questions_of(series, doubts)
 
     # --- connections and REST ---------------------------------------------------------------------------
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
-from livermore_dagster.market.closing_types import CloserStats, Reason
+from livermore_dagster.market.closing_types import CloserStats, Question, Reason
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["BACK_MS", "Final", "Held", "Link", "Series", "Stalls", "Unresolved"]
+__all__ = ["BACK_MS", "Final", "Held", "Link", "Series", "Stalls", "Unresolved", "questions_of"]
 
 REMEMBERED_FINALS = 4
 FLOWING = 32
@@ -293,3 +293,23 @@ class Stalls:
         # Since a break there was no update yet: that connection is being replaced, or the watchdog's.
         self.standing |= {name for name in stalled if 0 < self._links[name].newest_event_ms < end}
         return frozenset(stalled)
+
+
+def questions_of(series: Series, doubts: Sequence[tuple[int, Reason]]) -> list[Question]:
+    """One for each run of adjacent slots of `doubts`, which are in order."""
+    runs: list[tuple[int, int, Reason]] = []
+    for slot, reason in doubts:
+        if runs and runs[-1][1] == slot:
+            runs[-1] = (runs[-1][0], slot + series.step, runs[-1][2])
+        else:
+            runs.append((slot, slot + series.step, reason))
+    questions = []
+    for from_ms, to_ms, reason in runs:
+        before = series.finals.get(from_ms - series.step)
+        start = from_ms
+        if before is not None and before.by_clock and not before.settled:
+            # Closed by the clock, then silence: the stream may have died before that close.
+            before.by_clock = False
+            start = from_ms - series.step
+        questions.append(Question(series.symbol, series.timeframe, start, to_ms, reason, series.rank))
+    return questions

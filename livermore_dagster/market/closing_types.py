@@ -98,3 +98,12 @@ class CloserStats:
     given_up: int = 0
     repeated: int = 0
     """Frames that told nothing newer: sent twice, out of order, or an older value after a newer one."""
+
+    def doubted(self, reason: Reason) -> None:
+        """A bucket that REST is asked for."""
+        if reason is Reason.UNPROVEN:
+            self.unproven += 1
+        elif reason is Reason.SILENT:
+            self.silent += 1
+        else:
+            self.stalls += 1
