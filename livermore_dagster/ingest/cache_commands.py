@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,6 +22,7 @@ from livermore_dagster.stores.postgres.symbols import require_symbols
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.candle_cache import CACHE_SIZE
 from livermore_dagster.stores.redis.closes import backlog
+from livermore_dagster.stores.redis.overview import read_monitored
 
 __all__ = ["clear_cache", "force_backfill"]
 
@@ -120,8 +120,7 @@ async def _cached(ctx: ExchangeContext) -> list[str]:
 
 
 async def _monitored(ctx: ExchangeContext) -> tuple[str, ...]:
-    text = await ctx.redis.get(keys.monitored(ctx.row.id))
-    symbols = tuple(json.loads(text)) if text else ()
+    symbols = tuple((await read_monitored(ctx.redis, [ctx.row]))[ctx.row.id])
     if not symbols:
         raise BadSetting(
             f"{ctx.row.name} monitors nothing, and no symbols are named.", 'Name them: {"symbols": […]}.'

@@ -94,11 +94,13 @@ class Machinery:
     async def forget(self, symbols: Collection[str], timeframes: Collection[Timeframe]) -> int:
         """Removes what Redis holds of symbols that are no longer monitored; how many keys there were.
 
-        Their candles stay in PostgreSQL. Not before all their closes are consumed: else they came again.
+        Their candles stay in PostgreSQL. Not before all their closes are consumed: they shall be stored too.
+        Nobody brings them back after that, not even who read them as monitored before.
         """
         if not symbols:
             return 0
         await self._ctx.clock.sleep(_WRITTEN_S)
+        await self._ctx.cache.dismiss(symbols)
         if not await self._consumers.caught_up():
             log.warning("removed_while_behind", exchange=self._ctx.row.name, symbols=sorted(symbols))
         await self._consumers.signals_anew(timeframes)

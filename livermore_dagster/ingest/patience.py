@@ -25,6 +25,10 @@ class Patience:
     """After a bucket's end a silent symbol is asked for by REST."""
     flow_s: float = 5.0
     """So long after a candle's end its connection may take to show that it flows on."""
+    change_s: float = 15.0
+    """So long new connections may take until they bring something, before a change of symbols is given up."""
+    again_s: float = 30.0
+    """After this a change of symbols that was given up is tried again."""
     flag_s: float = 10.0
     """So long after a candle's end the exchange's closed flag may take."""
     skew_look_s: float = 300.0

@@ -22,6 +22,7 @@ from livermore_dagster.ingest.selection import Selection, select, tell_monitored
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
 from livermore_dagster.ingest.warmup import WarmupStats, warm_up
 from livermore_dagster.stores.redis.desired import Desired, read_desired
+from livermore_dagster.stores.redis.overview import read_monitored
 from livermore_dagster.stores.redis.symbol_events import SymbolEvent, append_symbol_event
 
 __all__ = ["Change", "Session"]
@@ -83,6 +84,8 @@ class Session:
         self._over = asyncio.Event()
         self._warming = asyncio.Lock()
         self._warmups = 0
+        self._again_at: float | None = None
+        """When (monotonic) a change is tried again that the exchange did not let be."""
 
     def now(self) -> int | None:
         return self._machinery.now() if self._machinery is not None else None
@@ -135,12 +138,15 @@ class Session:
         selection = await select(ctx, self._desired)
         if selection.symbols:
             await probe_timeframes(ctx, selection.symbols[0])
+        left = (await read_monitored(ctx.redis, [ctx.row]))[ctx.row.id]
+        await ctx.cache.welcome(selection.symbols)
         await self._settle(selection, selection.symbols)
         await append_symbol_event(ctx.redis, SymbolEvent(ctx.row.id, "start", ctx.clock.now_ms()))
         machinery = self._machinery = Machinery(ctx, board, selection.symbols, self._patience)
         self._ends.watch(machinery.supervisor.fatal)
         machinery.start(selection.timeframes)
         machinery.supervisor.start("desired", self._follow)
+        machinery.supervisor.start("cleaning", lambda: self._clean(left))
         machinery.supervisor.start("wishes", lambda: follow_wishes(ctx, self._wishes_changed))
         machinery.supervisor.start("products", lambda: keep_product_list(ctx))
         if self._live:
@@ -196,7 +202,8 @@ class Session:
             return
         if wanted.paused != self._paused and self._active.is_set():
             await (self.pause() if wanted.paused else self.resume())
-        if (wanted.symbols, wanted.mode) != (self._desired.symbols, self._desired.mode):
+        due = self._again_at is not None and self._ctx.clock.monotonic() >= self._again_at
+        if due or (wanted.symbols, wanted.mode) != (self._desired.symbols, self._desired.mode):
             await self._reload_if_it_can(wanted)
 
     async def _wishes_changed(self) -> None:
@@ -205,7 +212,8 @@ class Session:
         await self._reload_if_it_can(self._desired)
 
     async def _reload_if_it_can(self, wanted: Desired) -> None:
-        """What cannot be had is said, once for each such wish; it goes on with what it had."""
+        """What cannot be had is said; it goes on with what it had, and tries a change again that the exchange
+        did not let be."""
         try:
             await self.reload(wanted)
         except (UsageError, ExchangeError) as error:
@@ -295,7 +303,7 @@ class Session:
             added = tuple(one for one in selection.symbols if one not in set(before.symbols))
             removed = tuple(one for one in before.symbols if one not in set(selection.symbols))
             if selection.symbols != before.symbols:
-                await self._connect(machinery, selection.symbols)
+                await self._connect(machinery, selection.symbols, added)
             await self._settle(selection, added)
             await tell_warm(self._ctx, removed)
             if selection.timeframes != before.timeframes and not removed:
@@ -306,10 +314,25 @@ class Session:
             machinery.supervisor.start(f"{_WARM} {self._warmups}", lambda: self._warm_added(added))
         return Change(added, removed, len(selection.symbols), cleaned, at_resume=self._paused)
 
-    async def _connect(self, machinery: Machinery, symbols: Sequence[str]) -> None:
-        async with self._turn:
-            if not await self._interruptible(machinery.change(symbols)):
-                machinery.symbols = tuple(symbols)  # paused meanwhile: there is no connection to change
+    async def _connect(self, machinery: Machinery, symbols: Sequence[str], added: Sequence[str]) -> None:
+        self._again_at = None
+        await self._ctx.cache.welcome(added)
+        try:
+            async with self._turn:
+                if not await self._interruptible(machinery.change(symbols)):
+                    machinery.symbols = tuple(symbols)  # paused meanwhile: there is no connection to change
+        except ExchangeError:
+            self._again_at = self._ctx.clock.monotonic() + self._patience.again_s
+            # Some of the new connections may have brought something.
+            await machinery.forget(added, self._selection.timeframes)
+            raise
+
+    async def _clean(self, before: Sequence[str]) -> None:
+        """Part: once, for what an earlier stint monitored and this one does not."""
+        async with self._choosing:
+            now = set(self._selection.symbols)
+            gone = [symbol for symbol in before if symbol not in now]
+            await (await self._built()).forget(gone, self._selection.timeframes)
 
     async def warmed(self, seconds: float) -> bool:
         """Whether the newest added symbols are warm, after waiting for that so long."""

@@ -50,8 +50,6 @@ _READING: Final = ("watchdog", "clock", "refusals", "deaf", "rest_clock", "skew"
 """Parts that have nothing to do once the sockets are closed."""
 _WRITING: Final = ("boundaries", "sink", "tickers", "repairs", "figures")
 _DRAIN_S: Final = 1.2
-_FLOWS_S: Final = 15.0
-"""So long new connections may take until they bring something."""
 _OVERLAP_S: Final = 2.0
 """Old and new connections both deliver for this long, so that nothing falls between them."""
 _LOOK_S: Final = 0.05
@@ -82,9 +80,9 @@ class StreamSide:
         self.repairs = RepairQueue(ctx, self.closer, retry_after_s=patience.repair_s, on_deaf=self._tell_deaf)
         ctx.on_early = self.repairs.confirm
         self.meter = Meter(row.id, self.closer, self.exchange_clock, self.repairs.total)
-        self._silences = Silences(ctx, lambda: self._symbols)
         self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
         self.tickers = TickerSink(self._write_tickers, clock)
+        self._silences = Silences(ctx, lambda: self._symbols)
         self.raiser = BoundaryRaiser(
             ctx.redis,
             row,
@@ -93,9 +91,9 @@ class StreamSide:
             by=f"ingest:{row.name}",
             settled=self._split,
             fetch=self._fetch,
-            on_raised=self._silences.raised,
             on_fallback=self._tell_fallback,
             on_failure=self._tell_fallback_failure,
+            on_raised=self._silences.raised,
         )
         self.pipeline = Pipeline(
             self.closer,
@@ -126,9 +124,9 @@ class StreamSide:
         start("boundaries", self.raiser.run)
         start("repairs", lambda: self.repairs.run(self._stop))
         start("accounts", UserChannels(ctx, self._board).run)
-        start("silences", self._silences.run)
         start("clock", self.pipeline.run)
         start("figures", self._house.figures)
+        start("silences", self._silences.run)
         start("rest_clock", self._time.rest_clock)
         start("skew", self._time.skew)
         start("refusals", self._subscriptions.refused)
@@ -140,10 +138,10 @@ class StreamSide:
             ctx.clock,
             self._tell_watchdog,
             self._patience,
+            self.pipeline.updated,
             self.pipeline.beats if ctx.quirks.heartbeats else None,
         )
         start("watchdog", watchdog.run)
-            self.pipeline.updated,
         self._start_lines(self.hub.lines)
 
     def _start_lines(self, lines: Sequence[Line]) -> None:
@@ -208,15 +206,15 @@ class StreamSide:
         self._tell_connections()
 
     async def _flow(self, fresh: Sequence[Line]) -> None:
-        clock = self._ctx.clock
-        deadline = clock.monotonic() + _FLOWS_S
+        clock, patience_s = self._ctx.clock, self._patience.change_s
+        deadline = clock.monotonic() + patience_s
         while not all(line.flows for line in fresh):
             if clock.monotonic() >= deadline:
                 mute = [line for line in fresh if not line.flows]
                 why = next((line.last_reason for line in mute if line.last_reason), "nothing came")
                 raise ExchangeUnavailable(
                     f"{self._ctx.row.name}: {len(mute)} of {len(fresh)} new connections brought nothing "
-                    f"within {_FLOWS_S:.0f} s ({why}); its symbols stay as they were."
+                    f"within {patience_s:.0f} s ({why}); its symbols stay as they were."
                 )
             await clock.sleep(_LOOK_S)
         if fresh:
@@ -228,10 +226,10 @@ class StreamSide:
         patience = self._patience.ack_s
         return connection_for(
             row, symbols, row.streamed_timeframes, self._ctx.clock, name, ack_patience_s=patience
+        )
+
     async def _doubt(self, symbol: str, why: str) -> None:
         await doubt_symbol(self._ctx.redis, self._ctx.row.id, symbol, why, self._ctx.clock.now_ms())
-
-        )
 
     def _renew(self, connection: str) -> None:
         """Only the socket that is open: what an earlier one of its line says is told already."""

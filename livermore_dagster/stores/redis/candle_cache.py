@@ -40,7 +40,7 @@ class WriteResult(StrEnum):
     REFUSED = "refused"
     """Of a lower rank, or older, than what is there."""
     OLDER = "older"
-    """Older than the oldest of a full cache: its place is PostgreSQL."""
+    """Older than the oldest of a full cache, or of a symbol that is gone: its place is PostgreSQL."""
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -90,7 +90,12 @@ class CandleCache:
             message = "" if stamped.rank is Rank.OPEN or stamped.origin.is_history else self._message(stamped)
             rows += (index, str(stamped.candle.open_ms), encode(stamped), str(stamped.proven_ms), message)
         exchange_id = self._exchange_id
-        names = [keys.closes(exchange_id), keys.counters(exchange_id), keys.candle_owners(exchange_id)]
+        names = [
+            keys.closes(exchange_id),
+            keys.counters(exchange_id),
+            keys.candle_owners(exchange_id),
+            keys.symbols_gone(exchange_id),
+        ]
         heads: list[str | int] = [self._size, str(wall_ms), len(series)]
         for symbol, timeframe in series:
             names.append(keys.candles(exchange_id, symbol, timeframe))
@@ -236,6 +241,19 @@ class CandleCache:
                     name = keys.user_candles(int(user_id), self._exchange_id, symbol, timeframe)
                     pipe.expire(name, USER_KEYS_LIVE_S)
         await pipe.execute()
+
+    async def welcome(self, symbols: Iterable[str]) -> None:
+        """Of these symbols candles are kept again. For the exchange's instance alone, as `place`."""
+        wanted = list(symbols)
+        if wanted:
+            await cast("Any", self._client.srem(keys.symbols_gone(self._exchange_id), *wanted))
+
+    async def dismiss(self, symbols: Iterable[str]) -> None:
+        """Of these symbols nothing is kept from now on: a run that began while they were monitored, and
+        brings their candles later, makes no key anew. What is there already stays until it is removed."""
+        wanted = list(symbols)
+        if wanted:
+            await cast("Any", self._client.sadd(keys.symbols_gone(self._exchange_id), *wanted))
 
     async def names(self, symbols: Iterable[str], timeframes: Iterable[Timeframe]) -> list[str]:
         """Every key that holds, or may hold, candles of these series."""

@@ -46,14 +46,17 @@ class IndicatorCache:
     async def commit(self, updates: Sequence[SeriesUpdate], entry_ids: Iterable[str]) -> int:
         """Keeps and publishes `updates`, acknowledges the closes; how many of these were acknowledged.
 
+        Of symbols that are gone (CandleCache.dismiss) nothing is kept.
+
         Raises ClaimLost, and does nothing, when the exchange's claim is not the token's.
         """
-        names = [keys.closes(self._exchange_id), keys.status(self._exchange_id)]
+        exchange_id = self._exchange_id
+        names = [keys.closes(exchange_id), keys.status(exchange_id), keys.symbols_gone(exchange_id)]
         heads: list[str | int] = [self._token, keys.CLOSES_GROUP_SIGNALS, len(updates)]
         for update in updates:
             at = (self._exchange_id, update.symbol, update.timeframe)
             names += (keys.indicator(*at), keys.indicator_state(*at))
-            heads += (update.indicator, update.state, keys.channel_indicator(*at))
+            heads += (update.symbol, update.indicator, update.state, keys.channel_indicator(*at))
         acknowledged = int(cast("int", await self._script(keys=names, args=[*heads, *entry_ids])))
         if acknowledged < 0:
             raise ClaimLost("The claim under which signals are kept is another's, or has run out.")

@@ -17,7 +17,7 @@ CHANNEL_SETTINGS = "livermore:settings"
 
 CHANNEL_SYMBOLS = "livermore:symbols"
 """Channel: an exchange's product list was read anew, JSON {exchange_id, exchange, listed, delisted, halted,
-resumed}."""
+resumed}, or what an account holds there {exchange_id, exchange, account}."""
 
 CHANNEL_ALERTS_ALL = "channel:alerts:*"
 """Pattern: the alerts of every exchange."""
@@ -49,6 +49,11 @@ def user_candles(user_id: int, exchange_id: int, symbol: str, timeframe: Timefra
 def candle_owners(exchange_id: int) -> str:
     """Hash, symbol -> ids of the users in whose keys its candles live, with commas; others are shared."""
     return f"exchange:{exchange_id}:candle-owners"
+
+
+def symbols_gone(exchange_id: int) -> str:
+    """Set: symbols that were monitored and are not any more; nothing writes candles or indicators of them."""
+    return f"exchange:{exchange_id}:symbols-gone"
 
 
 def indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind: str = MACDV) -> str:
@@ -230,6 +235,11 @@ def channel_responses(sub: str) -> str:
     return f"livermore:responses:{sub}"
 
 
+def home_exchanges(home: str) -> str:
+    """Set: ids of the exchanges this home (`control.process.home_name`) was told to run."""
+    return f"livermore:home-exchanges:{home}"
+
+
 def run_process(task_id: str) -> str:
     """String (JSON): the process that works on the Dagster run of this Celery task."""
     return f"livermore:run-process:{task_id}"
@@ -245,11 +255,6 @@ def channel_indicator(exchange_id: int, symbol: str, timeframe: Timeframe, kind:
 
 def channel_close(exchange_id: int, symbol: str, timeframe: Timeframe) -> str:
     return f"channel:exchange:{exchange_id}:candle:close:{symbol}:{timeframe.value}"
-def home_exchanges(home: str) -> str:
-    """Set: ids of the exchanges this home (`control.process.home_name`) was told to run."""
-    return f"livermore:home-exchanges:{home}"
-
-
 
 
 def channel_ticker(exchange_id: int, symbol: str) -> str:

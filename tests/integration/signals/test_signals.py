@@ -14,6 +14,7 @@ from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked
 from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.indicator_cache import IndicatorCache
 from livermore_dagster.stores.redis.metrics import read_counters
 from livermore_dagster.stores.redis.tickers import Ticker, write_tickers
@@ -204,6 +205,17 @@ async def test_an_unknown_bar_is_waited_for_and_holds_no_other_series_back(signa
     assert found["CCCUSDT", Timeframe.M5]["n_eff"] == 302
     assert found["CCCUSDT", Timeframe.M5]["span_bars"] == 303
     assert {one["unknown_bars"] for one in found.values()} == {0}
+
+
+async def test_closes_of_a_symbol_that_has_gone_meanwhile_bring_no_indicator_back(signals: Signals) -> None:
+    candles = walk(301, seed=6)
+    for symbol in ("AAAUSDT", "BBBUSDT"):
+        await signals.close(candles, symbol, origin=Origin.WARMUP)
+    await CandleCache(signals.redis, signals.row.id).dismiss(["AAAUSDT"])
+    async with signals.running():
+        await signals.settle()
+    assert await signals.redis.keys("indicator:*:AAAUSDT:*") == []
+    assert len(await signals.redis.keys("indicator:*:BBBUSDT:*")) == 2
 
 
 async def _is(found: object, wanted: int) -> bool:

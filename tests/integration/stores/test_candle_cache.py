@@ -174,3 +174,21 @@ async def test_a_candle_takes_at_most_120_bytes(client: redis.asyncio.Redis) -> 
     size = await client.memory_usage(keys.candles(2, "BTCUSDT", Timeframe.M1), samples=0)
     assert size is not None
     assert size / CACHE_SIZE <= 120
+
+
+async def test_of_a_symbol_that_is_gone_nothing_is_kept_until_it_is_welcome_again(
+    client: redis.asyncio.Redis,
+) -> None:
+    cache = CandleCache(client, 2)
+    await cache.write([minute(0)], 5)
+    await cache.dismiss(["BTCUSDT"])
+    other = minute(1, symbol="ETHUSDT")
+    late = [minute(1), other, minute(0, Rank.SETTLED, "9"), minute(2, Rank.OPEN)]
+    older, inserted = WriteResult.OLDER, WriteResult.INSERTED
+    assert await cache.write(late, 5) == [older, inserted, older, older]
+    await client.unlink(*await cache.names(["BTCUSDT"], Timeframe))
+    assert await cache.write([minute(3)], 5) == [older]
+    assert await cache.read("BTCUSDT", Timeframe.M1) == []
+    assert [close.stamped().symbol for close in await read_closes(client, 2)] == ["BTCUSDT", "ETHUSDT"]
+    await cache.welcome(["BTCUSDT"])
+    assert await cache.write([minute(3)], 5) == [inserted]

@@ -1,12 +1,13 @@
 -- The write rule: one atomic call per batch. Higher rank wins; within a rank the later stamp, then more trades,
 -- then more volume. A candle that becomes final or gets other values is appended to closes in this same call.
--- KEYS: closes, counters, owners, then the shared sorted set of each series. A series that users own lives in their
---       keys instead (place_candles.lua): the first is judged, all are written.
+-- KEYS: closes, counters, owners, symbols that are gone, then the shared sorted set of each series. A series that
+--       users own lives in their keys instead (place_candles.lua): the first is judged, all are written. Of symbols
+--       that are gone nothing is kept here, whoever still brings it: its place is the table, as of what is older.
 -- ARGV: one MessagePack list (a thousand arguments take the client longer than the writing), in it
 --       size, wall ms, number of series; per series: symbol, timeframe, channel;
 --       per candle: series, open ms, member (member.py), proven ms, message to publish but for its end ('': none).
 --       All but size, number of series and series are text.
--- Returns one letter per candle: i(nserted) u(pdated) v(revised) n(o change) r(efused) o(lder).
+-- Returns one letter per candle: i(nserted) u(pdated) v(revised) n(o change) r(efused) o(lder, or gone).
 local call, sub, find = redis.call, string.sub, string.find
 local given = cmsgpack.unpack(ARGV[1])
 local size, wall, series_count = given[1], given[2], given[3]
@@ -25,19 +26,27 @@ if call('EXISTS', KEYS[3]) == 1 then
     if owners[series] then
       owned[series] = {}
       for id in string.gmatch(owners[series], '%d+') do
-        table.insert(owned[series], 'usercandles:' .. id .. sub(KEYS[series + 3], 8))
+        table.insert(owned[series], 'usercandles:' .. id .. sub(KEYS[series + 4], 8))
       end
     end
   end
 end
 
+-- Series -> whether nobody monitors any more.
+local gone = {}
+if call('EXISTS', KEYS[4]) == 1 then
+  for series = 1, series_count do
+    gone[series] = call('SISMEMBER', KEYS[4], given[4 + (series - 1) * 3]) == 1
+  end
+end
+
 local function key_of(series)
-  return owned[series] and owned[series][1] or KEYS[series + 3]
+  return owned[series] and owned[series][1] or KEYS[series + 4]
 end
 
 local function change(series, command, ...)
   if not owned[series] then
-    call(command, KEYS[series + 3], ...)
+    call(command, KEYS[series + 4], ...)
     return
   end
   for _, key in ipairs(owned[series]) do
@@ -116,6 +125,9 @@ local function insert(series, open, member, proven, message)
 end
 
 local function write(series, open, member, proven, message)
+  if gone[series] then
+    return 'o'
+  end
   local old = call('ZRANGEBYSCORE', key_of(series), open, open)[1]
   if not old then
     return insert(series, open, member, proven, message)
