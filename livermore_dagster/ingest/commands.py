@@ -20,12 +20,12 @@ from livermore_dagster.control.commands.message import (
     StartPayload,
     SwitchMode,
 )
-from livermore_dagster.errors import BadSetting, PlatformError
+from livermore_dagster.errors import BadSetting, ExchangeError, PlatformError
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.cache_commands import clear_cache, force_backfill
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.session import Change, Session
-from livermore_dagster.ingest.symbol_commands import add_symbols, remove_symbol
+from livermore_dagster.ingest.symbol_commands import add_symbols, remove_symbol, take_back
 from livermore_dagster.ingest.symbols import resolve_monitored
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, change_desired, read_desired
 
@@ -195,7 +195,12 @@ class InstanceCommands:
 
     async def _add_symbols(self, command: Command, progress: Progress) -> Facts:
         added = await add_symbols(self._ctx, command)
-        return {**added, **await self._follow(progress)}
+        try:
+            return {**added, **await self._follow(progress)}
+        except ExchangeError:
+            # The sender is told that it failed: then nothing of it shall come later.
+            await take_back(self._ctx, command, added)
+            raise
 
     async def _remove_symbol(self, command: Command, progress: Progress) -> Facts:
         removed = await remove_symbol(self._ctx, command)

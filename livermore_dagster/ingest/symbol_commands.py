@@ -11,7 +11,7 @@ from livermore_dagster.control.commands.message import AddSymbol, BulkAddSymbols
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.ingest.context import ExchangeContext
 
-__all__ = ["add_symbols", "remove_symbol"]
+__all__ = ["add_symbols", "remove_symbol", "take_back"]
 
 
 async def add_symbols(ctx: ExchangeContext, command: Command) -> Mapping[str, Any]:
@@ -27,6 +27,19 @@ async def add_symbols(ctx: ExchangeContext, command: Command) -> Mapping[str, An
             by=command.sub,
         )  # fmt: skip
     return _told(results)
+
+
+async def take_back(ctx: ExchangeContext, command: Command, added: Mapping[str, Any]) -> None:
+    """Makes the sender's settings what they were before `add_symbols` told `added` of them."""
+    outcomes: Mapping[str, str] = added["outcomes"]
+    new = [symbol for symbol, outcome in outcomes.items() if outcome == Outcome.ADDED]
+    enabled = [symbol for symbol, outcome in outcomes.items() if outcome == Outcome.ENABLED]
+    own = ctx.redis, ctx.row.name, command.sub
+    async with ctx.pool.connection() as connection:
+        if new:
+            await symbols.remove(connection, *own, new, by=command.sub)
+        if enabled:
+            await symbols.set_enabled(connection, *own, enabled, enabled=False, by=command.sub)
 
 
 async def remove_symbol(ctx: ExchangeContext, command: Command) -> Mapping[str, Any]:

@@ -151,7 +151,8 @@ async def keep_product_list(ctx: ExchangeContext) -> None:
 
 async def follow_wishes(ctx: ExchangeContext, changed: Callable[[], Awaitable[None]]) -> None:
     """Part: until cancelled. Calls `changed` whenever what is monitored may be something else: a user or his
-    settings changed, or the product list was read anew. Once at the start, for what was said before it heard.
+    settings changed, or the product list or what is held was read anew. Once at the start, for what was said
+    before it heard.
     """
     pubsub = cast("Any", ctx.redis.pubsub(ignore_subscribe_messages=True))
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from livermore_dagster.market.trades import Balance, FeeTier
 from livermore_dagster.stores.postgres.balances import replace_balances
 from livermore_dagster.stores.postgres.fee_tiers import insert_fee_tier
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.trades.session import AccountSession
 
 __all__ = ["read_held", "read_tiers"]
@@ -23,8 +25,10 @@ async def read_tiers(session: AccountSession) -> dict[str, FeeTier]:
 
 
 async def read_held(session: AccountSession) -> list[Balance]:
-    """What the account holds now, kept in place of what it held before."""
+    """What the account holds now, kept in place of what it held before; whoever monitors by it hears of it."""
     balances = await session.client.balances()
     async with session.pool.connection() as connection:
         await replace_balances(connection, session.account.id, balances, session.clock.now_ms())
+    told = {"exchange_id": session.row.id, "exchange": session.row.name, "account": session.account.key}
+    await session.redis.publish(keys.CHANNEL_SYMBOLS, json.dumps(told))
     return balances

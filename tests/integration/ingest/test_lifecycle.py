@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import psycopg
 import pytest
 
 from livermore_dagster.accounts.settings import patch
-from livermore_dagster.control.commands.message import CommandType, Reply
-from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
+from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.ingest.service import IngestService
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.stores.postgres.users import User, insert_user
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.closes import backlog_sync
 from livermore_dagster.stores.redis.desired import read_desired_sync
+from tests.integration.ingest.commanding import add_users, becomes, done, newest, order, sockets, status
 from tests.integration.ingest.played import IDS, Platform, played, until
 
 START_MS = 1_767_700_830_000  # 2026-01-06T12:00:30Z
@@ -33,14 +30,8 @@ BINANCE = row_named("binance")
 @pytest.fixture
 def market(redis_url: str, database_url: str) -> Iterator[Platform]:
     with played(redis_url, database_url, ["binance"], SPEED, START_MS) as platform:
-        asyncio.run(_add_users(database_url))
+        asyncio.run(add_users(database_url))
         yield platform
-
-
-async def _add_users(database_url: str) -> None:
-    async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        for sub in ("root", "ana"):
-            await insert_user(connection, User(0, "local", sub, "", sub, None, "admin"))
 
 
 @pytest.fixture
@@ -58,26 +49,6 @@ def idle(market: Platform) -> Iterator[Platform]:
     assert market.state("binance") == "none"
 
 
-def order(market: Platform, kind: str, payload: dict[str, Any] | None = None, sub: str = "root") -> Answer:
-    async def run() -> Answer:
-        client = connect_async(market.redis_url)
-        try:
-            return await send_command(client, BINANCE, sub, CommandType(kind), payload or {})
-        finally:
-            await client.aclose()
-
-    return asyncio.run(run())
-
-
-def done(
-    market: Platform, kind: str, payload: dict[str, Any] | None = None, sub: str = "root"
-) -> dict[str, Any]:
-    answer = order(market, kind, payload, sub)
-    assert answer.verdict is Verdict.DONE, answer.words
-    assert isinstance(answer.reply, Reply)
-    return answer.reply.result
-
-
 def compute_only(market: Platform, timeframes: list[str]) -> None:
     """Every user wants signals of these."""
 
@@ -89,30 +60,6 @@ def compute_only(market: Platform, timeframes: list[str]) -> None:
         await client.aclose()
 
     asyncio.run(run())
-
-
-def sockets(market: Platform) -> int:
-    return sum(1 for one in market.ask("binance", "connections") if one["streams"])
-
-
-def status(market: Platform) -> dict[str, Any]:
-    with market.redis() as client:
-        return json.loads(str(client.get(keys.status(IDS["binance"]))))
-
-
-def becomes(market: Platform, state: InstanceState, seconds: float = 60) -> None:
-    until(lambda: market.state("binance") == state.value, seconds, lambda: f"{state}, is {status(market)}")
-
-
-def newest(market: Platform, symbol: str) -> int:
-    """Open of its newest minute in PostgreSQL."""
-    found = market.query(
-        "SELECT coalesce(max(open_ms), 0) FROM candles"
-        " WHERE exchange_id = %s AND symbol = %s AND timeframe = '1m'",
-        IDS["binance"],
-        symbol,
-    )
-    return int(found[0][0])
 
 
 def test_idle_started_stopped_and_started_again_in_one_process(idle: Platform) -> None:

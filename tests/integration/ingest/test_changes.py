@@ -1,0 +1,239 @@
+"""Changes of what is monitored and cached, where something is in their way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from livermore_dagster.control.commands.sender import Verdict
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.ingest.backfill import BackfillReport, backfill
+from livermore_dagster.ingest.context import open_context
+from livermore_dagster.ingest.patience import Patience
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
+from livermore_dagster.trades.standing import read_held
+from tests.integration.ingest.agreeing import agree, by_the_stores, ranked, running, set_symbols
+from tests.integration.ingest.commanding import becomes, done, order, sockets, status
+from tests.integration.ingest.played import IDS, Platform, played, until
+from tests.integration.trades.accounts import create, environment, in_session, place, register
+
+START_MS = 1_767_700_830_000  # 2026-01-06T12:00:30Z
+M1, M5 = Timeframe.M1, Timeframe.M5
+BINANCE = IDS["binance"]
+SHORT = Patience(change_s=1.5, again_s=2.0)
+TOP3 = Desired("running", SymbolChoice(top=3), "ana")
+
+
+@pytest.fixture
+def market(redis_url: str, database_url: str) -> Iterator[Platform]:
+    with played(redis_url, database_url, ["binance"], 1.0, START_MS) as platform:
+        asyncio.run(set_symbols(platform, {"ana": []}))
+        yield platform
+
+
+def own_symbols(market: Platform) -> list[str]:
+    found = market.query("SELECT document -> 'symbols' -> 'binance' FROM user_settings")
+    return sorted(found[0][0] or {})
+
+
+def keys_of(market: Platform, symbol: str) -> list[str]:
+    with market.redis() as client:
+        return sorted(client.scan_iter(f"*:{symbol}*"))
+
+
+def spare(market: Platform, first: list[str]) -> str:
+    """A traded symbol that is not monitored."""
+    return next(symbol for symbol in ranked(market)[20:] if symbol not in first)
+
+
+# --- connections --------------------------------------------------------------------------------------------
+@pytest.mark.soak  # over 10 s
+def test_an_exchange_that_takes_no_connection_leaves_all_as_it_was(market: Platform) -> None:
+    with running(market, TOP3, patience=SHORT):
+        first = agree(market)
+        other = spare(market, first)
+        market.fault("binance", kind="refuse_connection", duration_s=5)
+        failed = order(market, "add-symbol", {"symbol": other}, sub="ana")
+        assert (failed.verdict, "as they were" in failed.words) == (Verdict.FAILED, True), failed.words
+        assert own_symbols(market) == []
+        assert agree(market) == first
+        assert keys_of(market, other) == []
+        # What is wanted by settings is said, and tried again by itself.
+        asyncio.run(set_symbols(market, {"ana": [other]}))
+        until(lambda: "brought nothing" in (status(market)["lastError"] or ""), 20, "the trouble is told")
+        assert market.symbols("binance") == first
+        assert agree(market, 30) == [*first, other]
+
+
+@pytest.mark.soak  # over 10 s
+def test_a_pause_amid_a_change_of_connections_closes_all_at_once(market: Platform) -> None:
+    with running(market, TOP3), ThreadPoolExecutor(1) as others:
+        first = agree(market)
+        other = spare(market, first)
+        market.fault("binance", kind="hang_connection", delay_s=6, duration_s=4)
+        adding = others.submit(order, market, "add-symbol", {"symbol": other}, "ana")
+        until(lambda: "add-symbol" in (status(market)["command"] or ""), 10, "it is under way")
+        until(lambda: own_symbols(market) == [other], 10, "it connects")
+        assert done(market, "pause", sub="ana") == {"state": "active", "paused": True}
+        until(lambda: sockets(market) == 0, 5, "no socket")
+        added = adding.result(20)
+        assert added.verdict is Verdict.DONE, added.words
+        assert "when it is resumed" in added.reply.result["note"]
+        assert market.symbols("binance") == [*first, other]
+        assert "repaired" in done(market, "resume", sub="ana")
+        assert agree(market) == [*first, other]
+
+
+# --- what is held -------------------------------------------------------------------------------------------
+def test_what_is_held_is_monitored_in_its_mode_and_followed(
+    market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = create(market, "binance", "trader", orders=20, symbols=2, days=9)
+    for name, value in environment("binance", shown).items():
+        monkeypatch.setenv(name, value)
+    account = register(market, "binance")
+    in_session(market, "binance", account, read_held)
+    with running(market, TOP3):
+        everything = agree(market)
+        held = done(market, "switch-mode", {"mode": "position-monitor"}, sub="ana")
+        monitored = agree(market)
+        assert 0 < len(monitored) == held["symbols"]
+        listed = asyncio.run(by_the_stores(market)).symbols
+        assert all(one.held for one in listed)
+        assert status(market)["mode"] == "position-monitor"
+        # One more is bought, and read: the instance hears of it by itself.
+        bought = next(
+            symbol for symbol in ranked(market) if symbol not in monitored and symbol.endswith("USDT")
+        )
+        trade = {"account": "trader", "symbol": bought, "side": "BUY", "size": "5"}
+        place(market, "binance", **trade)
+        in_session(market, "binance", account, read_held)
+        assert agree(market) != monitored
+        assert bought in market.symbols("binance")
+        done(market, "switch-mode", {"mode": "scalper-macdv"}, sub="ana")
+        assert set(agree(market)) == {*everything, bought}
+
+
+# --- the cache ----------------------------------------------------------------------------------------------
+def cached(market: Platform) -> dict[str, list[str]]:
+    """Every key of candles with the final ones it holds."""
+    with market.redis() as client:
+        names = sorted([*client.scan_iter("candles:*"), *client.scan_iter("usercandles:*")])
+        return {name: [one for one in client.zrange(name, 0, -1) if one[8] != "0"] for name in names}
+
+
+def beside(market: Platform) -> dict[str, str]:
+    """Every other key of a symbol: indicators with their values, the others by their names."""
+    with market.redis() as client:
+        names = sorted(name for kind in ("indicator", "ticker") for name in client.scan_iter(f"{kind}:*"))
+        return {name: client.get(name) if name.endswith(":macd-v") else "" for name in names}
+
+
+def test_each_scope_of_clearing_takes_its_keys_and_no_others(market: Platform) -> None:
+    with running(market, TOP3):
+        symbols = agree(market)
+        until(lambda: all(len(keys_of(market, one)) > 3 * len(Timeframe) for one in symbols), 20, "computed")
+        done(market, "pause", sub="ana")
+        until(lambda: stored_all(market), 20, "all is stored")
+        before, others = cached(market), beside(market)
+        asked = market.ask("binance", "counters")["requests_by_endpoint"]["candles"]
+        with market.redis() as client:
+            for name in before:  # so that one that was filled anew is told from one left alone
+                client.zremrangebyrank(name, 0, 9)
+        shorter = cached(market)
+        of_5m = {name for name in before if name.endswith(":5m")}
+        cleared = done(
+            market, "clear-cache", {"scope": "timeframe", "timeframe": "5m", "confirm": True}, "ana"
+        )
+        assert cleared["keys"] == len(symbols) == len(of_5m)
+        assert {name: len(held) for name, held in cached(market).items()} == {
+            name: len(before[name] if name in of_5m else held) for name, held in shorter.items()
+        }
+        cleared = done(market, "clear-cache", {"scope": "all", "confirm": True}, sub="ana")
+        assert cleared["keys"] == len(before)
+        assert {name: len(held) for name, held in cached(market).items()} == {
+            name: len(held) for name, held in before.items()
+        }
+        assert beside(market) == others
+        assert market.ask("binance", "counters")["requests_by_endpoint"]["candles"] == asked
+        for wrong in ({"scope": "symbol"}, {"scope": "all", "timeframe": "5m"}, {"scope": "timeframe"}):
+            refused = order(market, "clear-cache", {**wrong, "confirm": True}, sub="ana")
+            assert (refused.verdict, "Scopes" in refused.words) == (Verdict.REFUSED, True)
+
+
+def stored_all(market: Platform) -> bool:
+    """Whether PostgreSQL has every final candle of the cache."""
+    rows = market.query("SELECT symbol, timeframe, count(*) FROM candles GROUP BY symbol, timeframe")
+    stored = {keys.candles(BINANCE, row[0], Timeframe(row[1])): row[2] for row in rows}
+    return all(stored.get(name, 0) >= len(held) for name, held in cached(market).items())
+
+
+@pytest.mark.soak  # over 10 s
+def test_what_is_cleared_while_idle_is_filled_from_the_tables_by_the_next_start(market: Platform) -> None:
+    with running(market, TOP3):
+        first = agree(market)
+        until(lambda: stored_all(market), 20, "all is stored")
+        done(market, "stop", sub="ana")
+        becomes(market, InstanceState.IDLE)
+        names = sorted(cached(market))
+        # What no exchange says, so that it is told where it came from.
+        at_ms = market.market_now("binance") // M1.ms * M1.ms - 100 * M1.ms
+        market.execute("UPDATE candles SET volume = 123456 WHERE timeframe = '1m' AND open_ms = %s", at_ms)
+        others = beside(market)
+        cleared = done(market, "clear-cache", {"scope": "all", "confirm": True}, sub="ana")
+        assert cleared["keys"] == len(names) == len(first) * len(Timeframe)
+        assert cached(market) == {}
+        assert beside(market) == others
+        done(market, "start", sub="ana")
+        becomes(market, InstanceState.ACTIVE)
+        assert sorted(cached(market)) == names
+
+        async def volumes() -> set[str]:
+            async with open_context("binance", market) as ctx:
+                found = await ctx.cache.read_many(first, M1)
+            return {
+                one.candle.volume for held in found.values() for one in held if one.candle.open_ms == at_ms
+            }
+
+        assert asyncio.run(volumes()) == {"123456"}
+
+
+# --- what is monitored no longer ----------------------------------------------------------------------------
+@pytest.mark.soak  # over 10 s
+def test_who_still_brings_candles_of_a_removed_symbol_brings_none_of_its_keys_back(market: Platform) -> None:
+    with running(market, TOP3):
+        first = agree(market)
+        other = spare(market, first)
+        done(market, "add-symbol", {"symbol": other}, sub="ana")
+        assert agree(market) == [*first, other]
+        assert done(market, "remove-symbol", {"symbol": other}, sub="ana")["removed_symbols"] == [other]
+        assert keys_of(market, other) == []
+        long_ago = market.market_now("binance") - 700 * M1.ms
+
+        async def late_run() -> BackfillReport:
+            """What a boundary's run does that read the symbol as monitored."""
+            async with open_context("binance", market) as ctx:
+                return await backfill(ctx, [other], [M1], long_ago)
+
+        assert asyncio.run(late_run()).stored >= 300
+        assert keys_of(market, other) == []
+        stored = market.stored("binance", other, M1, long_ago, market.market_now("binance"))
+        assert len(stored) >= 650
+        done(market, "add-symbol", {"symbol": other}, sub="ana")
+        assert agree(market) == [*first, other]
+        until(lambda: len(keys_of(market, other)) >= 2 * len(Timeframe), 20, "kept again")
+
+
+def test_what_is_no_longer_wanted_at_a_start_leaves_the_cache(market: Platform) -> None:
+    with running(market, TOP3):
+        *kept, gone = agree(market)
+    assert keys_of(market, gone)
+    with running(market, Desired("running", SymbolChoice(top=2), "ana")):
+        assert agree(market) == kept
+        until(lambda: keys_of(market, gone) == [], 20, "cleaned")
+        assert all(keys_of(market, symbol) for symbol in kept)
