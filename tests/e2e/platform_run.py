@@ -184,6 +184,12 @@ class Truth:
         names = ("open", "high", "low", "close", "volume")
         return {row["open_ms"]: tuple(row[name] for name in names) for row in reply.json()["candles"]}
 
+    def candle_requests(self, exchange: str, after: int = 0) -> list[dict[str, Any]]:
+        """What the exchange was asked for by REST, oldest first, since its request of that number."""
+        reply = _DOORS.get(f"{self._doors[exchange]}/requests", params={"after": after})
+        reply.raise_for_status()
+        return list(reply.json()["requests"])
+
     def symbols(self, exchange: str) -> dict[str, str]:
         reply = _DOORS.get(f"{self._doors[exchange]}/symbols")
         reply.raise_for_status()

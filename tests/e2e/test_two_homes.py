@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
-import psycopg
 import pytest
 import redis
 
+from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis import keys
 from tests.e2e.platform_run import livermore, processes_of, wait_for
-from tests.e2e.two_homes import ACTIVE_S, TwoHomes, market_of
+from tests.e2e.two_homes import ACTIVE_S, FIRST_CLOSES_MIN, TwoHomes, listening, market_of
 from tests.e2e.under_fire import runs_of
 
 pytestmark = pytest.mark.xdist_group("homes")
@@ -53,15 +52,20 @@ def test_a_standby_takes_over_and_the_former_holder_stands_by(homes: TwoHomes, r
     with listening(redis_url, homes.row.id) as heard:
         kill_and_hand_over(homes)
         assert homes.wrong() == []
-    stored = {number for (number,) in query(homes, "SELECT id FROM alert_history")}
+    stored = {number for (number,) in homes.query("SELECT id FROM alert_history")}
     assert stored, "a quarter of an hour without an alert shows nothing"
     assert set(heard) == stored
     assert all(len(attempts) == len(set(attempts)) for attempts in heard.values())
-    told = [(event.event, event.home.partition(":")[2]) for event in homes.story()]
-    assert [one for one in told if one[0] not in ("transition", "error")] == [
+    assert told(homes) == [
         ("standby", TWO), ("offline", ONE), ("taken over", TWO), ("back", TWO), ("standby", ONE),
         ("handed over", TWO),
     ]  # fmt: skip
+
+
+def told(homes: TwoHomes) -> list[tuple[str, str]]:
+    """What the activity stream says beside states: what happened, and of which home."""
+    events = [(event.event, event.home.partition(":")[2]) for event in homes.story()]
+    return [one for one in events if one[0] not in ("transition", "error")]
 
 
 def kill_and_hand_over(homes: TwoHomes) -> None:
@@ -75,8 +79,11 @@ def kill_and_hand_over(homes: TwoHomes) -> None:
     homes.window.begin(homes.market_ms())
     homes.pass_market_time(5)
 
+    asked = homes.requests_so_far()
     holder.kill()
+    held = homes.held()
     wait_for(lambda: homes.active_at(TWO), ACTIVE_S, "the standby does not take over")
+    assert homes.asked_though_held(asked, held) == [], "the cache is shared: only what is new is fetched"
 
     refused = homes.start(ONE)
     assert refused.wait(ACTIVE_S) == 1
@@ -90,6 +97,37 @@ def kill_and_hand_over(homes: TwoHomes) -> None:
     wait_for(lambda: homes.active_at(ONE), ACTIVE_S, "nothing was handed over")
     assert standby.wait(10) == 0
     homes.pass_market_time(5)
+
+
+@pytest.mark.soak
+def test_who_sleeps_beyond_its_claim_changes_nothing_when_it_wakes(homes: TwoHomes, redis_url) -> None:
+    """The claim runs out in its own time: a process that only sleeps is not certainly dead."""
+    with listening(redis_url, homes.row.id) as heard:
+        holder = homes.start(ONE)
+        wait_for(lambda: homes.active_at(ONE), ACTIVE_S, "the first home is not active")
+        homes.start(TWO, "--standby")
+        wait_for(lambda: homes.waits_at(TWO), ACTIVE_S, "the second home does not stand by")
+        homes.window.begin(homes.market_ms())
+        homes.pass_market_time(FIRST_CLOSES_MIN)
+
+        holder.send_signal(signal.SIGSTOP)
+        left_s = homes.client.pttl(keys.status(homes.row.id)) / 1000
+        asked, held, slept = homes.requests_so_far(), homes.held(), time.monotonic()
+        wait_for(lambda: homes.active_at(TWO), ACTIVE_S, "the standby does not take over")
+        assert time.monotonic() - slept > left_s > 25, "nobody takes what has not run out"
+        assert homes.asked_though_held(asked, held) == []
+        before = read_claim(homes.client, homes.row.id)
+
+        holder.send_signal(signal.SIGCONT)
+        assert holder.wait(30) == 1
+        assert "The claim on coinbase is lost: another instance holds it now" in homes.said(holder)
+        after = read_claim(homes.client, homes.row.id)
+        assert (after.status.token, after.status.pid) == (before.status.token, before.status.pid)
+        assert homes.active_at(TWO)
+        homes.pass_market_time(10)
+        assert homes.wrong() == []
+    assert set(heard) == {number for (number,) in homes.query("SELECT id FROM alert_history")}
+    assert told(homes) == [("standby", TWO), ("offline", ONE), ("taken over", TWO), ("back", TWO)]
 
 
 @pytest.mark.soak
@@ -132,41 +170,10 @@ def test_a_whole_home_dies_and_comes_back(homes: TwoHomes, redis_url) -> None:
         assert status["exchanges"][homes.exchange]["standbys"][0]["home"].endswith(str(holder.home))
         assert "stands by for" in livermore("status", "--home", str(holder.home)).stdout
         log = json.loads(livermore("network", "log", "--json", "--home", str(other.home)).stdout)
-        told = [event["event"] for event in log if event["exchangeName"] == homes.exchange]
-        assert [one for one in told if one in ("offline", "taken over", "back")] == [
+        events = [event["event"] for event in log if event["exchangeName"] == homes.exchange]
+        assert [one for one in events if one in ("offline", "taken over", "back")] == [
             "offline", "taken over", "back",
         ]  # fmt: skip
-    stored = {number for (number,) in query(homes, "SELECT id FROM alert_history")}
+    stored = {number for (number,) in homes.query("SELECT id FROM alert_history")}
     assert set(heard) == stored
     assert all(processes_of(place.home) == [] for place in places.values())
-
-
-def query(homes: TwoHomes, sql: str) -> list[tuple]:
-    with psycopg.connect(homes.settings.database_url) as connection:
-        return connection.execute(sql).fetchall()
-
-
-@contextmanager
-def listening(url: str, exchange_id: int) -> Iterator[dict[int, list[int]]]:
-    """The attempts of each alert published meanwhile, by its id."""
-    heard: dict[int, list[int]] = defaultdict(list)
-    end, ready = threading.Event(), threading.Event()
-
-    def listen() -> None:
-        with redis.Redis.from_url(url, decode_responses=True) as client, client.pubsub() as channel:
-            channel.subscribe(keys.channel_alerts(exchange_id))
-            while not end.is_set():
-                message = channel.get_message(timeout=0.2)
-                ready.set()
-                if message is not None and message["type"] == "message":
-                    alert = json.loads(message["data"])
-                    heard[int(alert["id"])].append(int(alert["attempt"]))
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    try:
-        assert ready.wait(5)
-        yield heard
-    finally:
-        end.set()
-        thread.join()

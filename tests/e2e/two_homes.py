@@ -1,6 +1,7 @@
 """Two homes over the same servers and the same simulated exchanges, the exchange's processes alone.
 
-The homes differ by LIVERMORE_HOME only, as `livermore up` sets it for what it starts.
+The homes differ by LIVERMORE_HOME, as `livermore up` sets it for what it starts; and by the machine they are
+on, where a test has machines (`two_machines`).
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+import psycopg
 import redis
 
 from livermore_dagster.control.claim import read_claim
@@ -31,21 +36,26 @@ from livermore_dagster.platform.report import Window, drain
 from livermore_dagster.platform.servers import check_redis, local_user, prepare_database, write_rows
 from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
 from tests.e2e.comparison import alert_differences, differences
 from tests.e2e.platform_run import COMMAND, Place, Truth, environment, wait_for
 
 SPEED = 60
+FIRST_CLOSES_MIN = 40
+"""After so long every series has had a close of its own after its first start, which is 6 minutes before
+midnight at the latest: what closes before a series' first one is history to it, and raises no alerts."""
 ACTIVE_S = 60.0
 """A standby is active this soon after the holder died."""
 
 
 @contextmanager
-def market_of(folder: Path, exchange: str, seed: int) -> Iterator[Path]:
+def market_of(folder: Path, exchange: str, seed: int, host: str = "127.0.0.1") -> Iterator[Path]:
     """A simulator in a process of its own; the file that says where it is, market.json beside it."""
     told = folder / "simulator.json"
     words = ["simulate", "--json", "--seed", str(seed), "--speed", str(SPEED), "--exchange", exchange]
+    words += ["--host", host]
     words += ["--from", "2026-01-05T23:30:00Z", "--anchor", str(folder / "market.json")]
     with told.open("wb") as output:
         process = subprocess.Popen([*COMMAND, *words], env=environment(), stdout=output)
@@ -59,12 +69,14 @@ def market_of(folder: Path, exchange: str, seed: int) -> Iterator[Path]:
 
 @dataclass
 class TwoHomes:
-    """`settings`: of the servers; its home holds the market's anchor."""
+    """`settings`: of the servers; its home holds the market's anchor. `machines`: by home, what a command is
+    run by to run on that home's machine."""
 
     settings: Settings
     doors: Path
     exchange: str
     client: redis.Redis
+    machines: Mapping[str, Sequence[str]] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     window: Window = field(default_factory=Window)
 
@@ -85,12 +97,18 @@ class TwoHomes:
         log = self.settings.home / f"{len(self.processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-            [sys.executable, "-m", "livermore_dagster.ingest", self.exchange, *options],
+            [*self.machines.get(home, ()), sys.executable, "-m", "livermore_dagster.ingest",
+             self.exchange, *options],
             env={**environment(), **self.settings.environment(), "LIVERMORE_HOME": home},
             stdout=output, stderr=output, cwd="/",
         )  # fmt: skip
         self.processes.append(process)
         return process
+
+    def signal(self, process: subprocess.Popen[bytes], number: int) -> None:
+        """To the instance itself, not to what brought it onto its machine."""
+        inner = psutil.Process(process.pid).children() if self.machines else []
+        os.kill(inner[0].pid if inner else process.pid, number)
 
     def platform(self, name: str) -> Place:
         """A whole platform on the shared servers, for `livermore up`."""
@@ -134,6 +152,48 @@ class TwoHomes:
         """Oldest first."""
         return read_log(self.client, self.exchange, 1_000)[::-1]
 
+    # --- what is asked of the exchange ---------------------------------------------------------------------
+    @property
+    def truth(self) -> Truth:
+        return Truth({name: door.control_url for name, door in read_doors(self.doors).items()})
+
+    @property
+    def monitored(self) -> list[str]:
+        return list(json.loads(self.client.get(keys.monitored(self.row.id))))
+
+    def requests_so_far(self) -> int:
+        return max((one["number"] for one in self.truth.candle_requests(self.exchange)), default=0)
+
+    def held(self) -> dict[tuple[str, str], set[int]]:
+        """Opens of the final candles in the cache, of each symbol and timeframe."""
+
+        async def read() -> dict[tuple[str, str], set[int]]:
+            client = connect_async(self.settings.redis_url)
+            try:
+                cache = CandleCache(client, self.row.id)
+                return {
+                    (symbol, timeframe.value): {one.candle.open_ms for one in candles}
+                    for timeframe in self.row.live_timeframes
+                    for symbol, candles in (await cache.read_many(self.monitored, timeframe)).items()
+                }
+            finally:
+                await client.aclose()
+
+        return asyncio.run(read())
+
+    def asked_though_held(self, after: int, held: Mapping[tuple[str, str], set[int]]) -> list[str]:
+        """Candle requests since number `after` that begin with a bar that was `held` then."""
+        return [
+            f"{one['symbol']} {one['timeframe']} from {one['start_ms']} to {one['end_ms']}"
+            for one in self.truth.candle_requests(self.exchange, after)
+            if one["start_ms"] in held[one["symbol"], one["timeframe"]]
+        ]
+
+    # --- what is stored -----------------------------------------------------------------------------------
+    def query(self, statement: str) -> list[tuple]:
+        with psycopg.connect(self.settings.database_url) as connection:
+            return connection.execute(statement).fetchall()
+
     def wrong(self) -> list[str]:
         """Every candle and alert since the window began that is not as it must be."""
         drain(self.settings, [self.row], self.window, lambda: None)
@@ -142,14 +202,39 @@ class TwoHomes:
         assert end is not None
         assert end > start + 600_000, (start, end)
         place = Place(self.settings.home, self.settings.redis_url, self.settings.database_url)
-        truth = Truth({name: door.control_url for name, door in read_doors(self.doors).items()})
-        symbols: Sequence[str] = json.loads(self.client.get(keys.monitored(self.row.id)))
-        found = differences(place, truth, self.exchange, symbols, start, end)
-        return found + alert_differences(place, truth, self.exchange, symbols, start, end)
+        found = differences(place, self.truth, self.exchange, self.monitored, start, end)
+        return found + alert_differences(place, self.truth, self.exchange, self.monitored, start, end)
 
     def end(self) -> None:
         for process in self.processes:
             if process.poll() is None:
-                os.kill(process.pid, signal.SIGTERM)
+                self.signal(process, signal.SIGCONT)
+                self.signal(process, signal.SIGTERM)
         for process in self.processes:
             process.wait(20)
+
+
+@contextmanager
+def listening(url: str, exchange_id: int) -> Iterator[dict[int, list[int]]]:
+    """The attempts of each alert published meanwhile, by its id."""
+    heard: dict[int, list[int]] = defaultdict(list)
+    end, ready = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        with redis.Redis.from_url(url, decode_responses=True) as client, client.pubsub() as channel:
+            channel.subscribe(keys.channel_alerts(exchange_id))
+            while not end.is_set():
+                message = channel.get_message(timeout=0.2)
+                ready.set()
+                if message is not None and message["type"] == "message":
+                    alert = json.loads(message["data"])
+                    heard[int(alert["id"])].append(int(alert["attempt"]))
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        assert ready.wait(5)
+        yield heard
+    finally:
+        end.set()
+        thread.join()

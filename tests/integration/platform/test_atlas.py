@@ -16,7 +16,7 @@ from livermore_dagster.errors import ToolMissing
 from livermore_dagster.platform import schema
 from livermore_dagster.platform.atlas import Atlas, find_atlas
 from livermore_dagster.stores.postgres.connect import conninfo
-from tests.integration.platform.conftest import TlsServer
+from tests.tls_server import TlsServer
 
 pytestmark = pytest.mark.atlas
 ROOT = Path(__file__).parents[3]

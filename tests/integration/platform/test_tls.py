@@ -7,7 +7,7 @@ import pytest
 
 from livermore_dagster.errors import TlsRequired
 from livermore_dagster.stores.postgres.connect import conninfo, open_pool, sqlalchemy_url
-from tests.integration.platform.conftest import TlsServer
+from tests.tls_server import TlsServer
 
 pytestmark = pytest.mark.tls
 
