@@ -83,18 +83,7 @@ class StreamSide:
         self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
         self.tickers = TickerSink(self._write_tickers, clock)
         self._silences = Silences(ctx, lambda: self._symbols)
-        self.raiser = BoundaryRaiser(
-            ctx.redis,
-            row,
-            clock,
-            grace_ms=quirks.grace_ms,
-            by=f"ingest:{row.name}",
-            settled=self._split,
-            fetch=self._fetch,
-            on_fallback=self._tell_fallback,
-            on_failure=self._tell_fallback_failure,
-            on_raised=self._silences.raised,
-        )
+        self.raiser = self._boundary_raiser()
         self.pipeline = Pipeline(
             self.closer,
             self.exchange_clock,
@@ -114,6 +103,21 @@ class StreamSide:
         self._time = TimeKeeper(ctx, self.exchange_clock, self.pipeline, self.meter, patience)
         marks = Marks(self.closer, self.exchange_clock, self.pipeline, row.name)
         self._house = Housekeeping(ctx, self.pipeline, self.meter, self._board, marks)
+
+    def _boundary_raiser(self) -> BoundaryRaiser:
+        ctx, row = self._ctx, self._ctx.row
+        return BoundaryRaiser(
+            ctx.redis,
+            row,
+            ctx.clock,
+            grace_ms=ctx.quirks.grace_ms,
+            by=f"ingest:{row.name}",
+            settled=self._split,
+            fetch=self._fetch,
+            on_fallback=self._tell_fallback,
+            on_failure=self._tell_fallback_failure,
+            on_raised=self._silences.raised,
+        )
 
     # --- opening and closing ------------------------------------------------------------------------------
     def open(self) -> None:
