@@ -25,7 +25,7 @@ async def read_tiers(session: AccountSession) -> dict[str, FeeTier]:
 
 
 async def read_held(session: AccountSession) -> list[Balance]:
-    """What the account holds now, kept in place of what it held before; whoever monitors by it hears of it."""
+    """What the account holds now, kept in place of what it held before; who monitors by it hears of it."""
     balances = await session.client.balances()
     async with session.pool.connection() as connection:
         await replace_balances(connection, session.account.id, balances, session.clock.now_ms())
