@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Mapping
+from typing import Final
 
+from livermore_dagster.control.commands.ears import Ears, Hearing
 from livermore_dagster.control.commands.executor import CommandExecutor, Handler
 from livermore_dagster.control.commands.message import CommandType
-from livermore_dagster.control.commands.receiver import CommandReceiver
 from livermore_dagster.control.status import InstanceStatus
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, Servers
-from livermore_dagster.stores.postgres.commands import CommandRecord
 from livermore_dagster.stores.postgres.connect import conninfo
-from livermore_dagster.stores.redis.client import connect
 
 __all__ = ["ControlChannel"]
 
+_LISTENS_S: Final = 5.0
+
 
 class ControlChannel:
-    """Hears in a thread of its own, so that a busy loop delays no acknowledgement; runs in the loop."""
+    """Hears in a process of its own, so that a busy loop delays no acknowledgement; runs in the loop."""
 
     def __init__(
         self,
@@ -29,34 +31,31 @@ class ControlChannel:
         handlers: Mapping[CommandType, Handler],
     ) -> None:
         """`status`: of the claim under which commands are taken. Needs a running loop."""
-        loop = asyncio.get_running_loop()
         self._executor = CommandExecutor(
             ctx.redis, ctx.pool, ctx.row.id, token=status.token, instance_id=status.instance_id,
             handlers=handlers, clock=ctx.clock,
         )  # fmt: skip
-
-        def heard(records: Sequence[CommandRecord]) -> None:
-            loop.call_soon_threadsafe(self._executor.heard, records)
-
-        self._receiver = CommandReceiver(
-            lambda: connect(servers.redis_url, encoding_errors="replace"),
+        hearing = Hearing(
+            servers.redis_url,
             conninfo(servers.database_url, servers.database_ca),
             ctx.row.id,
             ctx.row.name,
-            token=status.token,
-            instance_id=status.instance_id,
-            known_exchanges=[row.name for row in ROWS],
-            on_heard=heard,
-            is_full=lambda: self._executor.full,
+            status.token,
+            status.instance_id,
+            [row.name for row in ROWS],
+        )
+        self._ears = Ears(
+            hearing, ctx.clock, on_heard=self._executor.heard, is_full=lambda: self._executor.full
         )
 
     async def listen(self) -> None:
         """Returns once it hears, or tries on after a few seconds."""
-        await asyncio.to_thread(self._receiver.start)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LISTENS_S):
+                await self._ears.listening.wait()
 
     async def run(self) -> None:
         """Part: until cancelled."""
-        await self._executor.run()
-
-    async def close(self) -> None:
-        await asyncio.to_thread(self._receiver.stop)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._ears.run())
+            tasks.create_task(self._executor.run())

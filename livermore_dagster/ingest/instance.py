@@ -184,7 +184,6 @@ class Instance:
         try:
             await self._obey(ctx, board, parts)
         finally:
-            await channel.close()
             await parts.stop()
 
     async def _obey(self, ctx: ExchangeContext, board: StatusBoard, parts: Supervisor) -> None:

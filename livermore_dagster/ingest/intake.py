@@ -28,8 +28,8 @@ __all__ = [
     "tell_listing",
 ]
 
-BATCH = 500
-"""Candles per Lua call: a longer one would keep live frames waiting."""
+BATCH = 150
+"""Candles per Lua call: a longer one would keep live frames, and acknowledgements of commands, waiting."""
 
 
 @dataclass(frozen=True, slots=True)

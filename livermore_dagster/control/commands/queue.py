@@ -38,22 +38,25 @@ _ORPHANS: Final = _script("orphans")
 
 def server_ms_sync(client: redis.Redis) -> int:
     """The Redis server's clock, epoch ms: the one clock that senders and instances of all machines share."""
-    seconds, micros = client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
+    return _ms(client.time())
 
 
 async def server_ms(client: redis.asyncio.Redis) -> int:
-    seconds, micros = await client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
+    return _ms(await client.time())
+
+
+def _ms(time: tuple[int, int]) -> int:
+    return int(time[0]) * 1000 + int(time[1]) // 1000
 
 
 def accept(
     client: redis.Redis, exchange_id: int, offers: Sequence[tuple[Command, Reply]], token: str
-) -> list[Command]:
+) -> tuple[list[Command], int]:
     """Puts commands into their lanes' queues, each once, and acknowledges each with its reply.
 
-    `token`: of the claim under which they are taken. Returns those that were not known already. Of one whose
-    claim is another's, or that its sender has withdrawn, there is nothing to say.
+    `token`: of the claim under which they are taken. Returns those that were not known already, and the
+    server's time (epoch ms). Of one whose claim is another's, or that its sender has withdrawn, there is
+    nothing to say.
     """
     pipe = client.pipeline(transaction=False)
     for command, reply in offers:
@@ -73,8 +76,10 @@ def accept(
             keys.channel_responses(command.sub),
             reply.encode(),
         )
-    answers = pipe.execute()
-    return [command for (command, _), answer in zip(offers, answers, strict=True) if int(answer) == 1]
+    pipe.time()
+    *answers, now = pipe.execute()
+    fresh = [command for (command, _), answer in zip(offers, answers, strict=True) if int(answer) == 1]
+    return fresh, _ms(now)
 
 
 def answer_sync(client: redis.Redis, sub: str, reply: Reply) -> None:

@@ -1,14 +1,15 @@
 """Hears the commands of all users, and takes those of its exchange: checked, queued, acknowledged.
 
-It runs in a thread with connections of its own, as the heartbeat does: an event loop that is busy with a
-warm-up or a boundary of 500 symbols delays no acknowledgement.
+It runs in a thread with connections of its own, and an instance's in a process of its own (`ears`): beside an
+event loop that is busy with a warm-up or a boundary of 500 symbols each word with a server took ten to forty
+milliseconds, most of it waiting for the interpreter's lock.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 _LISTEN_S: Final = 0.5
 _TOGETHER: Final = 64
-_SWITCH_S: Final = 0.001
+_FRESH_S: Final = 2.0
 _RETRY_S: Final = 1.0
 _MALFORMED_S: Final = 60
 
@@ -75,6 +76,8 @@ class CommandReceiver:
         self._halt = threading.Event()
         self._listening = threading.Event()
         self._database: psycopg.Connection[Any] | None = None
+        self._server_ms, self._told_at = 0, float("-inf")
+        """What the Redis server's clock said last, and when (monotonic) it came."""
         self._thread = threading.Thread(target=self._run, name=f"commands-{exchange}", daemon=True)
 
     def start(self, timeout_s: float = 5.0) -> None:
@@ -88,9 +91,6 @@ class CommandReceiver:
             self._thread.join(timeout=2.0)
 
     def _run(self) -> None:
-        # Each word with a server ends with a wait for the interpreter's lock, which a busy loop keeps for one
-        # interval: at Python's own 5 ms these waits alone come near the 100 ms an acknowledgement may take.
-        sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
         while not self._halt.is_set():
             try:
                 self._listen()
@@ -109,16 +109,20 @@ class CommandReceiver:
             channel.psubscribe(keys.channel_commands("*"))
             # The server has it when the first reading, of the subscription's own answer, returns.
             channel.get_message(timeout=_LISTEN_S)
+            self._authority(())  # the connection is there when the first command comes
             self._listening.set()
             while not self._halt.is_set():
                 messages = list(_waiting(channel))
                 if messages:
                     self._hear(client, messages)
+                elif time.monotonic() - self._told_at > _FRESH_S / 2:
+                    self._ask_time(client)
 
     # --- messages -----------------------------------------------------------------------------------------
     def _hear(self, client: redis.Redis, messages: Sequence[tuple[str, str]]) -> None:
-        """What came together is judged and answered together: three round trips, however many there are."""
-        now_ms = server_ms_sync(client)
+        """What came together is judged and answered together, in as few words with servers as can be: each
+        waits for its turn with all that a warm-up or a boundary has them do."""
+        now_ms = self._now_ms(client)
         ours: list[Command] = []
         for sub, text in messages:
             try:
@@ -158,9 +162,19 @@ class CommandReceiver:
             (command, self._teller.reply(command, ReplyKind.ACK, Outcome.ACCEPTED, now_ms))
             for command in commands
         ]
-        fresh = accept(client, self._id, offers, self._token)
+        fresh, self._server_ms = accept(client, self._id, offers, self._token)
+        self._told_at = time.monotonic()
         if fresh:
             self._on_heard([self._record(command, now_ms, Outcome.ACCEPTED) for command in fresh])
+
+    def _now_ms(self, client: redis.Redis) -> int:
+        """The Redis server's time: what it said a moment ago and what has passed since, else asked for."""
+        if time.monotonic() - self._told_at > _FRESH_S:
+            self._ask_time(client)
+        return self._server_ms + int((time.monotonic() - self._told_at) * 1000)
+
+    def _ask_time(self, client: redis.Redis) -> None:
+        self._server_ms, self._told_at = server_ms_sync(client), time.monotonic()
 
     def _authority(self, subs: Collection[str]) -> Mapping[str, Authority] | None:
         """None where it cannot be looked up."""
