@@ -11,7 +11,7 @@ from typing import Final
 
 __all__ = ["Canceller"]
 
-CANCEL_S: Final = 2.0
+CANCEL_S: Final = 3.0
 """What the runs are given to end."""
 LIMIT_S: Final = 4.5
 """What the process is given, with Dagster's import where it was not started ahead."""

@@ -57,6 +57,9 @@ PATIENCE_S = 3.0
 """What a process is given to end before it is killed …"""
 IDLE_PATIENCE_S = 0.5
 """… and where nothing runs that its end could lose."""
+SERVERS_BY_S = 6.5
+"""After so long the servers are told to end, which may take the rest of ten seconds."""
+LEAST_S = 0.3
 Tell = Callable[[str], None]
 
 
@@ -262,6 +265,7 @@ class Supervisor:
         self.tell("Stopping.")
         look()
         begun = time.monotonic()
+        by = begun + SERVERS_BY_S
         # The daemon's keeper would start runs anew. A worker that was told to stop no longer hears of a
         # cancelled run, so workers come after the runs.
         self.network.rest()
@@ -272,9 +276,9 @@ class Supervisor:
         idle = not self._hurry and self._alive("worker ingest") and self._cancel_runs()
         self._canceller.end()
         self._signal(signal.SIGKILL, "code server", "web server")  # they hold nothing, and may take long
-        self._end(standbys, PATIENCE_S)
+        self._end(standbys, PATIENCE_S, by)
         others = [child for child in self.children if child.spec.name not in ("valkey", "postgresql")]
-        self._end(others, IDLE_PATIENCE_S if idle or self._hurry else PATIENCE_S)
+        self._end(others, IDLE_PATIENCE_S if idle or self._hurry else PATIENCE_S, by)
         self.network.leave()
         self._end(
             [child for child in self.children if child.spec.name in ("valkey", "postgresql")], PATIENCE_S
@@ -314,16 +318,18 @@ class Supervisor:
             if child.spec.name in names:
                 child.signal(number)
 
-    def _end(self, some: Sequence[Child], patience: float) -> None:
+    def _end(self, some: Sequence[Child], patience: float, by: float | None = None) -> None:
+        """Told to end, killed after `patience` seconds, or at the moment `by` where that is sooner."""
         for child in some:
             child.signal(signal.SIGINT if child.spec.name == "postgresql" else signal.SIGTERM)
-        deadline = time.monotonic() + patience
+        now = time.monotonic()
+        deadline = now + patience if by is None else min(now + patience, max(by, now + LEAST_S))
         while any(child.running for child in some) and time.monotonic() < deadline:
             time.sleep(0.02)
         for child in some:
             if child.running:
                 if patience == PATIENCE_S:
-                    self.tell(f"{child.spec.name} did not stop within {patience:.1f} s: killed.")
+                    self.tell(f"{child.spec.name} did not stop within {deadline - now:.1f} s: killed.")
                 child.signal(signal.SIGKILL)
 
     # --- records
