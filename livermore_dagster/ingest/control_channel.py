@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from asyncio.subprocess import Process
 from collections.abc import Mapping
 from typing import Final
 
@@ -29,8 +30,10 @@ class ControlChannel:
         servers: Servers,
         status: InstanceStatus,
         handlers: Mapping[CommandType, Handler],
+        ears: Process,
     ) -> None:
-        """`status`: of the claim under which commands are taken. Needs a running loop."""
+        """`status`: of the claim under which commands are taken. `ears`: what hears them at first. Needs a
+        running loop."""
         self._executor = CommandExecutor(
             ctx.redis, ctx.pool, ctx.row.id, token=status.token, instance_id=status.instance_id,
             handlers=handlers, clock=ctx.clock,
@@ -45,7 +48,7 @@ class ControlChannel:
             [row.name for row in ROWS],
         )
         self._ears = Ears(
-            hearing, ctx.clock, on_heard=self._executor.heard, is_full=lambda: self._executor.full
+            hearing, ctx.clock, on_heard=self._executor.heard, is_full=lambda: self._executor.full, grown=ears
         )
 
     async def listen(self) -> None:

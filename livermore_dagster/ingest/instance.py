@@ -7,6 +7,7 @@ run, pause or rest, as often as it changes; it ends when it shall be stopped, or
 from __future__ import annotations
 
 import asyncio
+from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
@@ -17,6 +18,7 @@ import structlog
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.commands.ears import grow, shed
 from livermore_dagster.control.public_ip import public_ip
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import ClaimLost, UsageError
@@ -112,6 +114,8 @@ class Instance:
                 open_context(self._exchange, self._servers, clock=self._clock, live_clock=self._live_clock)
             )
             await self._check_stores(ctx)
+            ears = await grow()
+            stack.push_async_callback(shed, ears)
             desired = await read_desired(ctx.redis, ctx.row.id)
             client = redis.Redis.from_url(
                 self._servers.redis_url,
@@ -124,7 +128,7 @@ class Instance:
             await asyncio.to_thread(claim.acquire, PATIENCE_S)
             try:
                 claim.start_heartbeat()
-                await self._attend(ctx, claim)
+                await self._attend(ctx, claim, ears)
             finally:
                 await asyncio.to_thread(_release, claim)
 
@@ -166,14 +170,14 @@ class Instance:
         return self.session.now() if self.session is not None else None
 
     # --- living -------------------------------------------------------------------------------------------
-    async def _attend(self, ctx: ExchangeContext, claim: Claim) -> None:
+    async def _attend(self, ctx: ExchangeContext, claim: Claim, ears: Process) -> None:
         """From the claim to the end: the control channel is open whatever the state."""
         self._claimed = claim
         board = StatusBoard(claim, ctx.redis, ctx.row.id)
         parts = Supervisor(self._clock, lambda part, text: _tell_failure(board, ctx.row.name, part, text))
         self._ends.watch(parts.fatal)
         channel = ControlChannel(
-            ctx, self._servers, claim.status, InstanceCommands(ctx, board, self).handlers()
+            ctx, self._servers, claim.status, InstanceCommands(ctx, board, self).handlers(), ears
         )
         parts.start("board", board.run)
         parts.start("commands", channel.run)

@@ -116,6 +116,6 @@ def test_ears_end_when_nobody_speaks_to_them(redis_url: str, database_url: str) 
     assert ears.stdout is not None
     ears.stdin.write(msgspec.json.encode(instance.hearing) + b"\n")
     ears.stdin.flush()
-    assert ears.stdout.readline() == b"listening\n"
+    assert [ears.stdout.readline() for _ in range(2)] == [b"ready\n", b"listening\n"]
     ears.stdin.close()
     assert ears.wait(2) == 0
