@@ -133,13 +133,18 @@ def test_who_sleeps_beyond_its_claim_changes_nothing_when_it_wakes(homes: TwoHom
 @pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_whole_home_dies_and_comes_back(homes: TwoHomes, redis_url) -> None:
-    """`livermore up` twice at once on empty servers; then everything of the home that holds is killed."""
+    """`livermore up` twice at once on empty servers, one told to start the exchange only when it is up; then
+    everything of the home that holds is killed."""
     places = {name: homes.platform(name) for name in ("one", "two")}
-    join = ("--simulate", "--join", str(homes.doors), "--autostart", homes.exchange, "--symbols", "6")
+    join = ("--simulate", "--join", str(homes.doors))
+    options = {"one": (*join, "--autostart", homes.exchange, "--symbols", "6"), "two": join}
     with ExitStack() as stack:
         heard = stack.enter_context(listening(redis_url, homes.row.id))
-        for place in places.values():
-            stack.enter_context(place.running(*join))
+        for name, place in places.items():
+            stack.enter_context(place.running(*options[name]))
+        wait_for(lambda: (places["two"].home / "run" / "platform.json").exists(), 120, "not up")
+        started = livermore("start", homes.exchange, "--home", str(places["two"].home), "--no-wait")
+        assert started.returncode == 0, started.stderr
         wait_for(
             lambda: any(homes.active_at(str(place.home)) for place in places.values()), 180, "not active"
         )
@@ -160,7 +165,7 @@ def test_a_whole_home_dies_and_comes_back(homes: TwoHomes, redis_url) -> None:
         wait_for(
             lambda: bool(runs_of(homes.settings.database_url, done, killed)), 90, "no run succeeds any more"
         )
-        stack.enter_context(holder.running(*join))
+        stack.enter_context(holder.running(*options[holder.home.name]))
         wait_for(lambda: homes.waits_at(str(holder.home)), 120, "the former holder does not stand by")
         assert homes.active_at(str(other.home))
         homes.pass_market_time(20)
