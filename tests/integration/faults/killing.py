@@ -120,7 +120,7 @@ class _Run:
         self, orders: Sequence[Order], ids: Sequence[int], act: Sequence[Scenario], before: Any
     ) -> bool:
         """Waits until it has begun; whether it has not ended too."""
-        outage = max((int(order["at_ms"]) for order in orders if "event" in order), default=0)
+        outage = max((int(order.get("at_ms", 0)) for order in orders), default=0)
         # What was refused must have been heard: an answer that nobody reads tells nobody.
         refusals = [name for one in act for name in one.counters if name.startswith("http_")]
 
@@ -186,14 +186,9 @@ class _Run:
 
     def _count(self) -> None:
         """Alerts, and refusals beyond the first of each fault that gives them."""
-        ordered = sum(
-            1
-            for one in self._platform.ask(self._exchange, "faults")
-            if one["kind"] in ("rate_limit", "ban") and one["done"]
-        )
-        refused = int(self._platform.ask(self._exchange, "counters").get("refusals", 0))
-        if refused > ordered:
-            self._left.troubles.append(f"{refused} refusals for their rate, of which {ordered} were ordered")
+        again = self._stage.refused_again()
+        if again:
+            self._left.troubles.append(f"refused {again} times beyond what was ordered")
         query = "SELECT count(*) FROM alert_history WHERE withdrawn_ms IS NULL"
         self._left.alerts = int(self._platform.query(query)[0][0])
 

@@ -63,9 +63,9 @@ def play(
     found.wrong = _compare(stage, found, acts, begun, truth_s)
     for act in audited:
         _strike_and_audit(stage, act, found, marks_s, truth_s)
-    ordered = stage.refusals_ordered()
-    if stage.given() > ordered:
-        found.refused = f"{stage.given()} refusals given, {ordered} ordered"
+    again = stage.refused_again()
+    if again:
+        found.refused = f"refused {again} times beyond what was ordered, {stage.given()} answers in all"
     names = {name.value for name in CATALOGUE}
     silent = [
         one
@@ -86,14 +86,14 @@ def _strike(stage: Stage, act: Sequence[Scenario], found: Findings, seconds: flo
 
     def done() -> bool:
         lacking.update({one.name: stage.lacking(one.counters, one.incidents, marks) for one in act})
-        return not any(lacking.values()) and not stage.pending(ids)
+        return not any(lacking.values()) and not stage.pending(ids) and stage.streams
 
     try:
         until(done, seconds, "its marks")
         trouble = ""
     except AssertionError:
         told = [(one.name, one.text) for one in stage.incidents(marks.incident)]
-        trouble = f"pending: {stage.pending(ids)}; told: {told}"
+        trouble = f"pending: {stage.pending(ids)}; streams: {stage.streams}; told: {told}"
     ended = stage.market_now()
     for scenario in act:
         found.spans[scenario.name] = (begun, ended)

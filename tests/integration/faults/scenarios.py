@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.timeframe import Timeframe
-from tests.integration.faults.stage import Order, Stage
+from tests.integration.faults.stage import SPEED, Order, Stage
 
-__all__ = ["ACTS", "EXCHANGES", "Scenario", "acts_of", "scenario_named"]
+__all__ = ["ACTS", "BINANCES", "EXCHANGES", "Scenario", "acts_of", "scenario_named"]
 
 EXCHANGES = ("binance", "binance_us", "coinbase")
 DROP: Order = {"kind": "drop"}
@@ -40,9 +40,11 @@ class Scenario:
 
 CORRECTED = {"binance": 4_000, "binance_us": 4_000, "coinbase": 240_000}
 """Market ms after a candle's end: behind the flag, or behind the successor's first frame."""
-FOREIGN = {"binance": 2_000, "binance_us": 400}
+FOREIGN = {"binance": 2_000, "binance_us": 400, "coinbase": 4}
 """A third of what each allows: 6,000 and 1,200 a minute, 10 a second."""
 BINANCES = ("binance", "binance_us")
+EMPTY_MINUTES = {"binance": 6, "binance_us": 6, "coinbase": 15}
+"""Longer than the fault lasts."""
 
 
 def acts_of(exchange: str) -> list[list[Scenario]]:
@@ -53,6 +55,18 @@ def acts_of(exchange: str) -> list[list[Scenario]]:
 
 def scenario_named(name: str, exchange: str) -> Scenario:
     return next(one for act in acts_of(exchange) for one in act if one.name == name)
+
+
+def _stepped_back(stage: Stage) -> int:
+    """Three real seconds, in market ms."""
+    return -int(3_000 * SPEED[stage.exchange])
+
+
+def _lost_flags(stage: Stage) -> Sequence[Order]:
+    """Makes REST be asked for a symbol without trades: its candles are flagged all the same, if at all."""
+    if stage.exchange == "coinbase":
+        return []
+    return [{"kind": "lose_close", "symbol": stage.sparse, "count": 4}]
 
 
 def _outage(now_ms: int) -> Order:
@@ -108,7 +122,7 @@ ACTS: list[list[Scenario]] = [
         Scenario(
             "rest_time_ahead", "12 clock skew",
             "candles close by the stream's clock alone; REST's time is compared with it",
-            lambda _: [{"kind": "skew", "where": "rest", "skew_ms": 600_000, "duration_s": 6}],
+            lambda _: [{"kind": "skew", "where": "rest", "skew_ms": 600_000, "duration_s": 5}],
             {"clock_skews": 1}, (IncidentName.CLOCK_SKEW,),
         ),
     ],
@@ -136,7 +150,7 @@ ACTS: list[list[Scenario]] = [
             "what was open at a break is unproven, REST settles it; snapshots prove nothing",
             lambda _: [
                 {"kind": "refuse_connection", "count": 2},
-                {"kind": "stale_snapshot", "duration_s": 4},
+                {"kind": "stale_snapshot", "duration_s": 3},
                 DROP,
             ],
             {"reconnects": 1, "connects_failed": 1}, (IncidentName.CONNECTION_LOST,),
@@ -151,6 +165,12 @@ ACTS: list[list[Scenario]] = [
             ],
             {"subscribe_retries": 1},
         ),
+        Scenario(
+            "rate_limit", "9 rate limit and ban",
+            "a refusal closes the budget for every process until it may reopen",
+            lambda _: [{"kind": "rate_limit", "count": 1, "retry_after_s": 2}, DROP],
+            {"http_429": 1}, (IncidentName.HTTP_429,),
+        ),
     ],
     [
         Scenario(
@@ -158,6 +178,12 @@ ACTS: list[list[Scenario]] = [
             "messages are paced; a cut connection backs off, comes back and repairs",
             lambda _: [{"kind": "rate_cut", "count": 1}, DROP],
             {"reconnects": 1}, (IncidentName.CONNECTION_LOST,),
+        ),
+        Scenario(
+            "foreign_weight", "9 rate limit and ban",
+            "headers correct the budget: what others used is waited for",
+            lambda stage: [{"kind": "foreign_weight", "count": FOREIGN[stage.exchange]}, LOST_CLOSES, DROP],
+            {"foreign_weight": 1}, (IncidentName.FOREIGN_WEIGHT,),
         ),
     ],
     [
@@ -173,6 +199,18 @@ ACTS: list[list[Scenario]] = [
             "the successor is up before the announced end",
             lambda _: [{"kind": "shutdown", "duration_s": 4}],
             {"shutdown_notices": 1, "renewals": 1}, (IncidentName.SHUTDOWN_NOTICE,), only=BINANCES,
+        ),
+        Scenario(
+            "swapped_fillers", "8 omitted or zero-volume",
+            "absence is noted once and never asked again; fillers are rows like others",
+            # A symbol without any trades, so that there is something to fill or to leave out.
+            lambda stage: [
+                {"event": "halt", "symbol": stage.sparse, "minutes": EMPTY_MINUTES[stage.exchange]},
+                {"kind": "swap_fillers", "duration_s": 4},
+                *_lost_flags(stage),
+                LOST_CLOSES,
+            ],
+            {"unproven|silent_asks": 1, "buckets_absent": 1}, observed_only=True,
         ),
     ],
     [
@@ -211,30 +249,6 @@ ACTS: list[list[Scenario]] = [
             lambda stage: [{"kind": "silence", "connection": stage.connection(), "duration_s": 30}],
             {"watchdog_reconnects": 1, "reconnects": 1}, (IncidentName.WATCHDOG,),
         ),
-    ],
-    [
-        Scenario(
-            "rest_behind", "7 newest closed row missing, or a cached page",
-            "a reply without the row proves nothing for now; a page from a cache is refused by its Age",
-            lambda _: [
-                # Later than a minute of market time a missing row counts as absent; the audit finds it then.
-                {"kind": "late_row", "duration_s": 4, "settle_ms": 45_000},
-                {"kind": "no_open_row", "duration_s": 4},
-                {"kind": "stale_page", "count": 2},
-                LOST_CLOSES,
-            ],
-            {"repair_retries|rest_retries": 1, "rest_stale": 1},
-        ),
-    ],
-    [
-        Scenario(
-            "swapped_fillers", "8 omitted or zero-volume",
-            "absence is noted once and never asked again; fillers are rows like others",
-            lambda _: [{"kind": "swap_fillers", "duration_s": 4}, LOST_CLOSES],
-            {"unproven|silent_asks": 1}, observed_only=True,
-        ),
-    ],
-    [
         Scenario(
             "rest_broken", "extra: edge pages, errors in HTTP 200, cut replies",
             "replies that are not the protocol's are asked for again, with pauses",
@@ -250,23 +264,24 @@ ACTS: list[list[Scenario]] = [
     ],
     [
         Scenario(
-            "foreign_weight", "9 rate limit and ban",
-            "headers correct the budget: what others used is waited for",
-            # Coinbase's limit refills within a second: there test_client shows it, request by request.
-            lambda stage: [{"kind": "foreign_weight", "count": FOREIGN[stage.exchange]}, DROP],
-            {"foreign_weight": 1}, (IncidentName.FOREIGN_WEIGHT,), only=("binance", "binance_us"),
+            "rest_behind", "7 newest closed row missing, or a cached page",
+            "a reply without the row proves nothing for now; a page from a cache is refused by its Age",
+            lambda _: [
+                # Later than a minute of market time a missing row counts as absent; the audit finds it then.
+                {"kind": "late_row", "duration_s": 4, "settle_ms": 45_000},
+                {"kind": "no_open_row", "duration_s": 4},
+                {"kind": "stale_page", "count": 2},
+                LOST_CLOSES,
+            ],
+            {"repair_retries|rest_retries": 1, "rest_stale": 1},
         ),
         Scenario(
-            "stream_time_steps", "12 clock skew", "the exchange's clock never runs back",
-            lambda _: [{"kind": "skew", "where": "stream", "skew_ms": -3_000, "duration_s": 2}],
-        ),
-    ],
-    [
-        Scenario(
-            "rate_limit", "9 rate limit and ban",
-            "a refusal closes the budget for every process until it may reopen",
-            lambda _: [{"kind": "rate_limit", "count": 1, "retry_after_s": 2}, DROP],
-            {"http_429": 1}, (IncidentName.HTTP_429,),
+            "stream_time_steps", "12 clock skew",
+            "the exchange's clock never runs back; what was open when its stream's did is unproven",
+            lambda stage: [
+                {"kind": "skew", "where": "stream", "skew_ms": _stepped_back(stage), "duration_s": 3},
+            ],
+            {"clock_steps_back": 1}, (IncidentName.CLOCK_JUMP,),
         ),
     ],
     [
@@ -279,7 +294,7 @@ ACTS: list[list[Scenario]] = [
         Scenario(
             "ban", "9 rate limit and ban",
             "the edge's page closes the budget like any 429",
-            lambda _: [{"kind": "ban", "count": 1}, DROP],
+            lambda _: [{"kind": "ban", "duration_s": 3}, LOST_CLOSES, DROP],
             {"http_429": 1}, (IncidentName.HTTP_429,), only=("coinbase",),
         ),
     ],
@@ -294,9 +309,10 @@ ACTS: list[list[Scenario]] = [
     [
         Scenario(
             "rest_revised", "6 revised after close",
-            "REST's first answer may change: the audit asks again and repairs",
+            "REST's first answer may change: what was asked for early is asked for once more when it has "
+            "settled; what was wrong for longer the hourly audit repairs",
             lambda _: [
-                {"kind": "revise", "settle_ms": 20 * 60_000, "duration_s": 5},
+                {"kind": "revise", "settle_ms": 20 * 60_000, "duration_s": 3},
                 LOST_CLOSES,
             ],
             {"audit_differences": 1}, (IncidentName.AUDIT,), audited=True,

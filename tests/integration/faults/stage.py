@@ -18,7 +18,7 @@ from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest import boundary_raiser, throttle
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.service import IngestService
-from livermore_dagster.market.candle import Rank
+from livermore_dagster.market.candle import Rank, canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.simulator.fault_kinds import ACTS
 from livermore_dagster.stores.redis import keys
@@ -80,6 +80,9 @@ BANS = {"ban_s": 12.0}
 """Where the exchange has bans: each request during one lengthens it by a twelfth of this."""
 
 Order = Mapping[str, Any]
+SeriesKey = tuple[str, Timeframe]
+Rows = dict[int, Values]
+"""Values by open."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,12 @@ class Stage:
         monitored = self.platform.symbols(self.exchange)
         return next(symbol for symbol in monitored[1:] if kinds[symbol] == "liquid")
 
+    @property
+    def sparse(self) -> str:
+        """A monitored symbol that trades seldom."""
+        kinds = {one["symbol"]: one["kind"] for one in self.platform.ask(self.exchange, "symbols")}
+        return next(one for one in self.platform.symbols(self.exchange) if kinds[one] == "sparse")
+
     def order(self, *orders: Order) -> list[int]:
         """What shall befall the exchange; ids of the faults among it."""
         ids = []
@@ -155,7 +164,7 @@ class Stage:
 
     def connection(self) -> int:
         """The exchange's id of the connection that streams now."""
-        until(lambda: bool(self._streams()), 20, "a connection that streams")
+        until(lambda: self.streams, 20, "a connection that streams")
         return max(int(one["id"]) for one in self._streams())
 
     def flowing_connection(self) -> int:
@@ -166,6 +175,11 @@ class Stage:
         target = now - now % step + 2 * step
         until(lambda: self.settled() >= target, 60, f"{self.exchange} settled to {target}")
         return self.connection()
+
+    @property
+    def streams(self) -> bool:
+        """Whether any connection does."""
+        return bool(self._streams())
 
     def _streams(self) -> list[Mapping[str, Any]]:
         return [one for one in self.platform.ask(self.exchange, "connections") if one["streams"]]
@@ -178,10 +192,12 @@ class Stage:
         counters = self.platform.ask(self.exchange, "counters")
         return int(counters["http_429"] + counters["http_418"])
 
-    def refusals_ordered(self) -> int:
-        """Requests that were refused because the exchange was told to."""
+    def refused_again(self) -> int:
+        """Refusals beyond the first of each fault that gives them, and what was under way with that."""
         faults = self.platform.ask(self.exchange, "faults")
-        return sum(int(one["done"]) for one in faults if one["kind"] in ("rate_limit", "ban"))
+        ordered = sum(1 for one in faults if one["kind"] in ("rate_limit", "ban") and one["done"])
+        refused = int(self.platform.ask(self.exchange, "counters").get("refusals", 0))
+        return max(0, refused - ordered)
 
     # --- marks ------------------------------------------------------------------------------------------
     def marks(self) -> Marks:
@@ -224,13 +240,15 @@ class Stage:
     def wrong(self, start_ms: int, end_ms: int) -> list[Wrong]:
         """Where PostgreSQL or Redis are not the truth of [start, end)."""
         found: list[Wrong] = []
-        for symbol in self.platform.symbols(self.exchange):
-            for timeframe in self.timeframes():
-                truth = self.platform.truth(self.exchange, symbol, timeframe, start_ms, end_ms)
-                stores = {
-                    "PostgreSQL": self.platform.stored(self.exchange, symbol, timeframe, start_ms, end_ms),
-                    "Redis": self._cached(symbol, timeframe, start_ms, end_ms),
-                }
+        series = [
+            (symbol, one) for symbol in self.platform.symbols(self.exchange) for one in self.timeframes()
+        ]
+        stored = self._stored(series, start_ms, end_ms)
+        cached = self._cached(series, start_ms, end_ms)
+        for symbol, timeframe in series:
+            truth = self.platform.truth(self.exchange, symbol, timeframe, start_ms, end_ms)
+            for store, known in (("PostgreSQL", stored), ("Redis", cached)):
+                held = known[symbol, timeframe]
                 found += [
                     Wrong(
                         store,
@@ -241,10 +259,24 @@ class Stage:
                         f"{self._provenance(symbol, timeframe, at)}",
                         _is_filler(truth.get(at)) and _is_filler(held.get(at)),
                     )
-                    for store, held in stores.items()
                     for at in sorted(truth.keys() | held.keys())
                     if truth.get(at) != held.get(at)
                 ]
+        return found
+
+    def _stored(self, series: Sequence[SeriesKey], start_ms: int, end_ms: int) -> dict[SeriesKey, Rows]:
+        """PostgreSQL's candles in [start, end), read at once: connections cost more than rows."""
+        found: dict[SeriesKey, Rows] = {key: {} for key in series}
+        rows = self.platform.query(
+            "SELECT symbol, timeframe, open_ms, open, high, low, close, volume FROM candles"
+            " WHERE exchange_id = %s AND open_ms >= %s AND open_ms < %s",
+            IDS[self.exchange], start_ms, end_ms,
+        )  # fmt: skip
+        for symbol, name, open_ms, *values in rows:
+            key = symbol, Timeframe(name)
+            if key in found and open_ms + key[1].ms <= end_ms:
+                opened, high, low, close, volume = map(canonical, values)
+                found[key][open_ms] = (opened, high, low, close, volume)
         return found
 
     def _provenance(self, symbol: str, timeframe: Timeframe, at: int) -> str:
@@ -258,26 +290,22 @@ class Stage:
             for one in known
         )
 
-    def _cached(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> dict[int, Values]:
+    def _cached(self, series: Sequence[SeriesKey], start_ms: int, end_ms: int) -> dict[SeriesKey, Rows]:
+        """Redis' final candles in [start, end)."""
         with self.platform.redis() as client:
-            members = client.zrange(
-                keys.candles(IDS[self.exchange], symbol, timeframe),
-                start_ms,
-                end_ms - timeframe.ms,
-                byscore=True,
-            )
-        known = [decode(member, symbol, timeframe) for member in members]
-        return {
-            one.candle.open_ms: (
-                one.candle.open,
-                one.candle.high,
-                one.candle.low,
-                one.candle.close,
-                one.candle.volume,
-            )
-            for one in known
-            if one.rank is not Rank.OPEN
-        }
+            pipe = client.pipeline(transaction=False)
+            for symbol, timeframe in series:
+                key = keys.candles(IDS[self.exchange], symbol, timeframe)
+                pipe.zrange(key, start_ms, end_ms - timeframe.ms, byscore=True)
+            replies = pipe.execute()
+        found: dict[SeriesKey, Rows] = {}
+        for (symbol, timeframe), members in zip(series, replies, strict=True):
+            known = [decode(member, symbol, timeframe) for member in members]
+            found[symbol, timeframe] = {
+                one.open_ms: (one.open, one.high, one.low, one.close, one.volume)
+                for one in (stamped.candle for stamped in known if stamped.rank is not Rank.OPEN)
+            }
+        return found
 
 
 def _is_filler(values: Values | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.integration.faults.scenarios import ACTS, EXCHANGES, Scenario, acts_of
-from tests.integration.faults.test_defences import CONTROLS
+from tests.integration.faults.test_defences import CONTROLS, Control
 
 __all__ = ["DOCUMENT", "document", "modes_of"]
 
@@ -20,7 +20,12 @@ live service with real sockets, Valkey and PostgreSQL: `make test` has one test 
 exactly the exchange's candles afterwards, the counters have grown, the incidents ([runbook](runbook.md)) were
 told, and no 429 or 418 came but those ordered.
 
-*Without*: the defence is taken out, and the same test must fail (`make soak`, `test_defences.py`).
+*Without*: the defence is taken out, and the same test must fail on the exchanges named (`make soak`,
+`test_defences.py`).
+
+`make soak` also kills amid the faults (`test_kills_amid_faults.py`): in the midst of each act the live
+service's process, Valkey or PostgreSQL gets a kill -9 and begins anew, on each exchange. Candles and alerts
+are then the exchange's and the oracle's, and no refusal follows the one that was ordered.
 
 """
 _COLUMNS = ("failure mode", "fault", *EXCHANGES, "defence", "counters", "incidents", "without")
@@ -52,9 +57,9 @@ def _row(scenario: Scenario) -> tuple[str, ...]:
     counters = [" or ".join(f"`{name}`" for name in names.split("|")) for names in scenario.counters]
     incidents = [f"[{one.value}](runbook.md#{one.value})" for one in scenario.incidents]
     without = [
-        f"{one.name} ({one.exchange})"
+        f"{one.name} ({_where(one, scenario)})"
         for one in CONTROLS
-        if one.scenario == scenario.name and (not scenario.only or one.exchange in scenario.only)
+        if one.scenario == scenario.name and _where(one, scenario)
     ]
     return (
         scenario.mode,
@@ -65,6 +70,13 @@ def _row(scenario: Scenario) -> tuple[str, ...]:
         ", ".join(incidents),
         "; ".join(without),
     )
+
+
+def _where(control: Control, scenario: Scenario) -> str:
+    """On which of the exchanges this scenario befalls its defence is taken out."""
+    befallen = scenario.only or EXCHANGES
+    there = [name for name in control.exchanges if name in befallen]
+    return "each" if len(there) == len(befallen) else ", ".join(there)
 
 
 if __name__ == "__main__":
