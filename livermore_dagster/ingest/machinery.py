@@ -111,7 +111,11 @@ class Machinery:
             for timeframe in Timeframe:
                 at = exchange_id, symbol, timeframe
                 names += [keys.indicator(*at), keys.indicator_state(*at)]
-        return int(await self._ctx.redis.unlink(*names))
+        async with self._ctx.redis.pipeline(transaction=True) as pipe:
+            pipe.unlink(*names)
+            pipe.hdel(keys.warmed(exchange_id), *symbols)
+            unlinked, _ = await pipe.execute()
+        return int(unlinked)
 
     # --- telling ------------------------------------------------------------------------------------------
     async def _tell_failure(self, part: str, text: str) -> None:

@@ -13,7 +13,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired
 
-__all__ = ["Selection", "select", "tell_monitored", "tell_warm"]
+__all__ = ["Selection", "select", "tell_gone", "tell_monitored", "tell_warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,17 @@ async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str], cold: Col
         await pipe.execute()
 
 
-async def tell_warm(ctx: ExchangeContext, symbols: Collection[str]) -> None:
-    """Their history is there, as far as the exchange gave it; or they are monitored no more."""
+async def tell_warm(ctx: ExchangeContext, symbols: Collection[str], now_ms: int | None) -> None:
+    """Their history is there, as far as the exchange gave it. `now_ms`: exchange clock, where it is known."""
+    async with ctx.redis.pipeline(transaction=True) as pipe:
+        if now_ms is not None:
+            for symbol in symbols:
+                pipe.hsetnx(keys.warmed(ctx.row.id), symbol, str(now_ms))
+        pipe.srem(keys.warming(ctx.row.id), *symbols)
+        await pipe.execute()
+
+
+async def tell_gone(ctx: ExchangeContext, symbols: Collection[str]) -> None:
+    """They are monitored no more."""
     if symbols:
         await ctx.redis.srem(keys.warming(ctx.row.id), *symbols)

@@ -8,7 +8,8 @@ How a close is taken:
   revised, or withdrawn; what is older than all that was ever judged seeds the series anew, without alerts.
 
 Alerts are judged only for rows after the watermark. A new series gets it with its first close that is not
-history: the bar before that close, or before the newest bar closed when that close was asked for. While a
+history: the bar before that close, or before the newest bar closed when that close was asked for; where a
+former instance ended before that, it is the newest bar closed when the warm-up was through. While a
 series is warming and the exchange has older bars, nothing is judged and the watermark stays, so that what
 closed meanwhile is judged when the older bars have come.
 """
@@ -155,6 +156,14 @@ class SeriesFold:
         self.judged_from = max(open_ms, newest_closed)
         self.watermark = self.judged_from - 1
         return True
+
+    def warmed_at(self, now_ms: int) -> None:
+        """A former instance had its history at `now_ms` (exchange clock): what closed since is news, though that
+        instance ended before any live close of the series.
+        """
+        if self.watermark is None:
+            self.judged_from = self.timeframe.open_of(now_ms)
+            self.watermark = self.judged_from - 1
 
     def is_judged(self, open_ms: int) -> bool:
         return self.judged_from is not None and open_ms >= self.judged_from

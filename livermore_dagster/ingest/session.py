@@ -18,7 +18,7 @@ from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.own_clock import OwnClock
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.selection import Selection, select, tell_monitored, tell_warm
+from livermore_dagster.ingest.selection import Selection, select, tell_gone, tell_monitored, tell_warm
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
 from livermore_dagster.ingest.warmup import WarmupStats, warm_up
 from livermore_dagster.stores.redis.desired import Desired, read_desired
@@ -305,7 +305,7 @@ class Session:
             if selection.symbols != before.symbols:
                 await self._connect(machinery, selection.symbols, added)
             await self._settle(selection, added)
-            await tell_warm(self._ctx, removed)
+            await tell_gone(self._ctx, removed)
             if selection.timeframes != before.timeframes and not removed:
                 await machinery.compute(selection.timeframes)
             cleaned = await machinery.forget(removed, selection.timeframes)
@@ -361,7 +361,7 @@ class Session:
             report = await warm_up(
                 self._ctx, symbols, self.now(), _log_progress, timeframes=self._ctx.row.live_timeframes
             )
-        await tell_warm(self._ctx, symbols)
+        await tell_warm(self._ctx, symbols, self.now())
         return report.seconds
 
     async def _built(self) -> Machinery:

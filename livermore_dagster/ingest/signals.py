@@ -154,14 +154,20 @@ class SignalsConsumer:
     async def _load(self, series: Iterable[SeriesKey]) -> None:
         new = [key for key in series if key not in self._folds]
         texts = await self._indicators.states(new)
+        warmed = await self._indicators.warmed(symbol for symbol, _ in texts)
         for key in new:
-            self._folds[key] = self._fold_of(key, texts.get(key))
+            self._folds[key] = self._fold_of(key, texts.get(key), warmed.get(key[0]))
             if self._troubles.must_seed(key):
                 self._seeding.add(key)
 
-    def _fold_of(self, key: SeriesKey, text: str | None) -> SeriesFold:
+    def _fold_of(self, key: SeriesKey, text: str | None, warmed_ms: int | None) -> SeriesFold:
+        if not text:
+            return SeriesFold(*key)
         try:
-            return SeriesFold.from_json(*key, text) if text else SeriesFold(*key)
+            fold = SeriesFold.from_json(*key, text)
+            if warmed_ms is not None:
+                fold.warmed_at(warmed_ms)
+            return fold
         except FOLD_ERRORS as error:
             # It is seeded anew from the cache, and judged from the next live close on.
             _log.error("state_unreadable", symbol=key[0], timeframe=key[1].value, exc_info=error)

@@ -66,6 +66,14 @@ class IndicatorCache:
         """State texts of those series that have one."""
         return await self._get(series, keys.indicator_state)
 
+    async def warmed(self, symbols: Iterable[str]) -> dict[str, int]:
+        """Exchange ms when the history of those symbols first was there, of those where it was."""
+        wanted = sorted(set(symbols))
+        if not wanted:
+            return {}
+        found = await cast("Any", self._client.hmget(keys.warmed(self._exchange_id), wanted))
+        return {symbol: int(at) for symbol, at in zip(wanted, found, strict=True) if at}
+
     async def read(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, dict[str, Any]]:
         """Newest indicator of those series that have one, as it was published."""
         texts = await self._get(series, keys.indicator)

@@ -142,6 +142,11 @@ def warming(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:warming"
 
 
+def warmed(exchange_id: int) -> str:
+    """Hash: symbol → exchange ms when its history was there for the first time."""
+    return f"exchange:{exchange_id}:warmed"
+
+
 def monitored(exchange_id: int) -> str:
     """String (JSON list): symbols the running instance monitors, in rank order."""
     return f"exchange:{exchange_id}:monitored"

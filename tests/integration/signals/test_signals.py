@@ -99,6 +99,26 @@ async def test_what_closed_while_the_platform_was_down_is_judged_and_marked_late
         assert one.alert.late == (candles[310].open_ms <= one.alert.open_ms < candles[-1].open_ms)
 
 
+async def test_what_closes_after_the_warm_up_is_judged_though_its_instance_ended_before(
+    signals: Signals,
+) -> None:
+    """A 4h series may wait hours for its first live close, and another instance take over meanwhile."""
+    candles = walk(600, seed=4)
+    async with signals.running():
+        await signals.close(candles[:300], origin=Origin.WARMUP)
+        await signals.settle()
+    warm = keys.warmed(signals.row.id)
+    await signals.redis.hset(warm, "AAAUSDT", str(candles[299].open_ms + M5 + 1_000))
+    now = candles[-1].open_ms + M5
+    async with signals.running():
+        await signals.close(candles[300:], origin=Origin.WARMUP, proven_ms=now)
+        await signals.settle()
+    wanted = expected(candles, candles[300].open_ms)
+    assert len(wanted) > 5
+    assert sorted(await signals.labels()) == wanted
+    assert all(one.alert.late for one in await signals.alerts())
+
+
 async def test_live_closes_before_the_warm_up_are_judged_when_the_history_has_come(signals: Signals) -> None:
     candles = walk(400, seed=5)
     async with signals.running():
