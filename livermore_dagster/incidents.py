@@ -68,8 +68,8 @@ class IncidentName(StrEnum):
     SIGNALS_RESUMED = "signals_resumed"
     # Accounts.
     ACCOUNT_REFUSED = "account_refused"
-    FILL_CHANGED = "fill_changed"
     ACCOUNT_UNREAD = "account_unread"
+    FILL_CHANGED = "fill_changed"
     FILL_ASIDE = "fill_aside"
     # Indicators.
     FOLD_FAILED = "fold_failed"
@@ -179,13 +179,13 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.SIGNALS_WAITING: _warning("Indicators and alerts wait for a server.", "signals_retries"),
     _N.SIGNALS_RESUMED: _info("Indicators and alerts are computed again."),
     _N.ACCOUNT_REFUSED: _error("The exchange does not accept an account's key, or it is not to be found."),
+    _N.ACCOUNT_UNREAD: _error(
+        "An account's trades could not be read by several runs; its next news start another."
+    ),
     _N.FILL_CHANGED: _error("The exchange tells a fill otherwise than before; the first version stands."),
     _N.FILL_ASIDE: _warning(
         "The exchange lists entries among the fills that are no plain fills; no report counts them.",
         "fills_aside",
-    ),
-    _N.ACCOUNT_UNREAD: _error(
-        "An account's trades could not be read by several runs; its next news start another."
     ),
     _N.FOLD_FAILED: _error("An indicator could not be computed and starts anew from its candles."),
     _N.SERIES_ASIDE: _error("An indicator cannot be computed; its series raises no alerts until it can."),

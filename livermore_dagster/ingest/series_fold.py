@@ -158,8 +158,8 @@ class SeriesFold:
         return True
 
     def warmed_at(self, now_ms: int) -> None:
-        """A former instance had its history at `now_ms` (exchange clock): what closed since is news, though that
-        instance ended before any live close of the series.
+        """A former instance had its history at `now_ms` (exchange clock): what closed since is news, though
+        that one ended before any live close of the series.
         """
         if self.watermark is None:
             self.judged_from = self.timeframe.open_of(now_ms)
