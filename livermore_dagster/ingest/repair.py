@@ -13,7 +13,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
-from livermore_dagster.errors import ExchangeError
+from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.context import ExchangeContext
@@ -227,7 +227,11 @@ class RepairQueue:
         bars = [(job.from_ms, job.to_ms)]
         failed = self.total.failed
         for page in plan_pages(bars, job.timeframe, self._ctx.quirks.rest_rows - 1):
-            left += await self._ask_page(job, page)
+            try:
+                left += await self._ask_page(job, page)
+            except RateLimited as closed:
+                # No attempt: nothing was asked for, or nothing but the budget was answered.
+                self._again_when_open(replace(job, from_ms=page[0], to_ms=page[1]), closed)
         answered = failed == self.total.failed
         for from_ms, to_ms in left:
             again = replace(job, from_ms=from_ms, to_ms=to_ms, attempt=job.attempt + 1)
@@ -241,13 +245,24 @@ class RepairQueue:
             elif not job.confirms:
                 await self._give_up(again)
 
+    def _again_when_open(self, job: _Job, closed: RateLimited) -> None:
+        self.total.retried += 1
+        wait_ms = closed.retry_at_ms - self._ctx.clock.now_ms()
+        log.info(
+            "repair waits", exchange=self._ctx.row.name, symbol=job.symbol, timeframe=job.timeframe.value,
+            from_ms=job.from_ms, to_ms=job.to_ms, reason=str(closed),
+        )  # fmt: skip
+        self._add(job, max(1.0, wait_ms / 1000))
+
     async def _ask_page(self, job: _Job, page: tuple[int, int]) -> list[tuple[int, int]]:
-        """One request; returns what it left open."""
+        """One request; returns what it left open. Raises RateLimited."""
         ctx = self._ctx
         self.total.asked += 1
         try:
             reply = await ask(ctx, job.symbol, job.timeframe, page, Priority.REPAIR, Origin.REPAIR)
             return await self._take(job, page, reply)
+        except RateLimited:
+            raise
         except (ExchangeError, RedisError, DatabaseError, PoolTimeout, OSError) as error:
             self.total.failed += 1
             log.warning(

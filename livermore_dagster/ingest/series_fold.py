@@ -8,10 +8,10 @@ How a close is taken:
   revised, or withdrawn; what is older than all that was ever judged seeds the series anew, without alerts.
 
 Alerts are judged only for rows after the watermark. A new series gets it with its first close that is not
-history: the bar before that close, or before the newest bar closed when that close was asked for; where a
-former instance ended before that, it is the newest bar closed when the warm-up was through. While a
-series is warming and the exchange has older bars, nothing is judged and the watermark stays, so that what
-closed meanwhile is judged when the older bars have come.
+history: the newest bar closed when its warm-up was through; where there was none, the bar before that
+close, or before the newest bar closed when that close was asked for. While a series is warming and the
+exchange has older bars, nothing is judged and the watermark stays, so that what closed meanwhile is judged
+when the older bars have come.
 """
 
 from __future__ import annotations
@@ -158,12 +158,11 @@ class SeriesFold:
         return True
 
     def warmed_at(self, now_ms: int) -> None:
-        """A former instance had its history at `now_ms` (exchange clock): what closed since is news, though
-        that one ended before any live close of the series.
+        """Its history was there at `now_ms` (exchange clock): what closed since is news, however late the
+        first close that is not history comes, if the instance lives to see it at all.
         """
-        if self.watermark is None:
-            self.judged_from = self.timeframe.open_of(now_ms)
-            self.watermark = self.judged_from - 1
+        self.judged_from = self.timeframe.open_of(now_ms)
+        self.watermark = self.judged_from - 1
 
     def is_judged(self, open_ms: int) -> bool:
         return self.judged_from is not None and open_ms >= self.judged_from

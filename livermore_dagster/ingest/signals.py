@@ -141,6 +141,7 @@ class SignalsConsumer:
             self._queues.setdefault(key, deque()).append(close)
             active.add(key)
         await self._load(active)
+        await self._learn_warmth(active)
         await self._learn_history(active)
         work = Round()
         while active:
@@ -154,24 +155,26 @@ class SignalsConsumer:
     async def _load(self, series: Iterable[SeriesKey]) -> None:
         new = [key for key in series if key not in self._folds]
         texts = await self._indicators.states(new)
-        warmed = await self._indicators.warmed(symbol for symbol, _ in texts)
         for key in new:
-            self._folds[key] = self._fold_of(key, texts.get(key), warmed.get(key[0]))
+            self._folds[key] = self._fold_of(key, texts.get(key))
             if self._troubles.must_seed(key):
                 self._seeding.add(key)
 
-    def _fold_of(self, key: SeriesKey, text: str | None, warmed_ms: int | None) -> SeriesFold:
-        if not text:
-            return SeriesFold(*key)
+    def _fold_of(self, key: SeriesKey, text: str | None) -> SeriesFold:
         try:
-            fold = SeriesFold.from_json(*key, text)
-            if warmed_ms is not None:
-                fold.warmed_at(warmed_ms)
-            return fold
+            return SeriesFold.from_json(*key, text) if text else SeriesFold(*key)
         except FOLD_ERRORS as error:
             # It is seeded anew from the cache, and judged from the next live close on.
             _log.error("state_unreadable", symbol=key[0], timeframe=key[1].value, exc_info=error)
             return SeriesFold(*key)
+
+    async def _learn_warmth(self, series: Iterable[SeriesKey]) -> None:
+        """From when on closes of series are news of which only history has been folded so far."""
+        folds = [fold for key in series if (fold := self._folds[key]).watermark is None and fold.kept]
+        warmed = await self._indicators.warmed(fold.symbol for fold in folds)
+        for fold in folds:
+            if fold.symbol in warmed:
+                fold.warmed_at(warmed[fold.symbol])
 
     async def _learn_history(self, series: Iterable[SeriesKey]) -> None:
         """Where warming series begin at the exchange, unless that is known or was asked just now."""

@@ -220,6 +220,22 @@ async def test_repair_fills_asks_once_and_keeps_the_ledger(
         assert sum(span.to_ms - span.from_ms for span in spans) // 300_000 == len(cached)
 
 
+async def test_a_refusal_for_the_rate_costs_a_question_no_attempt(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    """A ban may outlast all attempts; what it kept from being asked would be given up."""
+    symbol = (await symbols_of(market, "coinbase", {"liquid": 1}))[0]
+    end = Timeframe.M5.open_of(START) - 300_000
+    coinbase.stopwatch.anchor(START)
+    market.fault("coinbase", kind="rate_limit", count=1, retry_after_s=1)
+    queue = RepairQueue(coinbase, None, retry_after_s=())
+    queue.put([Question(symbol, Timeframe.M5, end - 300_000, end, Reason.UNPROVEN, 0)])
+    await queue.drain()
+    assert (queue.total.given_up, queue.total.filled) == (0, 1)
+    cached = await coinbase.cache.read(symbol, Timeframe.M5)
+    assert [one.candle.open_ms for one in cached] == [end - 300_000]
+
+
 async def test_backfill_goes_straight_to_postgresql_and_resumes(
     market: Platform, binance: ExchangeContext
 ) -> None:
