@@ -50,6 +50,8 @@ _API = "/api/v3/brokerage"
 _BALANCE_ROWS = 250
 _EXECUTION = "FILL"
 """The only trade type whose part in a total is documented: not that of REVERSAL, CORRECTION, SYNTHETIC."""
+_ENDED = ("CANCELLED", "EXPIRED", "FAILED")
+"""Nothing comes of such an order any more, though one that was cancelled without a fill is never `settled`."""
 _LIQUIDITY = {"MAKER": Liquidity.MAKER, "TAKER": Liquidity.TAKER}
 
 
@@ -325,7 +327,7 @@ def _order(item: _Order, product: Product) -> Order:
         fee=amount(item.total_fees, "total_fees"),
         fee_currency=product.quote,
         fill_count=int(item.number_of_fills),
-        settled=item.settled,
+        settled=item.settled or item.status in _ENDED,
     )
 
 

@@ -100,6 +100,7 @@ def test_recorded_orders_are_whole_and_cost_nothing() -> None:
         assert {(o.status, o.fill_count, o.filled_value, o.fee, o.average_price) for o in page.orders} == {
             ("CANCELLED", 0, Decimal(0), Decimal(0), None)
         }
+        assert all(order.settled for order in page.orders), "none of them is asked for again"
 
 
 def test_the_recorded_tier_keeps_every_digit() -> None:
@@ -130,6 +131,15 @@ def test_a_cancelled_order_with_fills_has_its_costs() -> None:
     )  # fmt: skip
     assert (order.created_ms, order.updated_ms) == (1674925640100, 1674925647376)
     assert order.side is Side.BUY
+
+
+@pytest.mark.parametrize(
+    ("status", "settled"),
+    [("CANCELLED", True), ("EXPIRED", True), ("FAILED", True), ("OPEN", False), ("FILLED", False)],
+)
+def test_what_ended_without_a_fill_is_settled_whatever_the_exchange_says(status: str, settled: bool) -> None:
+    row = {**ORDER, "status": status, "settled": False, "filled_size": "0", "number_of_fills": "0"}
+    assert DIALECT.parse_orders(orders(row), FIRST, PRODUCTS).orders[0].settled is settled
 
 
 @given(
