@@ -51,7 +51,7 @@ _BALANCE_ROWS = 250
 _EXECUTION = "FILL"
 """The only trade type whose part in a total is documented: not that of REVERSAL, CORRECTION, SYNTHETIC."""
 _ENDED = ("CANCELLED", "EXPIRED", "FAILED")
-"""Nothing comes of such an order any more, though one that was cancelled without a fill is never `settled`."""
+"""Nothing comes of such an order any more; cancelled without a fill it is never `settled`."""
 _LIQUIDITY = {"MAKER": Liquidity.MAKER, "TAKER": Liquidity.TAKER}
 
 
