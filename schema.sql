@@ -104,6 +104,8 @@ CREATE TABLE user_exchanges (
     is_default boolean NOT NULL DEFAULT false,
     markets text[] NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
+    -- When its balances were last read, epoch ms; without a row in balances it held nothing then.
+    balances_read_ms bigint NULL,
     PRIMARY KEY (id),
     CONSTRAINT user_exchanges_once UNIQUE (user_id, exchange_id),
     CONSTRAINT user_exchanges_user_fk FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE,

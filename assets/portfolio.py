@@ -13,7 +13,7 @@ from livermore_dagster.market.moments import utc_text
 from livermore_dagster.resources import ACCOUNTS, AccountResource
 
 if TYPE_CHECKING:
-    from livermore_dagster.trades.reports import HeldPosition, Portfolio
+    from livermore_dagster.trades.portfolio import HeldPosition, Portfolio
     from livermore_dagster.trades.session import StoredAccount
 
 __all__ = ["portfolio"]
@@ -34,10 +34,14 @@ __all__ = ["portfolio"]
 )
 def portfolio(context: dg.AssetExecutionContext, account: AccountResource) -> dg.MaterializeResult[Any]:
     from livermore_dagster.market.cost_basis import CostMethod
-    from livermore_dagster.trades.reports import make_portfolio
+    from livermore_dagster.platform.config import Settings
+    from livermore_dagster.platform.watch import MarketTime
+    from livermore_dagster.trades.portfolio import make_portfolio
+
+    now_ms = MarketTime.of(Settings.discover()).now_ms()
 
     async def work(stored: "StoredAccount") -> "Portfolio":
-        return await make_portfolio(stored.pool, stored.redis, stored.account, CostMethod.FIFO)
+        return await make_portfolio(stored.pool, stored.redis, stored.account, CostMethod.FIFO, now_ms)
 
     found = account.stored(context.partition_key, work)
     return dg.MaterializeResult(
@@ -45,7 +49,7 @@ def portfolio(context: dg.AssetExecutionContext, account: AccountResource) -> dg
             "account": found.account.key,
             "cost method": found.method.value,
             "fills": found.fills,
-            "balances read (UTC)": utc_text(found.balances_ms),
+            "balances read (UTC)": "never" if found.balances_ms is None else utc_text(found.balances_ms),
             **_totals(found),
             "dagster/partition_row_count": len(found.positions),
             "positions": table([_row(one) for one in found.positions]),
@@ -73,15 +77,17 @@ def _row(held: "HeldPosition") -> Row:
     return {
         "asset": one.base,
         "currency": one.quote,
+        "held as": one.held_as.value,
         "size": as_size(one.size),
         "cost": as_money(one.cost, one.quote),
         "price": None if one.price is None else as_size(one.price),
         "price from": held.price_source,
+        "price's age (min)": None if held.price_age_ms is None else held.price_age_ms // 60_000,
         "value": as_money(one.value, one.quote),
         "unrealised": as_money(one.unrealised, one.quote),
         "realised": as_money(one.realised, one.quote),
         "fees": as_money(one.fees, one.quote),
-        "balance": as_size(one.balance),
+        "balance": "" if one.balance is None else as_size(one.balance),
         "without a fill": as_size(one.other) if one.other else "",
         "signal": held.signal.label.value,
         "signal's reason": held.signal.reason,

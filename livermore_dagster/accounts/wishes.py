@@ -15,7 +15,7 @@ from livermore_dagster.stores.postgres.balances import Holding, read_holdings
 from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 
-__all__ = ["DEFAULT_TOP", "choice_for", "load_monitored", "wishes_of"]
+__all__ = ["DEFAULT_TOP", "choice_for", "load_monitored", "main_markets", "wishes_of"]
 
 DEFAULT_TOP: Final = 50
 """Tier 1's size where nobody says otherwise (X3)."""
@@ -56,7 +56,7 @@ def wishes_of(
         for symbol in person.document.symbols_at(exchange)
     ]
     present = {person.user_id for person in wanting}
-    markets = _main_markets(rows)
+    markets = main_markets(rows)
     held = [
         Wish(one.user_id, one.sub, markets[one.currency].symbol, held=True)
         for one in holdings
@@ -65,7 +65,7 @@ def wishes_of(
     return added + held
 
 
-def _main_markets(rows: Sequence[SymbolRow]) -> dict[str, SymbolRow]:
+def main_markets(rows: Sequence[SymbolRow]) -> dict[str, SymbolRow]:
     """The most traded product of each base; stable coins and fiat have none."""
     ranked = sorted(
         (row for row in rows if row.volume_rank is not None), key=lambda row: row.volume_rank or 0

@@ -33,7 +33,7 @@ __all__ = ["estimate_json", "read_account", "report_json", "show_estimates", "sh
 
 
 async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) -> None:
-    """Fills, orders, fee tier: what is new. Without the account's variables here, what is stored is told."""
+    """What is new: fills, orders, tier, balances. Without the account's variables, what is stored is told."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -41,7 +41,7 @@ async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) 
     from livermore_dagster.trades.conversion import convert_third_asset_fees
     from livermore_dagster.trades.history import ReadProgress, read_history
     from livermore_dagster.trades.session import credentials_of, open_account
-    from livermore_dagster.trades.standing import read_tiers
+    from livermore_dagster.trades.standing import read_held, read_tiers
 
     try:
         credentials_of(account)
@@ -68,6 +68,7 @@ async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) 
             await read_history(session, "orders", tell)
             await convert_third_asset_fees(session)
             await read_tiers(session)
+            await read_held(session)
 
 
 def show_report(report: FeeReport) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
+from livermore_dagster.market.cost_basis import HeldAs
 
 if TYPE_CHECKING:
     from livermore_dagster.market.cost_basis import Position
-    from livermore_dagster.trades.reports import HeldPosition, Portfolio
+    from livermore_dagster.trades.portfolio import HeldPosition, Portfolio
 
 __all__ = ["portfolio"]
 
@@ -53,8 +54,9 @@ def portfolio(
 async def _portfolios(session: StoreSession, exchange: str | None, method: Any) -> list[Portfolio]:
     from livermore_dagster.cli.lookup import open_stores
     from livermore_dagster.errors import BadSetting
+    from livermore_dagster.platform.watch import MarketTime
     from livermore_dagster.stores.postgres.user_exchanges import read_accounts
-    from livermore_dagster.trades.reports import make_portfolio
+    from livermore_dagster.trades.portfolio import make_portfolio
     from livermore_dagster.trades.session import require_account
 
     if exchange is not None:
@@ -63,8 +65,9 @@ async def _portfolios(session: StoreSession, exchange: str | None, method: Any) 
         accounts = await read_accounts(session.connection, sub=session.user)
     if not accounts:
         raise BadSetting(f"User {session.user!r} has no account.", "Add one: livermore account add.")
+    now_ms = MarketTime.of(session.settings).now_ms()
     async with open_stores(session.settings) as stores:
-        return [await make_portfolio(stores.pool, stores.redis, one, method) for one in accounts]
+        return [await make_portfolio(stores.pool, stores.redis, one, method, now_ms) for one in accounts]
 
 
 def _show(found: Portfolio) -> None:
@@ -72,16 +75,17 @@ def _show(found: Portfolio) -> None:
 
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.market.cost_basis import sums_of
-    from livermore_dagster.trades.fee_text import as_money, as_size, moment
+    from livermore_dagster.trades.fee_text import as_money, moment
 
     screen = console()
     if not found.positions:
         screen.print(f"{found.account.key}: nothing was traded, and nothing is held.")
         return
     narrow = screen.width < WIDE
-    title = f"{found.account.key} ({found.method.value}, {found.fills:,} fills, balances of "
+    read = "never read" if found.balances_ms is None else f"of {moment(found.balances_ms)}"
+    title = f"{found.account.key} ({found.method.value}, {found.fills:,} fills, balances {read})"
     numbers = [name for name in NUMBERS if not (narrow and name in LEFT_OUT)]
-    table = plain_table(f"{title}{moment(found.balances_ms)})", ["asset", "in"], numbers, ["signal"])
+    table = plain_table(title, ["asset", "in"], numbers, ["signal"])
 
     def add(
         asset: str, quote: str, cells: dict[str, str], gain: Decimal | None, signal: str, style: str
@@ -90,11 +94,9 @@ def _show(found: Portfolio) -> None:
         shown = [Text(cells[name], colour if name == "unrealised" else "") for name in numbers]
         table.add_row(asset, quote, *shown, signal, style=style)
 
-    for one in (held.position for held in found.positions if held.position.quote):
-        cells = {name: as_money(getattr(one, name), one.quote) for name in MONEY}
-        cells["size"], cells["price"] = as_size(one.size), "–" if one.price is None else as_size(one.price)
-        signal = next(held.signal.label.value for held in found.positions if held.position is one)
-        add(one.base, one.quote, cells, one.unrealised, signal, "")
+    for held in found.positions:
+        one = held.position
+        add(one.base, _in(one), _cells(held), one.unrealised, held.signal.label.value, "")
     table.add_section()
     totals = sums_of(held.position for held in found.positions)
     for total in totals:
@@ -107,22 +109,50 @@ def _show(found: Portfolio) -> None:
         screen.print(Text(line))
 
 
+def _in(one: Position) -> str:
+    return one.held_as.value if one.held_as is HeldAs.CASH else one.quote
+
+
+def _cells(held: HeldPosition) -> dict[str, str]:
+    from livermore_dagster.cli.board_table import age_text
+    from livermore_dagster.trades.fee_text import as_money, as_size
+
+    one = held.position
+    cells = {name: as_money(getattr(one, name), one.quote) for name in MONEY}
+    if one.held_as is not HeldAs.BOUGHT:
+        cells["realised"] = cells["fees"] = "–"
+    age = f" ({age_text(held.price_age_ms)})" if held.price_is_old else ""
+    return {
+        **cells,
+        "size": as_size(one.size),
+        "price": "–" if one.price is None else as_size(one.price) + age,
+    }
+
+
 def _remarks(found: Portfolio, *, unpriced: bool, narrow: bool) -> list[str]:
     """What the table does not hold, in sentences."""
     from livermore_dagster.trades.fee_text import as_size
 
     lines = ["* lacks what has no price here: no ticker, no candle."] if unpriced else []
     positions = [held.position for held in found.positions]
+    if found.balances_ms is None:
+        lines.append(f"Sizes are what the fills explain: run livermore fees report {found.account.exchange}.")
+    if any(held.price_is_old for held in found.positions):
+        lines.append("A price with an age in brackets is that old: nothing newer is known here.")
+    if any(one.cost is None and one.value for one in positions):
+        lines.append("What has no known cost is in the value, and in no profit.")
     # The asset's own difference, told once however many currencies it was bought in.
-    moved = {one.base: f"{as_size(abs(one.other))} {one.base}" for one in positions if one.other}
+    moved = {one.base: f"{as_size(abs(one.other))} {one.base}" for one in positions
+             if one.other and one.held_as is not HeldAs.CASH}  # fmt: skip
     for way, words in (("in", "Came in"), ("out", "Went out")):
         listed = [moved[base] for base in moved if _way(positions, base) == way]
         if listed:
             lines.append(f"{words} without a fill (a transfer, a reward): {', '.join(listed)}.")
     reasons: dict[str, list[str]] = {}
     for held in found.positions:
-        if held.signal.reason and held.position.quote:
-            reasons.setdefault(held.signal.reason, []).append(f"{held.position.base}/{held.position.quote}")
+        if held.signal.reason and held.symbol:
+            names = reasons.setdefault(held.signal.reason, [])
+            names += [held.symbol] if held.symbol not in names else []
     lines += [f"No Data ({reason}): {', '.join(names)}." for reason, names in reasons.items()]
     if any(one.sold_without_cost for one in positions):
         lines.append("Sales beyond what was bought in that currency have no known profit and are left out.")
@@ -152,6 +182,7 @@ def _position(held: HeldPosition) -> dict[str, Any]:
     amounts = ("size", "cost", "average_cost", "price", "value", "unrealised", "realised", "fees", "balance")
     return {
         "asset": one.base,
+        "held_as": one.held_as.value,
         "currency": one.quote,
         "symbol": held.symbol,
         **{name: _text(getattr(one, name)) for name in (*amounts, "other", "sold_without_cost")},
@@ -159,6 +190,7 @@ def _position(held: HeldPosition) -> dict[str, Any]:
         "unconverted_fees": one.unconverted_fees,
         "price_source": held.price_source,
         "price_ms": held.price_ms,
+        "price_age_ms": held.price_age_ms,
         "signal": held.signal.label.value,
         "signal_reason": held.signal.reason,
     }

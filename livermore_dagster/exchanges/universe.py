@@ -9,7 +9,7 @@ from typing import Protocol
 from livermore_dagster.errors import UnknownSymbol
 from livermore_dagster.market.exchange import ExchangeRow, Product
 
-__all__ = ["AliasTable", "Choice", "rank_universe", "resolve_symbols", "usd_volume"]
+__all__ = ["CASH", "AliasTable", "Choice", "rank_universe", "resolve_symbols", "usd_volume"]
 
 # Currencies that stand for a dollar: their volumes are dollars, and they are nobody's Tier 1 base.
 USD_LIKE = frozenset({"USD", "USDT", "USDC", "FDUSD", "TUSD", "BUSD", "DAI", "PYUSD", "USDP", "GUSD", "USD1"})
@@ -22,6 +22,8 @@ FIAT = frozenset(
      "UAH", "RUB", "ZAR", "NGN", "IDR", "INR", "KRW", "CNY", "HKD", "SGD", "THB", "VND", "SEK", "NOK", "DKK",
      "COP", "KZT", "BIDR", "BKRW", "BVND", "IDRT"}
 )  # fmt: skip
+CASH = STABLE | FIAT
+"""Money of account: what is held of it is no position."""
 _LEVERAGE_ENDS = ("UP", "DOWN", "BULL", "BEAR", "2L", "2S", "3L", "3S", "4L", "4S", "5L", "5S")
 
 

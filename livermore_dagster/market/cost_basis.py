@@ -3,13 +3,14 @@
 A book is one asset bought and sold for one quote currency: costs in different currencies are never added, so
 a sale in USDT uses up lots that were bought in USDT only. What was sold beyond them is told as sold without
 known cost. Coins that came or went without a fill (transfers, rewards) show as the difference between the
-balance and what the fills explain; their cost is unknown and never guessed.
+balance and what the fills explain; their cost is unknown and never guessed. Every unit of a balance is in
+exactly one position.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from enum import StrEnum
@@ -17,7 +18,7 @@ from enum import StrEnum
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.trades import Balance, Fill, Side
 
-__all__ = ["Book", "CostMethod", "Ledger", "Position", "PositionSum", "positions_of", "sums_of"]
+__all__ = ["Book", "CostMethod", "HeldAs", "Ledger", "Position", "PositionSum", "positions_of", "sums_of"]
 
 ZERO = Decimal(0)
 _STEP = Decimal("1e-18")
@@ -145,30 +146,41 @@ class Ledger:
             self.explained[fill.fee_currency] -= fill.fee
 
 
+class HeldAs(StrEnum):
+    BOUGHT = "bought"
+    """What the fills explain: its cost is known."""
+    OTHER = "other"
+    """What of a balance no fill explains: its cost is unknown."""
+    CASH = "cash"
+    """Money: it has no cost in itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One book against the balance of its asset. Amounts in `quote`, sizes in `base`; `price` is per unit.
+    """A book, or what of a balance is in none. Amounts in `quote`, sizes in `base`; `price` is per unit.
 
-    `size` is what of the balance has a known cost; `other` is the asset's whole difference between balance
-    and fills: above 0 it came in without a fill (its cost is unknown), below 0 it went out.
+    `quote` is '' for cash, and for what has no market. `cost` is None where it is not known. `balance` is all
+    that is held of the asset, and `other` its whole difference to the fills: above 0 it came in without a
+    fill (its cost is unknown), below 0 it went out. Both are None where the balances were never read.
     """
 
     base: str
     quote: str
     size: Decimal
-    cost: Decimal
+    cost: Decimal | None
     realised: Decimal
     fees: Decimal
-    balance: Decimal
-    other: Decimal
+    balance: Decimal | None
+    other: Decimal | None
     sold_without_cost: Decimal
     unconverted_fees: int
     price: Decimal | None = None
+    held_as: HeldAs = HeldAs.BOUGHT
 
     @property
     def average_cost(self) -> Decimal | None:
         with exact():
-            return self.cost / self.size if self.size else None
+            return self.cost / self.size if self.size and self.cost is not None else None
 
     @property
     def value(self) -> Decimal | None:
@@ -178,21 +190,25 @@ class Position:
     @property
     def unrealised(self) -> Decimal | None:
         with exact():
-            return None if self.value is None else self.value - self.cost
+            return None if self.value is None or self.cost is None else self.value - self.cost
 
     @property
     def transferred(self) -> str:
-        """'in', 'out', or '' where the fills explain the balance."""
+        """'in', 'out', or '' where the fills explain the balance, or it was never read."""
         return "" if not self.other else "in" if self.other > 0 else "out"
 
 
 @dataclass(frozen=True, slots=True)
 class PositionSum:
-    """Positions bought in one currency, together; `value` and `unrealised` lack the `unpriced` ones."""
+    """Positions in one currency, together; `value` and `unrealised` lack the `unpriced` ones.
+
+    `value` holds `without_cost`, the value of what has no known cost; `unrealised` does not.
+    """
 
     quote: str
     cost: Decimal
     value: Decimal
+    without_cost: Decimal
     unrealised: Decimal
     realised: Decimal
     fees: Decimal
@@ -209,8 +225,9 @@ def sums_of(positions: Iterable[Position]) -> list[PositionSum]:
         found = [
             PositionSum(
                 quote,
-                sum((one.cost for one in held), ZERO),
+                sum((one.cost or ZERO for one in held), ZERO),
                 sum((one.value or ZERO for one in held), ZERO),
+                sum((one.value or ZERO for one in held if one.cost is None), ZERO),
                 sum((one.unrealised or ZERO for one in held), ZERO),
                 sum((one.realised for one in held), ZERO),
                 sum((one.fees for one in held), ZERO),
@@ -222,31 +239,62 @@ def sums_of(positions: Iterable[Position]) -> list[PositionSum]:
 
 
 def positions_of(
-    ledger: Ledger, balances: Iterable[Balance], prices: Mapping[tuple[str, str], Decimal]
+    ledger: Ledger,
+    balances: Iterable[Balance] | None,
+    prices: Mapping[tuple[str, str], Decimal],
+    main_quotes: Mapping[str, str],
+    cash: Container[str],
 ) -> list[Position]:
-    """Books still held, with profits realised, or whose asset the balance knows; by asset and quote.
+    """All books, then what of the balances is in none of them; each by asset and quote.
 
-    An asset in the balance without any fill has no book: it is told with an empty quote and no cost.
+    `balances` is None where they were never read: what the fills explain is then taken to be there.
+    `main_quotes`: the currency in which an asset is priced that was not bought in one.
     """
-    held = {one.currency: one.available + one.hold for one in balances}
-    found = []
-    quotes = {quote for _, quote in ledger.books}
-    for (base, quote), book in sorted(ledger.books.items()):
-        balance = held.get(base, ZERO)
+    held = None if balances is None else {one.currency: one.available + one.hold for one in balances}
+    booked: dict[str, Decimal] = defaultdict(Decimal)
+    with exact():
+        for (base, _), book in ledger.books.items():
+            booked[base] += book.size
+    found = [_of_book(ledger, book, held, booked, prices) for _, book in sorted(ledger.books.items())]
+    return found if held is None else [*found, *_unbooked(ledger, held, booked, prices, main_quotes, cash)]
+
+
+def _of_book(
+    ledger: Ledger,
+    book: Book,
+    held: Mapping[str, Decimal] | None,
+    booked: Mapping[str, Decimal],
+    prices: Mapping[tuple[str, str], Decimal],
+) -> Position:
+    balance, other, size = None, None, book.size
+    if held is not None:
+        balance, all_books = held.get(book.base, ZERO), booked[book.base]
         with exact():
-            siblings = sum((one.size for (asset, _), one in ledger.books.items() if asset == base), ZERO)
-            other = balance - ledger.explained[base]
+            other = balance - ledger.explained[book.base]
             # Where less is there than was bought, what is left is shared by what the books hold.
-            share = book.size if balance >= siblings else _share(balance, book.size, siblings)
-        found.append(
-            Position(
-                base, quote, share, book.cost_of_newest(share), book.realised, book.fees, balance, other,
-                book.sold_without_cost, book.unconverted_fees, prices.get((base, quote)),
-            )
-        )  # fmt: skip
-    bases = {base for base, _ in ledger.books}
+            size = book.size if balance >= all_books else _share(balance, book.size, all_books)
+    return Position(
+        book.base, book.quote, size, book.cost_of_newest(size), book.realised, book.fees, balance, other,
+        book.sold_without_cost, book.unconverted_fees, prices.get((book.base, book.quote)),
+    )  # fmt: skip
+
+
+def _unbooked(
+    ledger: Ledger,
+    held: Mapping[str, Decimal],
+    booked: Mapping[str, Decimal],
+    prices: Mapping[tuple[str, str], Decimal],
+    main_quotes: Mapping[str, str],
+    cash: Container[str],
+) -> Iterator[Position]:
+    """What of each balance is more than its books hold."""
     for currency, balance in sorted(held.items()):
-        if balance and currency not in bases and currency not in quotes:
+        with exact():
+            size = balance - booked.get(currency, ZERO)
             other = balance - ledger.explained.get(currency, ZERO)
-            found.append(Position(currency, "", ZERO, ZERO, ZERO, ZERO, balance, other, ZERO, 0))
-    return found
+        if size <= 0:
+            continue
+        held_as = HeldAs.CASH if currency in cash else HeldAs.OTHER
+        quote = "" if held_as is HeldAs.CASH else main_quotes.get(currency, "")
+        price = prices.get((currency, quote))
+        yield Position(currency, quote, size, None, ZERO, ZERO, balance, other, ZERO, 0, price, held_as)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
-from livermore_dagster.exchanges.universe import FIAT, STABLE
+from livermore_dagster.exchanges.universe import CASH
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.fees import FeeLine, FeeReport, MonthBy, UnconvertedFee
 from livermore_dagster.market.trades import FeeTier
@@ -30,9 +30,6 @@ __all__ = [
     "tier_told",
 ]
 
-CASH = STABLE | FIAT
-"""Currencies counted in hundredths; amounts in a coin (BTC, BNB) keep eight places."""
-
 NO_FILLS: Final = "No trade there."
 """Stands where the tables would."""
 
@@ -40,7 +37,7 @@ Table = tuple[str, Sequence[str], Sequence[FeeLine]]
 
 
 def as_money(amount: Decimal | None, currency: str) -> str:
-    """1,234.57 (a half is rounded away from zero); eight places where the currency is no money of account."""
+    """1,234.57 (a half is rounded away from zero); eight places in a coin (BTC, BNB)."""
     if amount is None:
         return "–"
     places = Decimal("0.01") if currency in CASH else Decimal("0.00000001")

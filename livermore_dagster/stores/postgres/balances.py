@@ -38,9 +38,10 @@ async def replace_balances(
 async def read_balances(
     connection: AsyncConnection[Any], account_id: int
 ) -> tuple[list[Balance], int | None]:
-    """By currency, and when they were read (epoch ms); None where they never were."""
+    """By currency, and when they were read (epoch ms); None where they never were, as nothing may be held."""
     rows = await (await connection.execute(sql("read_balances"), {"account_id": account_id})).fetchall()
-    return [Balance(*row[:3]) for row in rows], max((row[3] for row in rows), default=None)
+    held = [Balance(*row[:3]) for row in rows if row[0] is not None]
+    return held, max((row[3] for row in rows if row[3] is not None), default=None)
 
 
 async def read_holdings(connection: AsyncConnection[Any], exchange_id: int) -> list[Holding]:

@@ -240,6 +240,7 @@ async def test_progress_tiers_and_balances(connection: AsyncConnection[Any], acc
     assert not await insert_fee_tier(connection, account, tier, 2), "nothing new"
     assert await insert_fee_tier(connection, account, replace(tier, name="VIP 2"), 3)
     assert [one.tier.name for one in await read_fee_tiers(connection, account)] == ["VIP 2", "VIP 1"]
+    assert await read_balances(connection, account) == ([], None), "never read"
     await replace_balances(
         connection,
         account,
@@ -249,7 +250,7 @@ async def test_progress_tiers_and_balances(connection: AsyncConnection[Any], acc
     await replace_balances(connection, account, [Balance("USD", Decimal(4), Decimal(2))], 8)
     assert await read_balances(connection, account) == ([Balance("USD", Decimal(4), Decimal(2))], 8)
     await replace_balances(connection, account, [], 9)
-    assert await read_balances(connection, account) == ([], None)
+    assert await read_balances(connection, account) == ([], 9), "read, and nothing is held"
 
 
 async def test_an_account_names_variables_and_goes_with_all_that_was_read(

@@ -114,9 +114,14 @@ def test_an_account_from_its_registration_to_its_report(
     assert presets["conservative"] == 10_000 * taker
     assert "Did you mean BTC-USD" in world.error("fees", "estimate", "BTCUSD", "100")
 
-    positions = json.loads(world.done("portfolio", "--method", "average", "--json"))[0]["positions"]
-    bought = {(one["asset"], one["currency"]) for one in positions if one["currency"]}
+    folio = json.loads(world.done("portfolio", "--method", "average", "--json"))[0]
+    bought = {(one["asset"], one["currency"]) for one in folio["positions"] if one["held_as"] == "bought"}
     assert bought == {(fill["base"], fill["quote"]) for fill in fills}
+    assert folio["balances_ms"] is not None, "the report has read them too"
+    held = truth(world.platform, "coinbase", "trader")["balances"]
+    shown = {one["asset"] for one in folio["positions"]}
+    assert shown >= {one["currency"] for one in held if Decimal(one["available"]) + Decimal(one["hold"])}
+    assert "cash" in world.done("portfolio", "--exchange", "coinbase")
     assert "quicker" in world.error("portfolio", "--method", "quicker")
     with world.platform.redis() as client:
         events = read_events(client, {IDS["coinbase"]: "0"}, 0, 100)

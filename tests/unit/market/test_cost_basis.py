@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from livermore_dagster.market.cost_basis import Book, CostMethod, Ledger, positions_of, sums_of
+from livermore_dagster.market.cost_basis import Book, CostMethod, HeldAs, Ledger, positions_of, sums_of
 from livermore_dagster.market.decimals import exact
 from livermore_dagster.market.trades import Balance, Fill, Liquidity, Side
 from tests.unit.market.trade_draws import fee_in_quote, fill_lists
@@ -114,27 +114,73 @@ def test_transfers_are_told_apart(balance: str, size: str, other: str, way: str)
     ledger = Ledger(CostMethod.FIFO)
     for one in (trade(Side.BUY, "1", "100"), trade(Side.BUY, "1", "300")):
         ledger.apply(one, ZERO)
-    position = positions_of(ledger, [Balance("BTC", Decimal(balance), ZERO)], {("BTC", "USD"): Decimal(500)})[
-        0
-    ]
+    held, prices = [Balance("BTC", Decimal(balance), ZERO)], {("BTC", "USD"): Decimal(500)}
+    position = positions_of(ledger, held, prices, {}, ())[0]
     assert (position.size, position.other, position.transferred) == (Decimal(size), Decimal(other), way)
     # What left took the oldest lots with it.
     assert position.cost == (Decimal(150) if way == "out" else Decimal(400))
     assert position.unrealised == position.size * 500 - position.cost
 
 
-def test_coins_without_any_fill_have_no_cost() -> None:
-    found = positions_of(Ledger(CostMethod.FIFO), [Balance("SOL", Decimal(3), Decimal(1))], {})
-    assert [(one.base, one.quote, one.balance, one.other, one.cost) for one in found] == [
-        ("SOL", "", Decimal(4), Decimal(4), ZERO)
-    ]
+def test_coins_without_any_fill_have_a_price_and_no_cost() -> None:
+    held = [Balance("SOL", Decimal(3), Decimal(1)), Balance("OLD", Decimal(1), ZERO)]
+    prices = {("SOL", "USD"): Decimal(20)}
+    sol, old = reversed(positions_of(Ledger(CostMethod.FIFO), held, prices, {"SOL": "USD"}, ()))
+    assert (sol.base, sol.quote, sol.size, sol.balance, sol.other, sol.cost) == ("SOL", "USD", 4, 4, 4, None)
+    assert (sol.value, sol.unrealised, sol.held_as) == (80, None, HeldAs.OTHER)
+    assert (old.base, old.quote, old.size, old.value) == ("OLD", "", 1, None), "no market, and yet shown"
+    (total,) = sums_of([sol, old])
+    assert (total.value, total.without_cost, total.unrealised) == (80, 80, 0)
+
+
+def test_balances_that_were_never_read_are_not_balances_of_nothing() -> None:
+    ledger = Ledger(CostMethod.FIFO)
+    ledger.apply(trade(Side.BUY, "2", "100"), ZERO)
+    (unread,) = positions_of(ledger, None, {}, {}, ())
+    assert (unread.size, unread.cost, unread.balance, unread.other) == (2, 200, None, None)
+    assert unread.transferred == ""
+    (empty,) = positions_of(ledger, [], {}, {}, ())
+    assert (empty.size, empty.balance, empty.transferred) == (0, 0, "out")
+
+
+@pytest.mark.parametrize("currency", ["USD", "ETH"])
+def test_a_currency_that_only_paid_for_others_is_shown(currency: str) -> None:
+    ledger = Ledger(CostMethod.FIFO)
+    ledger.apply(trade(Side.BUY, "1", "100", quote=currency), ZERO)
+    held = [Balance("BTC", Decimal(1), ZERO), Balance(currency, Decimal(50), ZERO)]
+    _, paid = positions_of(ledger, held, {("ETH", "USD"): Decimal(2)}, {"ETH": "USD"}, {"USD"})
+    assert (paid.base, paid.size, paid.other) == (currency, 50, 150)
+    expected = (HeldAs.CASH, "", None) if currency == "USD" else (HeldAs.OTHER, "USD", Decimal(100))
+    assert (paid.held_as, paid.quote, paid.value) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    fill_lists(("quote", "base", "BNB")),
+    st.dictionaries(
+        st.sampled_from(["BTC", "ETH", "USD", "EUR", "BNB", "SOL"]),
+        st.decimals(0, 1000, places=8),
+        max_size=6,
+    ),
+)
+def test_every_unit_of_a_balance_is_in_one_position(fills: list[Fill], amounts: dict[str, Decimal]) -> None:
+    ledger = Ledger(CostMethod.FIFO)
+    for one in fills:
+        ledger.apply(one, fee_in_quote(one))
+    found = positions_of(
+        ledger, [Balance(name, size, ZERO) for name, size in amounts.items()], {}, {}, {"USD"}
+    )
+    for name, size in amounts.items():
+        with exact():
+            shown = sum((one.size for one in found if one.base == name), ZERO)
+            assert abs(shown - size) <= Decimal("1e-17"), "shares are cut at 18 places"
 
 
 def test_costs_in_two_currencies_are_two_books() -> None:
     ledger = Ledger(CostMethod.FIFO)
     ledger.apply(trade(Side.BUY, "1", "100"), ZERO)
     ledger.apply(trade(Side.SELL, "1", "90", quote="EUR"), ZERO)
-    found = {one.quote: one for one in positions_of(ledger, [], {})}
+    found = {one.quote: one for one in positions_of(ledger, [], {}, {}, ())}
     assert found["EUR"].sold_without_cost == 1
     assert found["EUR"].realised == found["USD"].realised == 0
     assert found["USD"].other == 0, "bought and sold: the fills explain that nothing is there"
@@ -145,7 +191,7 @@ def test_sums_are_per_currency_and_say_what_they_lack() -> None:
     for one in (trade(Side.BUY, "2", "100"), trade(Side.BUY, "1", "90", currency="EUR", quote="EUR")):
         ledger.apply(one, fee_in_quote(one))
     held = [Balance("BTC", Decimal(3), ZERO), Balance("DOGE", Decimal(7), ZERO)]
-    dollars, euros = sums_of(positions_of(ledger, held, {("BTC", "USD"): Decimal(110)}))
+    dollars, euros = sums_of(positions_of(ledger, held, {("BTC", "USD"): Decimal(110)}, {}, ()))
     assert (dollars.quote, dollars.cost, dollars.value, dollars.unrealised, dollars.unpriced) == (
         "USD", 200, 220, 20, 0,
     )  # fmt: skip
