@@ -104,7 +104,7 @@ def estimate_fees(
         legs = 2 if round_trip else 1
         return FeeEstimate(
             amount, side, round_trip, preset, share, rate, amount * rate * legs,
-            _break_even(side, rate, round_trip=round_trip),
+            _break_even(side, *_ends(preset, tier, rate)) if round_trip else rate,
             next_tier(tier, schedule, amount * legs, share),
         )  # fmt: skip
 
@@ -113,12 +113,15 @@ def _blended(maker_share: Decimal, maker: Decimal, taker: Decimal) -> Decimal:
     return maker_share * maker + (1 - maker_share) * taker
 
 
-def _break_even(side: Side, rate: Decimal, *, round_trip: bool) -> Decimal:
-    if not round_trip:
-        return rate
+def _ends(preset: Preset, tier: FeeTier, rate: Decimal) -> tuple[Decimal, Decimal]:
+    """Rates of the way in and of the way out."""
+    return (tier.maker_rate, tier.taker_rate) if preset is Preset.MODERATE else (rate, rate)
+
+
+def _break_even(side: Side, way_in: Decimal, way_out: Decimal) -> Decimal:
     if side is Side.BUY:
-        return (1 + rate) / (1 - rate) - 1
-    return 1 - (1 - rate) / (1 + rate)
+        return (1 + way_in) / (1 - way_out) - 1
+    return 1 - (1 - way_in) / (1 + way_out)
 
 
 def next_tier(

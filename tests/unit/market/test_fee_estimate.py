@@ -46,6 +46,24 @@ def test_break_even_leaves_what_was_there(rate: Decimal, side: Side, amount: int
         assert abs(left) < Decimal("1e-70")
 
 
+@given(
+    st.integers(0, 500).map(lambda tenth: Decimal(tenth).scaleb(-4)),
+    st.integers(0, 500).map(lambda tenth: Decimal(tenth).scaleb(-4)), st.sampled_from(Side),
+)  # fmt: skip
+def test_a_moderate_round_trip_goes_in_by_the_maker_rate_and_out_by_the_taker_rate(
+    maker: Decimal, taker: Decimal, side: Side
+) -> None:
+    tier = FeeTier("", maker, taker, None, None, None)
+    found = estimate_fees(Decimal(1000), side, tier, Preset.MODERATE, round_trip=True)
+    with exact():
+        assert found.fee == 1000 * (maker + taker)
+        if side is Side.BUY:
+            left = (1 + found.break_even) * (1 - taker) - (1 + maker)
+        else:
+            left = (1 - maker) - (1 - found.break_even) * (1 + taker)
+        assert abs(left) < Decimal("1e-70")
+
+
 def test_the_next_tier() -> None:
     found = estimate_fees(Decimal(1000), Side.BUY, TIER, Preset.CONSERVATIVE, schedule=STEPS)
     assert found.next_tier is not None
