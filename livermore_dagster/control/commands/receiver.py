@@ -241,10 +241,9 @@ class CommandReceiver:
 
 def _waiting(channel: Any) -> Iterator[tuple[str, str]]:
     """Sender and text of what is there to be read; nothing after waiting a little for it."""
-    message = channel.get_message(timeout=_LISTEN_S)
-    for _ in range(_TOGETHER):
+    for place in range(_TOGETHER):
+        message = channel.get_message(timeout=_LISTEN_S if place == 0 else 0.0)
         if message is None:
             return
         if message["type"] == "pmessage":
             yield str(message["channel"]).removeprefix(keys.channel_commands("")), str(message["data"])
-        message = channel.get_message(timeout=0.0)

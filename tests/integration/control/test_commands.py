@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.control.commands.executor import CommandExecutor
 from livermore_dagster.control.commands.message import CommandType, Priority, Reply
 from livermore_dagster.control.commands.queue import server_ms
+from livermore_dagster.control.commands.receiver import CommandReceiver
 from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.factory import row_named
@@ -169,6 +171,32 @@ async def test_malformed_stale_and_repeated_messages_are_answered(redis_url, dat
         # Once both are acknowledged and a later one has run, the first has run, and only once.
         assert (await send(client, "resume")).verdict is Verdict.DONE
         assert [line.split()[1] for line in await ran(client)] == ["pause", "resume"]
+
+
+async def test_of_many_that_wait_none_is_lost(redis_url, database, client, gate, monkeypatch) -> None:
+    """Of 200 that came while the receiver was busy each is taken: it reads them 64 at a time."""
+    many, held, let_go = 200, threading.Event(), threading.Event()
+    hear = CommandReceiver._hear
+
+    def hold(receiver, redis_client, messages) -> None:
+        held.set()
+        assert let_go.wait(10)
+        hear(receiver, redis_client, messages)
+
+    monkeypatch.setattr(CommandReceiver, "_hear", hold)
+    async with instance(redis_url, database, gate):
+        now = await server_ms(client)
+        sent = [wire(now, correlationId=f"many-{number}") for number in range(many)]
+        await client.publish(keys.channel_commands("root"), sent[0])
+        assert await asyncio.to_thread(held.wait, 5)
+        for text in sent[1:]:
+            await client.publish(keys.channel_commands("root"), text)
+        let_go.set()
+
+        async def all_ran() -> bool:
+            return len(await ran(client)) == many
+
+        await eventually(all_ran)
 
 
 async def test_steering_overtakes_and_what_waits_too_long_expires(redis_url, database, client, gate) -> None:
