@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -198,6 +199,12 @@ class Stage:
         ordered = sum(1 for one in faults if one["kind"] in ("rate_limit", "ban") and one["done"])
         refused = int(self.platform.ask(self.exchange, "counters").get("refusals", 0))
         return max(0, refused - ordered)
+
+    def is_closed(self) -> bool:
+        """Whether refusals keep REST from being asked."""
+        with self.platform.redis() as client:
+            until = client.hget(keys.budget(IDS[self.exchange]), "closed_until")
+        return int(float(until or 0)) > time.time_ns() // 1_000_000
 
     # --- marks ------------------------------------------------------------------------------------------
     def marks(self) -> Marks:

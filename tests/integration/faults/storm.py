@@ -27,7 +27,9 @@ __all__ = ["Told", "play", "record"]
 
 STORM_S = 60.0
 CALM_S = 60.0
-"""Real seconds in which everything must be settled once the storm is over."""
+"""Real seconds in which everything must be settled once the storm is over, and REST may be asked again."""
+PENANCE_S = 240.0
+"""Real seconds for which bans, each lengthened by what was sent before the first was read, may outlast it."""
 SETTLE_S = 20.0
 """Real seconds the stores may then take to be the truth, and the alerts the oracle's."""
 SPEED = {"binance": 20.0, "binance_us": 20.0, "coinbase": 60.0}
@@ -55,7 +57,9 @@ class Told:
     refused_again: int = 0
     """Refusals beyond the first of each fault that gives them, and what was under way with that."""
     settled_s: float = 0.0
-    """From the storm's end to all being settled."""
+    """From the storm's end, or from when REST might be asked again, to all being settled."""
+    closed_s: float = 0.0
+    """From the storm's end to when REST might be asked again."""
     before_audit: list[str] = field(default_factory=list)
     """What only an audit found: not even the exchange's own numbers told of it."""
     troubles: list[str] = field(default_factory=list)
@@ -119,10 +123,18 @@ class _Storm:
         def settled() -> bool:
             return self.platform.settled(self.exchange) >= self.target
 
-        if not _comes(settled, CALM_S):
+        open_since = begun
+        while not settled() and (now := time.monotonic()) < min(
+            open_since + CALM_S, begun + PENANCE_S + CALM_S
+        ):
+            if self.stage.is_closed():
+                open_since = now
+            time.sleep(0.2)
+        if not settled():
             late = self.target - self.platform.settled(self.exchange)
             self._trouble(f"not settled within {CALM_S:.0f} s: {late} ms of market time behind")
-        self.told.settled_s = round(time.monotonic() - begun, 1)
+        self.told.settled_s = round(time.monotonic() - open_since, 1)
+        self.told.closed_s = round(open_since - begun, 1)
 
     def judge(self) -> None:
         told, stage = self.told, self.stage
