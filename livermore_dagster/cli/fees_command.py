@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +24,8 @@ __all__ = ["app"]
 
 LEAST, MOST = Decimal("1e-12"), Decimal("1e18")
 """Amounts and rates beyond are slips of the finger, and too long for exact arithmetic."""
+
+_GROUPED = re.compile(r"[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?").fullmatch
 
 app = group("What trading cost, and what a trade will cost.", "livermore fees report coinbase")
 
@@ -104,7 +108,7 @@ def _wish(
         raise BadSetting("--since is not before --until.", "Exchange them.")
     if rates and currency is None:
         raise BadSetting("--rate was given without --in.", "Say which currency it leads to: --in USD.")
-    return ReportWish(MonthBy(by), since_ms, until_ms, symbol, currency, dict(_rate(text) for text in rates))
+    return ReportWish(MonthBy(by), since_ms, until_ms, symbol, currency, _rates(rates, currency))
 
 
 def _positive(text: str) -> Decimal | None:
@@ -113,7 +117,26 @@ def _positive(text: str) -> Decimal | None:
         number = Decimal(text)
     except InvalidOperation:
         return None
+    if "_" in text:  # Python's own way of grouping digits
+        return None
     return number if number.is_finite() and LEAST <= number <= MOST else None
+
+
+def _rates(texts: Sequence[str], currency: str | None) -> dict[str, Decimal]:
+    """By currency, each once. What one unit of `currency` is in itself nobody may say otherwise."""
+    from livermore_dagster.errors import BadSetting
+
+    found: dict[str, Decimal] = {}
+    for text in texts:
+        name, rate = _rate(text)
+        if name == currency:
+            raise BadSetting(f"--rate {text!r}: 1 {name} is 1 {name}.", "Leave it out.")
+        if name in found:
+            raise BadSetting(
+                f"The rate of {name} was given twice: {found[name]} and {rate}.", "Give one of them."
+            )
+        found[name] = rate
+    return found
 
 
 def _rate(text: str) -> tuple[str, Decimal]:
@@ -202,9 +225,13 @@ def _estimate_wish(
     from livermore_dagster.market.trades import Side
     from livermore_dagster.trades.estimates import EstimateWish
 
-    value = _positive(amount.replace(",", ""))
+    grouped = _GROUPED(amount) is not None
+    value = _positive(amount.replace(",", "") if grouped else amount)
     if value is None:
-        raise BadSetting(f"{amount!r} is not an amount.", "Give a number above 0, such as 5000.")
+        raise BadSetting(
+            f"{amount!r} is not an amount.",
+            "Give a number above 0, such as 5000 or 5,000.50: commas stand between thousands only.",
+        )
     if side.upper() not in set(Side):
         raise BadSetting(f"--side {side!r} is unknown.", "Choose buy or sell.")
     if preset is not None and preset not in set(Preset):
