@@ -61,11 +61,12 @@ async def make_estimates(
         raise UnknownSymbol(wish.symbol, row.name, listed)
     account = next((one for one in accounts if one.exchange_id == row.id), None)
     tier, tier_from = await _tier(connection, row, account, wish.symbol)
-    own = await _own_share(connection, account)
-    known = replace(wish, exchange=row.name, quote=listed[wish.symbol].quote, tier=tier, tier_from=tier_from)
+    quote = listed[wish.symbol].quote
+    own = await _own_share(connection, account, quote)
+    known = replace(wish, exchange=row.name, quote=quote, tier=tier, tier_from=tier_from)
     if wish.preset is Preset.HISTORY and own is None:
         raise BadSetting(
-            f"There is no history of trades at {row.name} to take the mix from.",
+            f"There is no history of trades in {quote} at {row.name} to take the mix from.",
             "Choose another preset, or add the account first: livermore account add.",
         )
     presets = [one for one in Preset if one is not Preset.HISTORY or own is not None]
@@ -103,16 +104,17 @@ async def _tier(
     return entry, f"entry tier of {row.name}: no account's tier is known"
 
 
-async def _own_share(connection: AsyncConnection[Any], account: AccountRow | None) -> Decimal | None:
-    """Share of value that was made, each symbol and month weighted by its fills: currencies differ."""
+async def _own_share(
+    connection: AsyncConnection[Any], account: AccountRow | None, quote: str
+) -> Decimal | None:
+    """Share of the value filled in `quote` that was made; values in other currencies are not comparable."""
     if account is None:
         return None
-    cells = (await gather_fees(connection, account.id)).cells
-    shares = [(maker_share_of(cell.maker_volume, cell.taker_volume), cell.fills) for cell in cells]
+    cells = [cell for cell in (await gather_fees(connection, account.id)).cells if cell.quote == quote]
     with exact():
-        known = sum(fills for share, fills in shares if share is not None)
-        made = sum((share * fills for share, fills in shares if share is not None), Decimal(0))
-        return made / known if known else None
+        made = sum((cell.maker_volume for cell in cells), Decimal(0))
+        taken = sum((cell.taker_volume for cell in cells), Decimal(0))
+    return maker_share_of(made, taken)
 
 
 def _steps(row: ExchangeRow) -> list[TierStep]:

@@ -110,6 +110,13 @@ def test_an_account_from_its_registration_to_its_report(
     presets = {one["preset"]: Decimal(one["fee"]) for one in estimate["estimates"]}
     assert set(presets) == {"conservative", "moderate", "optimistic", "history"}
     assert presets["optimistic"] < presets["history"] < presets["conservative"]
+    in_dollars = [fill for fill in fills if fill["quote"] == "USD" and fill["liquidity"] != "unknown"]
+    made = sum(Decimal(fill["value"]) for fill in in_dollars if fill["liquidity"] == "maker")
+    share = made / sum(Decimal(fill["value"]) for fill in in_dollars)
+    own = next(one for one in estimate["estimates"] if one["preset"] == "history")["maker_share"]
+    assert abs(Decimal(own) - share) < Decimal("1e-11"), "by value, in the symbol's own currency"
+    for amount in ("1,5", "5,00", "1,0000", ",500", "1_000"):
+        assert "5000 or 5,000.50" in world.error("fees", "estimate", "BTC-USD", amount)
     taker = Decimal(truth(world.platform, "coinbase", "trader")["tier"]["taker_rate"])
     assert presets["conservative"] == 10_000 * taker
     assert "Did you mean BTC-USD" in world.error("fees", "estimate", "BTCUSD", "100")
@@ -176,6 +183,8 @@ def test_a_range_a_currency_and_what_is_wrong_with_them(world: World) -> None:
         (("--since", "yesterday"), "--since"),
         (("--since", "1d", "--until", "2d"), "before --until"),
         (("--in", "USD", "--rate", "EUR"), "EUR"),
+        (("--in", "USD", "--rate", "USD=2"), "is 1 USD"),
+        (("--in", "USD", "--rate", "EUR=1.1", "--rate", "EUR=1.2"), "given twice"),
         (("--symbol", "NOPE-USD"), "NOPE-USD"),
     ):
         assert words in world.error("fees", "report", "coinbase", "--stored", *arguments)
