@@ -33,7 +33,7 @@ def storms() -> list[tuple[str, int]]:
     return [(names[seed % len(names)], seed) for seed in seeds]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("exchange", "seed"), storms())
 def test_after_a_storm_everything_is_as_it_must_be(
     valkey_url: str, postgres_url: str, tmp_path: Path, exchange: str, seed: int
