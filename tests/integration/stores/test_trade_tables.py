@@ -215,6 +215,9 @@ async def test_orders_that_their_fills_contradict_are_found(
     orders[3] = replace(orders[3], filled_value=orders[3].filled_value * Decimal("1.00001"))
     orders[5] = replace(orders[5], fee=(orders[5].fee or Decimal(0)) + 1)
     orders[7] = replace(orders[7], fill_count=2)
+    orders[13] = replace(orders[13], filled_size=orders[13].filled_size * Decimal("1.00001"))
+    # Sizes of fills that are told in quote are quotients: never the order's to the last digit.
+    orders[15] = replace(orders[15], filled_size=orders[15].filled_size * Decimal("1.0000000001"))
     del orders[9]
     missing = plain.pop(11)
     await insert_fills(connection, account, plain)
@@ -225,6 +228,7 @@ async def test_orders_that_their_fills_contradict_are_found(
         "o5": "fee",
         "o7": "number of fills",
         "o9": "its order is not known",
+        "o13": "size",
         missing.order_id: "its fills are not known",
     }
 

@@ -1,5 +1,5 @@
 -- Settled orders whose own figures are not those of their fills, and fills of unknown orders. Exchanges round
--- an order's value and fee, so they may differ by a millionth. What is newer than the newest of the other
+-- an order's value, size (of fills told in quote) and fee, so they may differ by a millionth. What is newer than the newest of the other
 -- kind is still on its way. Where the exchange does not tell an order's fee, it is not compared.
 WITH sums AS (
     SELECT symbol, order_id, sum(size) AS size, sum(value) AS value, count(*) AS fills, sum(fee) AS fee,
@@ -19,7 +19,7 @@ WITH sums AS (
             WHEN own.order_id IS NULL OR NOT own.settled THEN NULL
             WHEN sums.order_id IS NULL AND own.filled_size > 0 AND own.updated_ms <= fill_ms
                 THEN 'its fills are not known'
-            WHEN own.filled_size <> sums.size THEN 'size'
+            WHEN abs(own.filled_size - sums.size) > 0.000001 * abs(sums.size) THEN 'size'
             WHEN own.fill_count <> sums.fills THEN 'number of fills'
             WHEN abs(own.filled_value - sums.value) > 0.000001 * abs(sums.value) THEN 'value'
             WHEN abs(own.fee - sums.fee) > 0.000001 * abs(sums.fee)
