@@ -46,7 +46,8 @@ test: $(VENV)/.installed-dev tools ## everything but the soak, under 10 min
 	$(BIN)/pytest -q -n 3 --dist loadgroup -m "not soak" tests/e2e
 
 soak: $(VENV)/.installed-dev tools ## the long runs: full kill matrix, a day of market time (LIVERMORE_SOAK_HOURS, LIVERMORE_SOAK_SPEED)
-	$(BIN)/pytest -q -m soak tests
+	$(BIN)/pytest -q -m soak tests/soak tests/integration/ingest # they measure: nothing else runs
+	$(BIN)/pytest -q -n 3 --dist loadgroup -m soak tests/integration/faults tests/e2e
 
 bench: $(VENV)/.installed-dev ## speeds against their baselines, as ratios of one run
 	@$(MAKE) --no-print-directory bench-env || echo "Without the other readers: their environment cannot be built."
