@@ -11,7 +11,7 @@ import dagster as dg
 from assets.cells import cell_of, exchange_of, table
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import require_timeframe
-from livermore_dagster.audit.verdict import Verdict
+from livermore_dagster.audit.verdict import Verdict, judge
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext
@@ -83,7 +83,7 @@ def _run_one(
             require_timeframe(ctx, timeframe)
         except LivermoreError as error:
             return Verdict(True, {"not judged": str(error)})
-        return await check(await cell_of(ctx, timeframe, context.run.tags))
+        return await judge(await cell_of(ctx, timeframe, context.run.tags), check)
 
     verdict = exchange.use(name, work)
     metadata: dict[str, Any] = {**verdict.numbers, verdict.rows_title: table(verdict.rows[:SHOWN_ROWS])}

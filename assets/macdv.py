@@ -11,6 +11,7 @@ from assets.candles import BOUNDARY_BARS
 from assets.cells import OWNERS, cell_of, exchange_of, table
 from assets.series_picture import picture_of
 from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.cells import instance_of
 from livermore_dagster.audit.series_sync import WINDOW_BARS
 from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
@@ -25,7 +26,6 @@ from livermore_dagster.stores.postgres.indicators import (
     stored_indicator,
     upsert_indicators,
 )
-from livermore_dagster.stores.redis import keys
 
 __all__ = ["macdv_assets"]
 
@@ -66,7 +66,8 @@ def _macdv(timeframe: Timeframe) -> dg.AssetsDefinition:
 async def _fill(cell: Cell) -> Mapping[str, Any]:
     keep = WINDOW_BARS if cell.by_hand else BOUNDARY_BARS
     # What closed a moment ago is the live service's to compute, as long as there is one.
-    live = bool(await cell.ctx.redis.exists(keys.status(cell.ctx.row.id)))
+    instance = await instance_of(cell.ctx)
+    live = instance is not None and instance.flowing
     until_ms = cell.newest_open_ms if live else cell.boundary_ms
     added, rows = 0, list[Row]()
     for symbol in cell.symbols:

@@ -7,10 +7,12 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import dagster as dg
 import redis
 
+from livermore_dagster.control.status import living_status
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
@@ -26,16 +28,16 @@ from livermore_dagster.resources import (
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.boundaries import BoundaryEvent, read_boundaries
 
-__all__ = ["LAYERS", "WAIT_MS", "boundary_sensor", "forget_old_runs", "run_request", "union"]
+__all__ = ["LAYERS", "LINGER_S", "WAIT_MS", "boundary_sensor", "forget_old_runs", "run_request", "union"]
 
 WAIT_MS = 4_000
 """A tick waits this long for an event: well under the daemon's 60 s, long enough to nearly always be
 listening."""
 LINGER_S = 0.7
 """The daemon looks again only 5 s after a tick began: one that has an event waits this long for the other
-running
-exchanges, whose clocks pass the boundary within a heartbeat of each other. Alone, an exchange waits for
-nobody."""
+exchanges
+that run, whose clocks pass the boundary within a heartbeat of each other. Alone, or beside idle ones, an
+exchange waits for nobody."""
 EVENTS_A_READ = 200
 KEPT_DAYS = 14
 """Boundary runs older than this are forgotten, in ticks that have nothing else to do."""
@@ -156,8 +158,8 @@ def forget_old_runs(instance: dg.DagsterInstance, kept_days: int = KEPT_DAYS) ->
 def _siblings(
     client: redis.Redis, cursor: dict[int, str], events: Sequence[BoundaryEvent]
 ) -> list[BoundaryEvent]:
-    """Events of the other running exchanges that follow within LINGER_S; `cursor` moves on over them."""
-    running = {row.id for row in ROWS if client.exists(keys.status(row.id))}
+    """Events of the other exchanges that run and follow within LINGER_S; `cursor` moves on over them."""
+    running = {row.id for row in ROWS if _raises(client, row)}
     found: list[BoundaryEvent] = []
     deadline = time.monotonic() + LINGER_S
     while running - {one.exchange_id for one in (*events, *found)}:
@@ -168,6 +170,11 @@ def _siblings(
         _advance(cursor, more)
         found += more
     return found
+
+
+def _raises(client: redis.Redis, row: ExchangeRow) -> bool:
+    status = living_status(cast("str | None", client.get(keys.status(row.id))))
+    return status is not None and status.flowing
 
 
 def _advance(cursor: dict[int, str], events: Iterable[BoundaryEvent]) -> None:

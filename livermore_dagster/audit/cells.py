@@ -6,6 +6,7 @@ import json
 from typing import Any, cast
 
 from livermore_dagster.audit.cell import Cell
+from livermore_dagster.control.status import InstanceStatus, living_status
 from livermore_dagster.errors import UnsupportedTimeframe, UsageError
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
@@ -14,7 +15,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired, read_desired
 
-__all__ = ["monitored_symbols", "newest_boundary", "open_cell", "require_timeframe"]
+__all__ = ["instance_of", "monitored_symbols", "newest_boundary", "open_cell", "require_timeframe"]
 
 
 def require_timeframe(ctx: ExchangeContext, timeframe: Timeframe) -> None:
@@ -39,16 +40,23 @@ async def open_cell(ctx: ExchangeContext, timeframe: Timeframe, boundary_ms: int
     return Cell(ctx, timeframe, symbols, boundary, boundary_ms is None, await _warming(ctx))
 
 
+async def instance_of(ctx: ExchangeContext) -> InstanceStatus | None:
+    """Of the exchange's registered instance, idle or not."""
+    return living_status(await ctx.redis.get(keys.status(ctx.row.id)))
+
+
 async def _warming(ctx: ExchangeContext) -> frozenset[str]:
-    """Of the running instance; what one that has gone left unfinished nobody is fetching."""
-    if not await ctx.redis.exists(keys.status(ctx.row.id)):
+    """Of the running instance; what one that has stopped or pauses left unfinished nobody is fetching."""
+    instance = await instance_of(ctx)
+    if instance is None or not instance.running or instance.paused:
         return frozenset()
     return frozenset(await cast("Any", ctx.redis.smembers(keys.warming(ctx.row.id))))
 
 
 async def newest_boundary(ctx: ExchangeContext, timeframe: Timeframe) -> int:
-    """End of the newest closed candle: by what the running instance has settled, else by REST's time."""
-    if await ctx.redis.exists(keys.status(ctx.row.id)):
+    """End of the newest closed candle: by what has settled where candles flow, else by REST's time."""
+    instance = await instance_of(ctx)
+    if instance is not None and instance.flowing:
         settled = await ctx.redis.get(keys.settled(ctx.row.id))
         if settled:
             return timeframe.open_of(int(settled))

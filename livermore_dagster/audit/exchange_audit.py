@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import newest_boundary, open_cell
 from livermore_dagster.audit.exchange_candles import matches_exchange, pages_of
 from livermore_dagster.audit.live_values import live_equals_batch
 from livermore_dagster.audit.stored_candles import fresh, no_gaps, sane
-from livermore_dagster.audit.verdict import Verdict
+from livermore_dagster.audit.verdict import Verdict, judge
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -72,13 +73,18 @@ async def audit(
             if on_page is not None:
                 on_page(timeframe, symbol)
 
+        checks = _checks(from_ms)
         if ask:
-            matched = await matches_exchange(cell, from_ms, tell)
-            found.append(Audited(timeframe, "matches_exchange", matched))
-        found += [
-            Audited(timeframe, "no_gaps", await no_gaps(cell, from_ms)),
-            Audited(timeframe, "sane", await sane(cell, from_ms)),
-            Audited(timeframe, "fresh", await fresh(cell)),
-            Audited(timeframe, "live_equals_batch", await live_equals_batch(cell, from_ms)),
-        ]
+            checks = {"matches_exchange": partial(matches_exchange, from_ms=from_ms, on_page=tell), **checks}
+        found += [Audited(timeframe, name, await judge(cell, check)) for name, check in checks.items()]
     return found
+
+
+def _checks(from_ms: int) -> dict[str, Callable[[Cell], Awaitable[Verdict]]]:
+    """Those that ask nobody, by name."""
+    return {
+        "no_gaps": partial(no_gaps, from_ms=from_ms),
+        "sane": partial(sane, from_ms=from_ms),
+        "fresh": fresh,
+        "live_equals_batch": partial(live_equals_batch, from_ms=from_ms),
+    }

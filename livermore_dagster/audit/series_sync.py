@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.cells import instance_of
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.stores.postgres.candles import Span, UpsertCounts
 from livermore_dagster.stores.redis import keys
@@ -30,8 +31,8 @@ class SyncReport:
 async def settled_until(cell: Cell) -> int:
     """Exchange-clock ms up to which the cell may be judged: a bar still being proven is no gap."""
     text = await cell.ctx.redis.get(keys.settled(cell.ctx.row.id))
-    alive = await cell.ctx.redis.exists(keys.status(cell.ctx.row.id))
-    if not cell.streamed or not text or not alive:
+    instance = await instance_of(cell.ctx)
+    if not cell.streamed or not text or instance is None or not instance.flowing:
         return cell.boundary_ms
     return min(cell.boundary_ms, int(text))
 

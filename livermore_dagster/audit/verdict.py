@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Row", "Verdict"]
+from livermore_dagster.audit.cell import Cell
+
+__all__ = ["Row", "Verdict", "judge"]
 
 Row = dict[str, str | int | float | None]
 """A line of a table; the first row's names are the columns."""
@@ -19,3 +21,12 @@ class Verdict:
     rows_title: str = "first 50"
     rows: list[Row] = field(default_factory=list)
     """What was found wrong, one by one."""
+
+
+async def judge(cell: Cell, check: Callable[[Cell], Awaitable[Verdict]]) -> Verdict:
+    """What `check` finds in the cell. Over no symbol at all nothing is found: that is no pass."""
+    if cell.judged:
+        return await check(cell)
+    warming = len(cell.symbols)
+    words = f"all {warming} symbols are still warming up" if warming else "no symbol is monitored"
+    return Verdict(False, {"symbols judged": 0, "not judged": words})

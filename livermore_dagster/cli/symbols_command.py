@@ -73,6 +73,7 @@ def list_symbols(exchange: Exchange, as_json: Json = False, home: Home = None) -
     Example: livermore symbols list coinbase
     """
     from livermore_dagster.cli.symbols_output import monitored_facts, print_monitored
+    from livermore_dagster.control.status import living_status
     from livermore_dagster.ingest.symbols import resolve_monitored
     from livermore_dagster.stores.postgres.symbols import load_symbols
     from livermore_dagster.stores.redis import keys
@@ -81,7 +82,8 @@ def list_symbols(exchange: Exchange, as_json: Json = False, home: Home = None) -
     async def work(session: _Session) -> list[dict[str, Any]]:
         ctx = session.ctx
         found = await resolve_monitored(ctx, await read_desired(ctx.redis, ctx.row.id) or Desired("idle"))
-        running = await ctx.redis.exists(keys.status(ctx.row.id))
+        instance = living_status(await ctx.redis.get(keys.status(ctx.row.id)))
+        running = instance is not None and instance.running
         text = await ctx.redis.get(keys.monitored(ctx.row.id)) if running else None
         async with ctx.pool.connection() as connection:
             rows = await load_symbols(connection, ctx.row.id)

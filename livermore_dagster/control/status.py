@@ -7,7 +7,7 @@ import msgspec
 from livermore_dagster.control.process import process_is_gone
 from livermore_dagster.control.states import InstanceState
 
-__all__ = ["HEARTBEAT_S", "TTL_MS", "ClaimFacts", "InstanceStatus", "decode_status"]
+__all__ = ["HEARTBEAT_S", "TTL_MS", "ClaimFacts", "InstanceStatus", "decode_status", "living_status"]
 
 TTL_MS = 45_000
 HEARTBEAT_S = 15.0
@@ -75,13 +75,32 @@ class InstanceStatus(msgspec.Struct, rename="camel", kw_only=True):
         """Of a last known status whose claim is no more: it neither stopped nor gave its claim back."""
         return self.ended_at is None and self.connection_state is not InstanceState.STOPPED
 
+    @property
+    def running(self) -> bool:
+        """Whether it has symbols to watch, paused or not. An idle one holds its claim all the same."""
+        return self.connection_state not in (InstanceState.IDLE, InstanceState.STOPPED)
+
+    @property
+    def flowing(self) -> bool:
+        """Whether what it told of the market is of now: what is settled, boundaries, values of each close."""
+        return self.connection_state is InstanceState.ACTIVE and not self.paused
+
     def holder_is_gone(self) -> bool:
         """Certain death only: the holder ran on this machine and its process is no more."""
         return process_is_gone(self.machine_id, self.pid, self.pid_start_time)
 
 
-def decode_status(text: str) -> InstanceStatus:
+def decode_status(text: str | bytes) -> InstanceStatus:
     return msgspec.json.decode(text, type=InstanceStatus)
+
+
+def living_status(text: str | bytes | None) -> InstanceStatus | None:
+    """Of what stands in the status key; None where nobody holds the claim, or its holder is certainly dead.
+
+    That there is one says only that it is registered: ask it whether it is `running`, or `flowing`.
+    """
+    status = decode_status(text) if text else None
+    return status if status is not None and not status.holder_is_gone() else None
 
 
 class ClaimFacts(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
 from livermore_dagster.accounts.settings import load_active
-from livermore_dagster.control.status import InstanceStatus, decode_status
+from livermore_dagster.control.status import InstanceStatus, living_status
 from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.market.candle import Rank
 from livermore_dagster.market.exchange import ExchangeRow
@@ -97,10 +97,11 @@ async def _from_redis(
     names = [
         keys.status(row.id), keys.monitored(row.id), keys.indicator(*at), keys.indicator_state(*at),
     ]  # fmt: skip
-    status, monitored, indicator, state = await redis.mget(names)
+    text, monitored, indicator, state = await redis.mget(names)
+    status = living_status(text)
     return (
-        decode_status(str(status)) if status else None,
-        json.loads(monitored) if monitored and status else [],
+        status,
+        json.loads(monitored) if monitored and status is not None and status.running else [],
         json.loads(indicator) if indicator else {},
         cast("str | None", state),
     )

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from livermore_dagster.audit.cells import open_cell
+from livermore_dagster.audit.cells import newest_boundary, open_cell
+from livermore_dagster.audit.exchange_audit import audit, plan_audit
+from livermore_dagster.audit.series_sync import settled_until
 from livermore_dagster.audit.stored_candles import fresh, no_gaps
 from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.states import InstanceState
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.selection import tell_monitored, tell_warm
 from livermore_dagster.ingest.warmup import warm_up
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
 from tests.integration.ingest.played import IDS, Platform, played
 
 START_MS = 1_767_655_800_000
@@ -30,6 +34,8 @@ async def test_a_symbol_that_is_warming_up_is_no_gap(market: Platform) -> None:
     with market.redis() as client:
         claim = Claim(client, IDS["coinbase"], "coinbase")
         claim.acquire()
+        claim.advance(InstanceState.STARTING)
+        claim.advance(InstanceState.WARMING)
         async with open_context("coinbase", market) as ctx:
             await warm_up(ctx, [OLD], timeframes=[H1])
             cached = await ctx.cache.read(OLD, H1)
@@ -43,10 +49,42 @@ async def test_a_symbol_that_is_warming_up_is_no_gap(market: Platform) -> None:
             assert verdict.numbers["symbols still warming up"] == 1
             assert (await fresh(cell)).numbers["symbols without any"] == 0
 
-            await tell_warm(ctx, [NEW])
+            await tell_warm(ctx, [NEW], None)
             verdict = await no_gaps(await open_cell(ctx, H1), cell.bars_before(200))
             assert {row["symbol"] for row in verdict.rows} == {NEW}
 
-            await tell_monitored(ctx, [OLD, NEW], [NEW])
+            await tell_monitored(ctx, [OLD, NEW], [OLD, NEW])
+            verdicts = [one.verdict for one in await audit(await plan_audit(ctx, [H1], None, None))]
+            assert [one.passed for one in verdicts] == [False] * 5, "nothing was judged"
+            assert verdicts[0].numbers["not judged"] == "all 2 symbols are still warming up"
+
+            claim.advance(InstanceState.IDLE)
+            assert (await open_cell(ctx, H1)).judged == [OLD, NEW], "nobody is warming them up any more"
             claim.release()
-            assert (await open_cell(ctx, H1)).judged == [OLD, NEW], "nobody is warming it up any more"
+            assert (await open_cell(ctx, H1)).judged == [OLD, NEW]
+
+
+async def test_what_an_instance_settled_before_it_was_stopped_is_not_now(market: Platform) -> None:
+    """It stays registered, idle, with its last `settled` in Redis."""
+    hours_ago = market.market_now("coinbase") - 5 * H1.ms
+    with market.redis() as client:
+        claim = Claim(client, IDS["coinbase"], "coinbase")
+        claim.acquire()
+        for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+            claim.advance(state)
+        client.set(keys.settled(IDS["coinbase"]), hours_ago)
+        async with open_context("coinbase", market) as ctx:
+            await tell_monitored(ctx, [OLD], [])
+            assert await newest_boundary(ctx, H1) == H1.open_of(hours_ago)
+            for change in (
+                lambda: claim.update(paused=True),
+                lambda: claim.advance(InstanceState.STOPPING),
+                lambda: claim.advance(InstanceState.STOPPED),
+                lambda: claim.advance(InstanceState.IDLE),
+            ):
+                change()
+                now = H1.open_of(market.market_now("coinbase"))
+                assert await newest_boundary(ctx, H1) == now
+                assert await settled_until(await open_cell(ctx, Timeframe.M5, now)) == now
+            assert not (await fresh(await open_cell(ctx, H1))).passed
+        claim.release()

@@ -16,6 +16,8 @@ import psycopg
 import pytest
 import redis
 
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.alert_rows import alert_message, indicator_facts
 from livermore_dagster.ingest.series_fold import Kept, SeriesFold
@@ -157,6 +159,22 @@ def test_a_series_is_explained(command: Command, client: redis.Redis) -> None:
     assert facts["facts"]["stored"] == 8
     assert facts["facts"]["alerts"][0]["label"] == "level_150"
     assert [one["title"] for one in facts["sections"]] == ["source", "candles", "value", "alerts", "next"]
+
+
+def test_only_a_running_instance_monitors_what_an_earlier_one_did(
+    command: Command, client: redis.Redis
+) -> None:
+    claim = Claim(client, BINANCE, "binance")
+    claim.acquire()
+
+    def monitored() -> bool:
+        told = json.loads(command("explain", "binance", "BTCUSDT", "1h", "--json").out)
+        return bool(told["facts"]["monitored"])
+
+    assert not monitored(), "registered and idle"
+    claim.advance(InstanceState.STARTING)
+    assert monitored()
+    claim.release()
 
 
 @pytest.mark.parametrize(

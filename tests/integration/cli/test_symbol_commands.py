@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.stores.redis import keys
 from tests.integration.cli.conftest import Command, Done
 from tests.integration.ingest.played import Platform, played, until
 
@@ -44,6 +46,18 @@ def listed(run: Command) -> dict[str, dict[str, Any]]:
     return {one["symbol"]: one for one in json.loads(done.out)}
 
 
+def states_beside_an_idle_instance(run: Command, market: Platform, monitored: list[str]) -> set[str]:
+    """`monitored`: what it watched before it was stopped."""
+    with market.redis() as client:
+        claim = Claim(client, 1, "coinbase")
+        claim.acquire()
+        client.set(keys.monitored(1), json.dumps(monitored))
+        states = {one["state"] for one in listed(run).values()}
+        claim.release()
+        client.delete(keys.monitored(1))
+    return states
+
+
 def requests(market: Platform) -> int:
     return int(market.ask("coinbase", "counters")["requests"])
 
@@ -51,6 +65,7 @@ def requests(market: Platform) -> int:
 def test_symbols_are_added_switched_and_removed_with_a_result_each(run: Command, market: Platform) -> None:
     top = listed(run)
     assert [one["rank"] for one in top.values()] == list(range(1, 9))
+    assert states_beside_an_idle_instance(run, market, list(top)) == {"chosen"}
     before = requests(market)
     done = run("symbols", "add", "coinbase", "BTC-USDC", "ETH-BTC", "--user", "ana", "--json")
     assert requests(market) == before, "what is in the stored list is not asked"

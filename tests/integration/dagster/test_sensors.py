@@ -13,6 +13,7 @@ import redis
 
 from assets.ingest_job import ingest_job
 from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.states import InstanceState
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import PlatformResource
 from livermore_dagster.stores.redis import keys
@@ -21,7 +22,7 @@ from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
 from sensors import account_fills
 from sensors.account_fills import PAUSES_S, account_sensor
-from sensors.candle_boundary import boundary_sensor, forget_old_runs
+from sensors.candle_boundary import LINGER_S, boundary_sensor, forget_old_runs
 from sensors.ingest_keeper import keeper_sensor
 
 B = 1_767_657_600_000
@@ -68,6 +69,31 @@ def test_two_exchanges_share_a_tick_and_a_backlog_shares_a_run(platform_environm
     requests = result.run_requests or []
     assert [request.run_key for request in requests] == [f"coinbase:{B + QUARTER}", f"binance:{B + QUARTER}"]
     assert requests[0].tags["livermore/due"] == "15m,1d"
+
+
+def test_idle_exchanges_are_not_waited_for_and_one_that_runs_is(platform_environment: str) -> None:
+    """Every exchange is registered from the start on: the time until a run is created shows it (0.3 s)."""
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        redis.Redis.from_url(platform_environment, decode_responses=True) as client,
+    ):
+        claims = [Claim(client, number, name) for number, name in ((1, "coinbase"), (4, "kraken"))]
+        for claim in claims:
+            claim.acquire()
+        raise_now(platform_environment, 2, B, Timeframe.M15)
+        begun = time.monotonic()
+        result = tick(boundary_sensor, instance, None)
+        assert time.monotonic() - begun < LINGER_S / 2
+        for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+            claims[0].advance(state)
+        later = threading.Timer(0.2, raise_now, (platform_environment, 1, B + QUARTER, Timeframe.M15))
+        raise_now(platform_environment, 2, B + QUARTER, Timeframe.M15)
+        later.start()
+        both = tick(boundary_sensor, instance, result.cursor)
+        for claim in claims:
+            claim.release()
+    assert [one.partition_key for one in result.run_requests or []] == ["binance"]
+    assert [one.partition_key for one in both.run_requests or []] == ["coinbase", "binance"]
 
 
 def test_keeper_starts_with_a_new_key_and_backs_off(
