@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from livermore_dagster.errors import BadSetting, ExchangeUnavailable
+from livermore_dagster.errors import BadSetting, ExchangeUnavailable, RequestRefused
 from livermore_dagster.exchanges.account_contract import AccountPage, PageCursor
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.trades import AsideEntry, Fill, Order
@@ -95,6 +95,7 @@ class _Reader:
         self._session = session
         self._kind: Kind = kind
         self._on_progress = on_progress
+        self._renewed = False
         self.report = ReadReport(kind)
 
     async def read(self, market: str) -> None:
@@ -140,10 +141,16 @@ class _Reader:
         return replace(read, under_way=True, token=token, since_ms=since_ms)
 
     async def _pages(self, read: AccountRead) -> AccountRead:
-        seen = {read.token}
+        stored, seen = read.token, {read.token}
         while True:
             cursor = PageCursor(read.market or None, read.token, read.since_ms)
-            page = await self._fetch(cursor)
+            try:
+                page = await self._fetch(cursor)
+            except RequestRefused as refused:
+                if self._renewed or not self._stale(read, stored, refused):
+                    raise
+                read, stored, seen = self._renew(read, refused), "", {""}
+                continue
             if page.next is not None and page.next.token in seen:
                 raise ExchangeUnavailable(
                     f"{self._session.row.name}'s pages of {self._kind} go in a circle: a cursor came twice.",
@@ -153,6 +160,20 @@ class _Reader:
             if page.next is None:
                 return read
             seen.add(page.next.token)
+
+    def _stale(self, read: AccountRead, stored: str, refused: RequestRefused) -> bool:
+        """What was refused is a cursor of an earlier run. Ids do not age: there it is the market."""
+        by_id = self._session.client.by_market
+        return refused.status == 400 and not by_id and bool(stored) and read.token == stored
+
+    def _renew(self, read: AccountRead, refused: RequestRefused) -> AccountRead:
+        """The read from its beginning, once: the exchange knows the place an earlier run stored no more."""
+        self._renewed = True
+        log.warning(
+            "read_begun_anew", account=self._session.account.key, kind=self._kind, market=read.market,
+            text=f"{self._session.row.name} refused the stored place in the list: {refused.code}",
+        )  # fmt: skip
+        return replace(read, token="")
 
     async def _fetch(self, cursor: PageCursor) -> AccountPage:
         products = await self._session.products()

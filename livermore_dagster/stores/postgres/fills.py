@@ -15,6 +15,7 @@ from livermore_dagster.market.trades import Fill, Liquidity, Side
 from livermore_dagster.stores.postgres.statements import sql
 
 __all__ = [
+    "NO_CANDLE",
     "UNCONVERTED",
     "ConvertedFee",
     "FillSums",
@@ -31,6 +32,8 @@ __all__ = [
 
 UNCONVERTED = "unconverted"
 """The rate source of a fee in a third asset that was not looked up yet; with ': why' it cannot be."""
+NO_CANDLE = f"{UNCONVERTED}: no candle"
+"""How the source begins where the candle was missing when it was looked up."""
 FILLS_A_FETCH = 20_000
 
 _encode = msgspec.json.Encoder().encode
@@ -114,10 +117,13 @@ async def insert_fills(
 
 
 async def unconverted_fills(
-    connection: AsyncConnection[Any], account_id: int, limit: int
+    connection: AsyncConnection[Any], account_id: int, limit: int, late_ms: int | None = None
 ) -> list[UnconvertedFill]:
-    """Fills whose fee's rate was not looked up yet, by fee currency, quote and time."""
-    given = {"account_id": account_id, "limit": limit}
+    """Fills whose fee's rate was not looked up yet, by fee currency, quote and time.
+
+    With `late_ms`, instead those of after that time whose candle was missing when it was looked up.
+    """
+    given = {"account_id": account_id, "limit": limit, "late_ms": late_ms, "no_candle": NO_CANDLE}
     rows = await (await connection.execute(sql("read_unconverted_fills"), given)).fetchall()
     return [UnconvertedFill(*row) for row in rows]
 

@@ -8,7 +8,9 @@ from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from assets.fee_checks import no_page_lost, none_set_aside
 from livermore_dagster.clock import SystemClock
@@ -161,6 +163,26 @@ def test_a_page_that_misbehaves_loses_nothing(
     assert reads == [("fills", len(told["fills"]), True), ("orders", len(told["orders"]), True)]
 
 
+def test_a_stored_place_that_the_exchange_knows_no_more_is_where_the_read_begins_anew(
+    coinbase: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = create(coinbase, "coinbase", "small", orders=250, symbols=12, days=60)
+    account = register(coinbase, "coinbase")
+    for name, value in environment("coinbase", shown).items():
+        monkeypatch.setenv(name, value)
+    in_session(coinbase, "coinbase", account, read_all)
+    with psycopg.connect(coinbase.database_url) as connection:
+        connection.execute("UPDATE account_reads SET under_way = true, token = 'aged', complete = false")
+        connection.execute("DELETE FROM fills WHERE fill_id IN (SELECT fill_id FROM fills LIMIT 40)")
+    with capture_logs() as told:
+        fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
+    assert (fills.new, fills.resumed, orders.resumed) == (40, True, True)
+    assert differences == []
+    assert_equal(report, truth(coinbase, "coinbase", "small"))
+    begun = [(one["kind"], one["account"]) for one in told if one["event"] == "read_begun_anew"]
+    assert begun == [("fills", f"coinbase.{account}"), ("orders", f"coinbase.{account}")]
+
+
 def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
     coinbase: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,3 +273,36 @@ def test_binance_by_market_with_fees_in_bnb(
         assert after.new >= 1
         assert differences == []
         assert platform.ask("binance", "counters")["http_429"] == 0
+
+
+def test_a_candle_may_come_late_and_a_product_may_be_gone(
+    redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with played(redis_url, database_url, ["binance"], 1.0, START_MS, symbols=40) as platform:
+        shown = create(platform, "binance", "trader", orders=200, symbols=6, days=30)
+        markets = sorted({order["symbol"] for order in truth(platform, "binance", "trader")["orders"]})
+        account = register(platform, "binance", markets)
+        for name, value in environment("binance", shown).items():
+            monkeypatch.setenv(name, value)
+        in_session(platform, "binance", account, read_all)
+        (*young, quote), (*old, _), *rest = platform.query(
+            "SELECT symbol, fill_id, quote FROM fills WHERE fee_rate_source LIKE 'candle:%%'"
+            " ORDER BY quote, filled_ms DESC"
+        )
+        assert rest, "some fees were paid in BNB"
+        own = "WHERE symbol = %s AND fill_id = %s"
+        lacking = f"UPDATE fills SET fee_quote = NULL, fee_rate_source = %s, filled_ms = %s {own}"  # noqa: S608
+        now_ms = platform.market_now("binance")
+        for fill, hours in ((young, 2), (old, 25)):
+            platform.execute(lacking, "unconverted: no candle x", now_ms - hours * 3_600_000, *fill)
+        assert in_session(platform, "binance", account, convert_third_asset_fees) == 1
+        source = f"SELECT fee_rate_source FROM fills {own}"  # noqa: S608
+        assert platform.query(source, *young)[0][0].startswith("candle:"), "it came late"
+        assert platform.query(source, *old)[0][0] == "unconverted: no candle x", "not late any more"
+
+        gone = "UPDATE exchange_symbols SET symbol = 'BNBGONE' WHERE base = 'BNB' AND quote = %s"
+        platform.execute(gone, quote)
+        platform.execute(lacking, "unconverted", now_ms, *young)
+        assert in_session(platform, "binance", account, convert_third_asset_fees) == 0
+        (reason,) = platform.query(source, *young)[0]
+        assert reason.startswith("unconverted: binance tells no candles of BNBGONE: "), reason
