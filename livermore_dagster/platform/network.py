@@ -98,10 +98,10 @@ class Network:
                 fresh.start()
                 self._changed()
                 self._tell("This home runs Dagster's daemon.")
-        elif not self._beat.orchestrates:
+        elif self._doomed_at is not None or not self._beat.orchestrates:
+            # What was told to end is ended, also where the lease has come back meanwhile: nobody else would
+            # replace it.
             self._end_daemon(child)
-        else:
-            self._doomed_at = None
 
     def _end_daemon(self, child: Child) -> None:
         """Another home may run it by now: two would do everything twice."""
