@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import psycopg
 import redis
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.attach import attach
@@ -26,7 +28,7 @@ from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.metrics import LatencyHistogram
 
-__all__ = ["StatusReader", "gather"]
+__all__ = ["StatusReader", "gather", "without_password"]
 
 ALERTS = 20
 
@@ -78,8 +80,8 @@ class StatusReader:
                 "dagster": record.get("web_url"),
                 "metrics": f"{metrics}/metrics" if metrics else None,
                 "health": f"{metrics}/health" if metrics else None,
-                "redis": settings.redis_url,
-                "postgresql": _without_password(settings.database_url),
+                "redis": without_password(settings.redis_url),
+                "postgresql": without_password(settings.database_url),
             },
             "processes": [_process(settings.home, process) for process in record.get("processes", [])],
             "homes": homes,
@@ -215,8 +217,13 @@ def _tried(view: ExchangeView) -> str:
     return f" (tried {ago_s} s ago, and again within a minute)" if ago_s < 3_600 else ""
 
 
-def _without_password(url: str) -> str:
-    """The address without its password (R8)."""
-    scheme, separator, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    return f"{scheme}{separator}{login.partition(':')[0]}{at}{place}"
+def without_password(address: str) -> str:
+    """A URL, or libpq's `host=… password=…`, without its password, wherever that stands (R8)."""
+    if "://" not in address:
+        known = conninfo_to_dict(address)
+        return make_conninfo("", **{name: known[name] for name in known if "password" not in name})
+    shown = re.sub(r"(?<=[?&])\w*password=[^&]*&?", "", address).rstrip("?&")
+    scheme, separator, rest = shown.partition("://")
+    server, slash, path = rest.partition("/")
+    login, at, place = server.rpartition("@")
+    return f"{scheme}{separator}{login.partition(':')[0]}{at}{place}{slash}{path}"

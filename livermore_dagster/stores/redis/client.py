@@ -41,8 +41,8 @@ def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "stri
         client = redis.Redis.from_url(
             url, retry=Retry(NoBackoff(), 0), encoding_errors=encoding_errors, **_options(max_connections)
         )
-    except ValueError as error:
-        raise BadSetting(f"The Redis address (LIVERMORE_REDIS_URL) cannot be read: {error}.") from None
+    except ValueError:
+        raise _unreadable() from None
     try:
         info = client.info("cluster")
     except (RedisError, OSError) as error:
@@ -54,6 +54,15 @@ def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "stri
         client.close()
         raise
     return client
+
+
+def _unreadable() -> BadSetting:
+    """Without the parser's words: they repeat a part of the address, which may be its password."""
+    return BadSetting(
+        "The Redis address (LIVERMORE_REDIS_URL) cannot be read.",
+        "It looks like redis://:password@host:6379/0 (rediss:// with TLS), or unix:///path/to/socket. What a "
+        "password has of : / ? # @ is written with %, as in a URL.",
+    )
 
 
 def no_answer(error: RedisError | OSError) -> PlatformError:
@@ -74,8 +83,8 @@ def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
         return redis.asyncio.Redis.from_url(
             url, retry=AsyncRetry(NoBackoff(), 0), **_options(max_connections)
         )
-    except ValueError as error:
-        raise BadSetting(f"The Redis address (LIVERMORE_REDIS_URL) cannot be read: {error}.") from None
+    except ValueError:
+        raise _unreadable() from None
 
 
 async def refuse_cluster(client: redis.asyncio.Redis) -> None:

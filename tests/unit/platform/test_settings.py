@@ -25,6 +25,8 @@ from livermore_dagster.platform.options import (
     seed_of_home,
 )
 from livermore_dagster.platform.report import Window
+from livermore_dagster.platform.status import without_password
+from livermore_dagster.stores.redis.client import connect, connect_async
 from livermore_dagster.stores.redis.desired import SymbolChoice
 
 VALUES = {
@@ -33,6 +35,35 @@ VALUES = {
     "LIVERMORE_DATABASE_URL": "postgresql://u@/d?host=/h",
     "LIVERMORE_PROVENANCE": "sim:7",
 }
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://:pw@h:6379/0", "redis://@h:6379/0"),
+        ("rediss://ana:pw@h/0?ssl_cert_reqs=none", "rediss://ana@h/0?ssl_cert_reqs=none"),
+        ("redis://h:6379/0?password=pw", "redis://h:6379/0"),
+        ("redis://h:6379/0?password=pw&db=1", "redis://h:6379/0?db=1"),
+        ("redis://h?password=p@w", "redis://h"),
+        ("unix://ana:pw@/h/s?db=1", "unix://ana@/h/s?db=1"),
+        ("unix:///h/s", "unix:///h/s"),
+        ("postgresql://ana:p?w@h/d", "postgresql://ana@h/d"),
+        ("postgresql://u@/d?host=/h", "postgresql://u@/d?host=/h"),
+        ("host=h user=ana password='p w' dbname=d", "user=ana dbname=d host=h"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address: str, shown: str) -> None:
+    assert without_password(address) == shown
+
+
+@pytest.mark.parametrize("address", ["redis://:hun/ter2@h:6379", "redis://:hunter2@h:6379x", "hunter2"])
+def test_an_address_that_cannot_be_read_is_not_repeated(address: str) -> None:
+    """`int("hun")` and urllib quote what they could not read."""
+    for open_client in (connect, connect_async):
+        with pytest.raises(BadSetting, match="cannot be read") as told:
+            open_client(address)
+        assert "hun" not in f"{told.value} {told.value.advice}"
+        assert "redis://:password@host" in told.value.advice
 
 
 @pytest.fixture(autouse=True)
