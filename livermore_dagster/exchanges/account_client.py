@@ -100,6 +100,11 @@ class AccountClient:
         """Orders and fills are read market by market: each cursor must name one."""
         return self.dialect.by_market
 
+    @property
+    def tiers_by_market(self) -> bool:
+        """Fee rates may differ from market to market; otherwise one tier holds for all."""
+        return self.dialect.tiers_by_market
+
     async def check(self) -> None:
         """One cheap signed call: returns if the exchange accepts the key and lets it read the account."""
         await self.ask(self.dialect.check_request(), self.dialect.parse_balances)

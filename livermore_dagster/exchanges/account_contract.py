@@ -107,6 +107,8 @@ class AccountDialect(Protocol):
 
     by_market: bool
     """Orders and fills are asked market by market (Binance); otherwise for the whole account at once."""
+    tiers_by_market: bool
+    """Fee rates are asked market by market (Binance); otherwise one tier holds for all."""
     page_rows: int
     skewable: bool
     """A wrong time and wrong credentials get the same refusal, so that only a look at the clock tells."""

@@ -134,6 +134,7 @@ class BinanceAccountDialect:
     def __init__(self, row: ExchangeRow) -> None:
         self._public = BinanceDialect(row)
         self._venue = _VENUES[row.name]
+        self.tiers_by_market = self._venue.commission_by_symbol
 
     # --- signing ----------------------------------------------------------------------------------------
     def check_credentials(self, credentials: Credentials) -> None:

@@ -139,6 +139,7 @@ class CoinbaseAccountDialect:
     """Orders and fills come newest first, for the whole account. Fees are in the product's quote currency."""
 
     by_market = False
+    tiers_by_market = False
     page_rows = 100
     skewable = True
 

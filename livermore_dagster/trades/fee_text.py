@@ -66,8 +66,10 @@ def moment(at_ms: int | None) -> str:
 
 
 def tier_told(seen: Sequence[SeenTier]) -> FeeTier | None:
-    """The account's tier as seen last. Where the exchange tells rates market by market it is that of most
-    markets, named by how many they are."""
+    """The account's tier as seen last (`seen`: newest first).
+
+    Where the exchange tells rates market by market it is that of most markets, named by how many they are.
+    """
     newest: dict[str, FeeTier] = {}
     for one in seen:
         newest.setdefault(one.market, one.tier)
@@ -75,7 +77,8 @@ def tier_told(seen: Sequence[SeenTier]) -> FeeTier | None:
         return newest.get("")
     alike: dict[tuple[Decimal, Decimal, str], list[FeeTier]] = {}
     for market, tier in newest.items():
-        condition = tier.name.removeprefix(market)
+        named = tier.name.startswith(market)
+        condition = tier.name.removeprefix(market) if named else f" ({tier.name})"
         alike.setdefault((tier.maker_rate, tier.taker_rate, condition), []).append(tier)
     (_, _, condition), most = max(alike.items(), key=lambda item: len(item[1]))
     count = f"{len(most)} of {len(newest)}" if len(most) < len(newest) else f"all {len(newest)}"

@@ -16,7 +16,7 @@ __all__ = ["read_held", "read_tiers"]
 
 async def read_tiers(session: AccountSession) -> dict[str, FeeTier]:
     """The tier now, by market ('' where it holds for all); kept where it says something new."""
-    markets: Sequence[str] = session.account.markets if session.client.by_market else [""]
+    markets: Sequence[str] = session.account.markets if session.client.tiers_by_market else [""]
     found = {market: await session.client.fee_tier(market or None) for market in markets}
     async with session.pool.connection() as connection:
         for market, tier in found.items():

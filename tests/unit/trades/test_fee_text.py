@@ -55,6 +55,9 @@ def test_rates_by_market_are_told_of_most_markets() -> None:
         tier_told([seen("", "0.002", "VIP 2"), seen("", "0.003", "VIP 1")]) == seen("", "0.002", "VIP 2").tier
     )
     assert tier_told([]) is None
+    told = tier_told([seen("BTCUSD", "0.004", "account"), seen("ETHUSD", "0.004", "account")])
+    assert told is not None
+    assert told.name == "all 2 markets traded (account)"
 
 
 def fill(number: int, symbol: str, value: str, fee: str, currency: str = "USD") -> Fill:
