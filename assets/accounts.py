@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["GROUP", "account_assets"]
 
 GROUP = "account"
+TIERS_SHOWN = 50
+"""Of the tiers that were seen; all of them are in the table fee_tiers."""
 
 
 def _of_account(
@@ -108,7 +110,7 @@ def fee_tier(context: dg.AssetExecutionContext, account: AccountResource) -> dg.
     async def work(session: "AccountSession") -> Mapping[str, Any]:
         now = await read_tiers(session)
         async with session.pool.connection() as connection:
-            seen = await read_fee_tiers(connection, session.account.id)
+            seen = await read_fee_tiers(connection, session.account.id, TIERS_SHOWN)
         rows: list[Row] = [
             {
                 "seen (UTC)": utc_text(one.seen_ms),
@@ -125,7 +127,7 @@ def fee_tier(context: dg.AssetExecutionContext, account: AccountResource) -> dg.
         return {
             "account": session.account.key,
             "tiers now": ", ".join(sorted({tier.name for tier in now.values()})),
-            "seen": table(rows),
+            f"seen (the last {TIERS_SHOWN})": table(rows),
         }
 
     return dg.MaterializeResult(metadata=account.read(context.partition_key, work))

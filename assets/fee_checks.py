@@ -79,7 +79,7 @@ async def orders_agree(stored: "StoredAccount") -> Verdict:
 
 async def no_page_lost(stored: "StoredAccount") -> Verdict:
     """What the pages brought as new is what is stored, and each list was read until the exchange ended it."""
-    from livermore_dagster.stores.postgres.account_reads import read_progress
+    from livermore_dagster.stores.postgres.account_reads import read_progress, unread
     from livermore_dagster.stores.postgres.orders import count_trades
 
     async with stored.pool.connection() as connection, connection.transaction():
@@ -89,7 +89,7 @@ async def no_page_lost(stored: "StoredAccount") -> Verdict:
     brought = {
         kind: sum(one.rows_new for one in reads.values() if one.kind == kind) for kind in ("orders", "fills")
     }
-    unfinished = [one for one in reads.values() if not one.complete]
+    lacking = unread(reads, stored.account.markets)
     rows: list[Row] = [
         {
             "kind": one.kind,
@@ -102,8 +102,13 @@ async def no_page_lost(stored: "StoredAccount") -> Verdict:
         }
         for one in reads.values()
     ]
-    passed = bool(reads) and not unfinished and brought == {"orders": orders, "fills": fills}
-    return passed, {"orders stored": orders, "fills stored": fills, "reads": table(rows)}
+    passed = not lacking and brought == {"orders": orders, "fills": fills}
+    return passed, {
+        "orders stored": orders,
+        "fills stored": fills,
+        "not read to the end": ", ".join(f"{kind} {market or 'of all'}" for kind, market in lacking),
+        "reads": table(rows),
+    }
 
 
 async def currencies_known(stored: "StoredAccount") -> Verdict:

@@ -23,7 +23,7 @@ from livermore_dagster.market.fee_estimate import (
 from livermore_dagster.market.trades import FeeTier, Side
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.postgres.fee_cells import gather_fees
-from livermore_dagster.stores.postgres.fee_tiers import read_fee_tiers
+from livermore_dagster.stores.postgres.fee_tiers import newest_fee_tiers
 from livermore_dagster.stores.postgres.symbols import load_symbols
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow, read_accounts
 
@@ -93,7 +93,7 @@ async def _tier(
     connection: AsyncConnection[Any], row: ExchangeRow, account: AccountRow | None, symbol: str
 ) -> tuple[FeeTier, str]:
     if account is not None:
-        seen = await read_fee_tiers(connection, account.id)
+        seen = await newest_fee_tiers(connection, account.id)
         for one in seen:
             if one.market in ("", symbol):
                 return one.tier, f"tier of account {account.key}"

@@ -11,10 +11,10 @@ from psycopg import AsyncConnection
 
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.market.fees import FeeReport, MonthBy, ReportFacts, fee_report
-from livermore_dagster.stores.postgres.account_reads import read_progress
+from livermore_dagster.stores.postgres.account_reads import read_progress, unread
 from livermore_dagster.stores.postgres.aside_entries import count_aside_entries
 from livermore_dagster.stores.postgres.fee_cells import gather_fees
-from livermore_dagster.stores.postgres.fee_tiers import read_fee_tiers
+from livermore_dagster.stores.postgres.fee_tiers import newest_fee_tiers
 from livermore_dagster.stores.postgres.user_exchanges import AccountRow
 from livermore_dagster.trades.fee_text import tier_told
 
@@ -46,7 +46,7 @@ async def make_fee_report(
         until_ms=asked.until_ms,
         symbol=asked.symbol,
     )
-    tiers = await read_fee_tiers(connection, account.id)
+    tiers = await newest_fee_tiers(connection, account.id)
     progress = await read_progress(connection, account.id)
     aside = await count_aside_entries(
         connection, account.id, since_ms=asked.since_ms, until_ms=asked.until_ms, symbol=asked.symbol
@@ -62,7 +62,7 @@ async def make_fee_report(
         first_ms=gathered.first_ms,
         last_ms=gathered.last_ms,
         tier=tier_told(tiers),
-        complete=bool(progress) and all(read.complete for read in progress.values()),
+        complete=not unread(progress, account.markets),
         aside=aside,
     )
     try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from psycopg import AsyncConnection
 
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["AccountRead", "Kind", "read_progress", "write_progress"]
+__all__ = ["AccountRead", "Kind", "read_progress", "unread", "write_progress"]
 
 Kind = Literal["orders", "fills"]
+_KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,17 @@ async def read_progress(
     """By kind and market."""
     rows = await (await connection.execute(sql("read_account_reads"), {"account_id": account_id})).fetchall()
     return {(row[0], row[1]): AccountRead(*row) for row in rows}
+
+
+def unread(
+    progress: Mapping[tuple[Kind, str], AccountRead], markets: Sequence[str]
+) -> list[tuple[Kind, str]]:
+    """What an account that trades these markets (none: all are read at once) lacks: never read to its end.
+
+    A market that was taken from the account is not missed.
+    """
+    wanted = [(kind, market) for kind in _KINDS for market in (markets or [""])]
+    return [key for key in wanted if key not in progress or not progress[key].complete]
 
 
 async def write_progress(connection: AsyncConnection[Any], account_id: int, read: AccountRead) -> None:

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from livermore_dagster.market.trades import FeeTier
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["SeenTier", "insert_fee_tier", "read_fee_tiers"]
+__all__ = ["SeenTier", "insert_fee_tier", "newest_fee_tiers", "read_fee_tiers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,16 @@ async def insert_fee_tier(
     return (await connection.execute(sql("insert_fee_tier"), given)).rowcount == 1
 
 
-async def read_fee_tiers(
-    connection: AsyncConnection[Any], account_id: int, limit: int | None = None
-) -> list[SeenTier]:
-    """Newest first; all that was seen unless there is a limit. A row is a change, so they are few."""
-    given = {"account_id": account_id, "limit": limit}
-    rows = await (await connection.execute(sql("read_fee_tiers"), given)).fetchall()
+async def newest_fee_tiers(connection: AsyncConnection[Any], account_id: int) -> list[SeenTier]:
+    """Of each market what was seen last, the newest first."""
+    return await _read(connection, "read_newest_fee_tiers", {"account_id": account_id})
+
+
+async def read_fee_tiers(connection: AsyncConnection[Any], account_id: int, limit: int) -> list[SeenTier]:
+    """Newest first. The 30-day figures move with every trade, so nearly every look is another row."""
+    return await _read(connection, "read_fee_tiers", {"account_id": account_id, "limit": limit})
+
+
+async def _read(connection: AsyncConnection[Any], name: str, given: dict[str, Any]) -> list[SeenTier]:
+    rows = await (await connection.execute(sql(name), given)).fetchall()
     return [SeenTier(row[0], row[1], FeeTier(*row[2:])) for row in rows]

@@ -19,7 +19,7 @@ from livermore_dagster.stores.postgres.account_reads import AccountRead, read_pr
 from livermore_dagster.stores.postgres.balances import read_balances, replace_balances
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.postgres.fee_cells import gather_fees
-from livermore_dagster.stores.postgres.fee_tiers import insert_fee_tier, read_fee_tiers
+from livermore_dagster.stores.postgres.fee_tiers import insert_fee_tier, newest_fee_tiers, read_fee_tiers
 from livermore_dagster.stores.postgres.fills import (
     ConvertedFee,
     convert_fees,
@@ -243,7 +243,13 @@ async def test_progress_tiers_and_balances(connection: AsyncConnection[Any], acc
     assert await insert_fee_tier(connection, account, tier, 1)
     assert not await insert_fee_tier(connection, account, tier, 2), "nothing new"
     assert await insert_fee_tier(connection, account, replace(tier, name="VIP 2"), 3)
-    assert [one.tier.name for one in await read_fee_tiers(connection, account)] == ["VIP 2", "VIP 1"]
+    assert await insert_fee_tier(connection, account, tier, 2, "BTCUSDT")
+    seen = await read_fee_tiers(connection, account, 9)
+    assert [(one.market, one.tier.name) for one in seen] == [
+        ("", "VIP 2"), ("BTCUSDT", "VIP 1"), ("", "VIP 1"),
+    ]  # fmt: skip
+    assert await read_fee_tiers(connection, account, 2) == seen[:2]
+    assert await newest_fee_tiers(connection, account) == seen[:2], "of each market the newest"
     assert await read_balances(connection, account) == ([], None), "never read"
     await replace_balances(
         connection,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
@@ -17,11 +18,14 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.decimals import exact
+from livermore_dagster.market.fee_estimate import FeeEstimate
 from livermore_dagster.market.fees import FeeReport
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.market.trades import Side
 from livermore_dagster.stores.postgres.orders import OrderDifference, find_differences
 from livermore_dagster.stores.redis.metrics import read_incidents_sync
 from livermore_dagster.trades.conversion import convert_third_asset_fees
+from livermore_dagster.trades.estimates import EstimateWish, make_estimates
 from livermore_dagster.trades.history import ReadReport, read_history
 from livermore_dagster.trades.reports import make_fee_report
 from livermore_dagster.trades.session import AccountSession
@@ -306,3 +310,48 @@ def test_a_candle_may_come_late_and_a_product_may_be_gone(
         assert in_session(platform, "binance", account, convert_third_asset_fees) == 0
         (reason,) = platform.query(source, *young)[0]
         assert reason.startswith("unconverted: binance tells no candles of BNBGONE: "), reason
+
+
+def test_one_tier_holds_for_all_markets_and_a_market_never_read_is_missed(
+    redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with played(redis_url, database_url, ["binance_us"], 1.0, START_MS, symbols=40) as platform:
+        shown = create(platform, "binance_us", "trader", orders=60, symbols=3, days=20)
+        markets = sorted({order["symbol"] for order in truth(platform, "binance_us", "trader")["orders"]})
+        for name, value in environment("binance_us", shown).items():
+            monkeypatch.setenv(name, value)
+        account = register(platform, "binance_us", markets[:1])
+        _, _, report, _ = in_session(platform, "binance_us", account, read_all)
+        assert report.facts.complete
+        assert platform.query("SELECT market, name FROM fee_tiers") == [("", "account")]
+        assert requests_sent(platform, "binance_us", "fee_tier") == 1
+
+        register(platform, "binance_us", markets)
+        lacking = in_session(platform, "binance_us", account, report_of)
+        assert not lacking.facts.complete, "two markets were never read"
+        assert not in_session(platform, "binance_us", account, no_page_lost)[0]
+        in_session(platform, "binance_us", account, read_all)
+        assert in_session(platform, "binance_us", account, report_of).facts.complete
+        assert requests_sent(platform, "binance_us", "fee_tier") == 2, "one for all three"
+
+        platform.execute("UPDATE account_reads SET complete = false WHERE market = %s", markets[0])
+        register(platform, "binance_us", markets[1:])
+        assert in_session(platform, "binance_us", account, report_of).facts.complete
+        _, known = in_session(platform, "binance_us", account, estimated_of(markets[0]))
+        assert known.tier_from == f"tier of account binance_us.{account}"
+
+
+async def report_of(session: AccountSession) -> FeeReport:
+    async with session.pool.connection() as connection:
+        return await make_fee_report(connection, session.account, SystemClock().now_ms())
+
+
+def estimated_of(
+    symbol: str,
+) -> Callable[[AccountSession], Awaitable[tuple[list[FeeEstimate], EstimateWish]]]:
+    async def work(session: AccountSession) -> tuple[list[FeeEstimate], EstimateWish]:
+        wish = EstimateWish(symbol, Decimal(1000), Side.BUY, round_trip=False, preset=None)
+        async with session.pool.connection() as connection:
+            return await make_estimates(connection, wish, "binance_us", "ana")
+
+    return work
