@@ -66,6 +66,12 @@ class CommandExecutor:
         self._clock = clock
         self._wakes = {lane: asyncio.Event() for lane in LANES}
         self._history = CommandHistory(client, pool, exchange_id, clock)
+        self._here: set[str] = set()
+        """Ids of the commands in flight here; any other that Redis says is running nobody will answer."""
+        self._taking = asyncio.Lock()
+        """Held from asking for a command to knowing which it is."""
+        self._doubt = asyncio.Event()
+        """A word with Redis was lost: a command may have been taken with nobody knowing."""
 
     def heard(self, records: Sequence[CommandRecord]) -> None:
         """Commands were queued, or refused."""
@@ -92,13 +98,20 @@ class CommandExecutor:
         while True:
             wake.clear()
             try:
-                command = await self._queue.take(lane)
-                if command is not None:
-                    await self._run_one(command)
-                    continue
+                async with self._taking:
+                    command = await self._queue.take(lane)
+                    if command is not None:
+                        self._here.add(command.correlation_id)
             except (RedisError, OSError) as error:
                 log.warning("commands_waiting", lane=lane.value, error=type(error).__name__)
+                self._doubt.set()
                 await self._clock.sleep(_RETRY_S)
+                continue
+            if command is not None:
+                try:
+                    await self._run_one(command)
+                finally:
+                    self._here.discard(command.correlation_id)
                 continue
             # A wake-up that was lost with a connection is made good by looking again.
             with contextlib.suppress(TimeoutError):
@@ -106,7 +119,7 @@ class CommandExecutor:
                     await wake.wait()
 
     async def _run_one(self, command: Command) -> None:
-        started_ms = await server_ms(self._redis)
+        started_ms = await self._server_ms()
         if command.expired(started_ms):
             words = f"It waited {(started_ms - command.timestamp) / 1000:.0f} s for its turn: too long."
             await self._finish(command, Outcome.EXPIRED, words, {}, None)
@@ -118,10 +131,13 @@ class CommandExecutor:
         )
 
         async def progress(facts: Mapping[str, Any]) -> None:
-            at_ms = await server_ms(self._redis)
-            await self._queue.tell(
-                command, self._teller.reply(command, ReplyKind.PROGRESS, Outcome.RUNNING, at_ms, "", facts)
-            )
+            try:
+                at_ms = await server_ms(self._redis)
+                reply = self._teller.reply(command, ReplyKind.PROGRESS, Outcome.RUNNING, at_ms, "", facts)
+                await self._queue.tell(command, reply)
+            except (RedisError, OSError) as error:
+                # What takes hours does not end for a word about it.
+                log.warning("progress_untold", type=command.type.value, error=type(error).__name__)
 
         try:
             result = await self._handlers[command.type](command, progress)
@@ -139,16 +155,32 @@ class CommandExecutor:
         else:
             await self._finish(command, Outcome.DONE, "", result, started_ms)
 
-    async def _answer_orphans(self) -> None:
-        words = "The instance ended while it ran this; whether it took effect is not known."
+    async def _server_ms(self) -> int:
+        """Asked until Redis says it: a command that was taken is not forgotten."""
         while True:
             try:
-                for command in await self._queue.orphans():
+                return await server_ms(self._redis)
+            except (RedisError, OSError) as error:
+                log.warning("commands_waiting", error=type(error).__name__)
+                await self._clock.sleep(_RETRY_S)
+
+    async def _answer_orphans(self) -> None:
+        """At the start, after each word lost with Redis, and now and then for what a server did late."""
+        words = "What ran this ended, or lost Redis, before it was done; whether it took effect is not known."
+        while True:
+            self._doubt.clear()
+            try:
+                async with self._taking:
+                    orphans = await self._queue.orphans(self._here)
+                for command in orphans:
                     await self._finish(command, Outcome.FAILED, words, {}, None)
-                return
             except (RedisError, OSError) as error:
                 log.warning("orphans_waiting", error=type(error).__name__)
                 await self._clock.sleep(_RETRY_S)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SWEEP_S):
+                    await self._doubt.wait()
 
     async def _finish(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.resources import files
 from typing import Any, Final, cast
 
@@ -116,8 +116,12 @@ class CommandQueue:
         )
         return msgspec.json.decode(text, type=Command) if text else None
 
-    async def orphans(self) -> list[Command]:
-        """Commands that an earlier instance was running when it ended; whether with effect nobody knows."""
+    async def orphans(self, here: Collection[str]) -> list[Command]:
+        """Commands that run, it is said, but not `here` (ids): with what effect nobody knows.
+
+        An earlier instance ran them when it ended, or it was never heard that they were taken. They are this
+        instance's to answer; what becomes of it before it has, the next finds them again.
+        """
         found = await cast(
             "Any",
             self._redis.eval(
@@ -127,9 +131,10 @@ class CommandQueue:
                 keys.command_running(self._id),
                 keys.status(self._id),
                 self._token,
+                *here,
             ),
         )
-        return [msgspec.json.decode(text, type=Command) for text in found if text]
+        return [msgspec.json.decode(text, type=Command) for text in found]
 
     async def finish(self, command: Command, reply: Reply) -> None:
         """Answers a command and forgets it, in one step: an answered command is never an orphan."""

@@ -7,7 +7,9 @@ Every command it runs is appended to the Redis list `ran` as 'correlationId type
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -48,6 +50,23 @@ class Ran:
         if command.type is CommandType.CLEAR_CACHE:
             raise ZeroDivisionError("a defect of the handler's")
         return {"did": command.type.value}
+
+
+async def ran(client: redis.asyncio.Redis) -> list[str]:
+    return await client.lrange(RAN, 0, -1)
+
+
+def wire(now_ms: int, **changed) -> str:
+    return json.dumps(
+        {
+            "correlationId": str(uuid.uuid4()),
+            "type": "pause",
+            "exchange": EXCHANGE,
+            "timestamp": now_ms,
+            "payload": {},
+            **changed,
+        }
+    )
 
 
 @asynccontextmanager

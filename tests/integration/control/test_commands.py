@@ -8,9 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import psycopg
@@ -19,61 +17,31 @@ import redis.asyncio
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.control.commands.executor import CommandExecutor
-from livermore_dagster.control.commands.message import CommandType, Priority, Reply
+from livermore_dagster.control.commands.message import (
+    CommandType,
+    Priority,
+    Reply,
+)
 from livermore_dagster.control.commands.queue import server_ms
 from livermore_dagster.control.commands.receiver import CommandReceiver
 from livermore_dagster.control.commands.sender import Answer, Verdict, send_command
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.exchanges.factory import row_named
-from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.stores.postgres.commands import read_commands
 from livermore_dagster.stores.postgres.connect import open_pool
-from livermore_dagster.stores.postgres.exchanges import upsert_rows
-from livermore_dagster.stores.postgres.users import User, insert_user, update_user
+from livermore_dagster.stores.postgres.users import User, update_user
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect_async
 from tests.eventually import eventually
 
-from .commanded import EXCHANGE, RAN, instance
+from .commanded import EXCHANGE, instance, ran, wire
 
 ROW = row_named(EXCHANGE)
-
-
-@pytest.fixture
-async def database(database_url: str) -> str:
-    """With an admin, a user without accounts, and one who has binance."""
-    async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        await upsert_rows(connection, ROWS)
-        for sub, role in (("root", "admin"), ("eve", "user"), ("ana", "user")):
-            user_id = await insert_user(connection, User(0, "local", sub, "", sub, None, role))
-            if sub == "ana":
-                await connection.execute(
-                    "INSERT INTO user_exchanges (user_id, exchange_id) VALUES (%s, %s)", (user_id, ROW.id)
-                )
-    return database_url
-
-
-@pytest.fixture
-async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
-    client = connect_async(redis_url)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def gate() -> asyncio.Event:
-    opened = asyncio.Event()
-    opened.set()
-    return opened
 
 
 async def send(client: redis.asyncio.Redis, kind: str, sub: str = "root", **options) -> Answer:
     payload = options.pop("payload", {})
     return await send_command(client, ROW, sub, CommandType(kind), payload, **options)
-
-
-async def ran(client: redis.asyncio.Redis) -> list[str]:
-    return await client.lrange(RAN, 0, -1)
 
 
 async def test_each_outcome_is_told_as_what_it_is(redis_url, database, client, gate) -> None:
@@ -132,19 +100,6 @@ async def publish(
                 message = await channel.get_message(timeout=1)
                 if message is not None and json.loads(message["data"])["kind"] in kinds:
                     return json.loads(message["data"])
-
-
-def wire(now_ms: int, **changed) -> str:
-    return json.dumps(
-        {
-            "correlationId": str(uuid.uuid4()),
-            "type": "pause",
-            "exchange": EXCHANGE,
-            "timestamp": now_ms,
-            "payload": {},
-            **changed,
-        }
-    )
 
 
 async def test_malformed_stale_and_repeated_messages_are_answered(redis_url, database, client, gate) -> None:

@@ -1,14 +1,19 @@
--- KEYS: bodies, running, status. ARGV: claim token.
--- Commands that ran under a claim that is no more, taken out; each is answered once, by who gets it here.
+-- KEYS: bodies, running, status. ARGV: claim token, ids of the commands in flight at the caller.
+-- Commands that run nowhere: taken over under the caller's claim, to be answered and only then forgotten.
 local held = redis.call('GET', KEYS[3])
 if not held or cjson.decode(held)['token'] ~= ARGV[1] then return {} end
+local here = {}
+for place = 2, #ARGV do here[ARGV[place]] = true end
 local found = {}
-local running = redis.call('HGETALL', KEYS[2])
-for place = 1, #running, 2 do
-  if running[place + 1] ~= ARGV[1] then
-    table.insert(found, redis.call('HGET', KEYS[1], running[place]))
-    redis.call('HDEL', KEYS[2], running[place])
-    redis.call('HDEL', KEYS[1], running[place])
+for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if not here[id] then
+    local body = redis.call('HGET', KEYS[1], id)
+    if body then
+      redis.call('HSET', KEYS[2], id, ARGV[1])
+      table.insert(found, body)
+    else
+      redis.call('HDEL', KEYS[2], id)
+    end
   end
 end
 return found
