@@ -17,8 +17,8 @@ from livermore_dagster.platform.screen import memory_text
 __all__ = ["header", "home_text", "homes_line", "state_text", "status_view"]
 
 HEALTH = {
-    "ok": ("●", "green"), "idle": ("○", "dim"), "starting": ("◐", "yellow"), "degraded": ("▲", "bold yellow"),
-    "down": ("✖", "bold red"),
+    "ok": ("●", "green"), "idle": ("○", "dim"), "starting": ("◐", "yellow"), "paused": ("‖", "bold yellow"),
+    "degraded": ("▲", "bold yellow"), "down": ("✖", "bold red"),
 }  # fmt: skip
 SEVERITY = {"error": "bold red", "info": "green"}
 WIDE = 110

@@ -107,7 +107,12 @@ FIXED: Final = (
         "process_memory_bytes", "gauge", ("process",), "Memory of it and what it started (PSS, else RSS)."
     ),
     Metric("exchange_state", "gauge", ("exchange", "state"), "1 for the state the instance is in, else 0."),
-    Metric("exchange_healthy", "gauge", _EXCHANGE, "1 while healthy, idle on purpose or starting, else 0."),
+    Metric(
+        "exchange_healthy",
+        "gauge",
+        _EXCHANGE,
+        "1 while healthy, starting, or idle or paused on purpose, else 0.",
+    ),
     Metric("exchange_desired_running", "gauge", _EXCHANGE, "1 where the instance shall run."),
     Metric("exchange_symbols", "gauge", _EXCHANGE, "Symbols it monitors."),
     Metric(

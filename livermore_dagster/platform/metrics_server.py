@@ -29,7 +29,7 @@ from livermore_dagster.stores.redis.client import connect
 __all__ = ["MetricsServer", "free_metrics_port", "process_facts"]
 
 HOST: Final = "127.0.0.1"
-HEALTHY: Final = (Health.OK, Health.IDLE, Health.STARTING)
+HEALTHY: Final = (Health.OK, Health.IDLE, Health.STARTING, Health.PAUSED)
 StartResponse = Callable[..., Any]
 
 

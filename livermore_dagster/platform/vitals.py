@@ -34,7 +34,9 @@ class Health(StrEnum):
     IDLE = "idle"
     """It shall not run, and does not."""
     STARTING = "starting"
-    """It comes up, or warms up."""
+    """It comes up, warms up, or repairs what a pause left out."""
+    PAUSED = "paused"
+    """A user paused it: its sockets are closed until he resumes it."""
     DEGRADED = "degraded"
     """It runs, and something of it is not as it should be."""
     DOWN = "down"
@@ -59,6 +61,9 @@ class ExchangeVitals:
     connections_up: int = 0
     breaker_open: bool = False
     paused: bool = False
+    """Reading pauses: a user wants it, a gap is repaired after that, or what has closed must be stored."""
+    pause_wanted: bool = False
+    """By a user."""
     best_effort: int = 0
     clock_ahead_ms: int | None = None
     last_error: str | None = None
@@ -76,14 +81,16 @@ class ExchangeVitals:
         wrong = []
         if self.heartbeat_age_s is not None and self.heartbeat_age_s > HEARTBEAT_LATE_S:
             wrong.append(f"no heartbeat for {self.heartbeat_age_s:.0f} s")
-        if self.breaker_open:
+        if self.breaker_open and not self.pause_wanted:
             wrong.append("connecting fails again and again")
-        if self.paused:
-            wrong.append("reading pauses until what has closed is stored")
         waiting = max(self.backlog.values(), default=0)
         if waiting > BACKLOG_LATE:
             wrong.append(f"{waiting:,} closes wait to be stored or computed")
-        if self.state != "active":
+            if self.paused and not self.pause_wanted:
+                wrong.append("reading pauses until they are")
+        if self.pause_wanted:
+            return (Health.DEGRADED if wrong else Health.PAUSED), wrong
+        if self.state != "active" or self.paused:
             return (Health.DEGRADED if wrong else Health.STARTING), wrong
         if self.settled_lag_s is not None and self.settled_lag_s > SETTLED_LATE_S * speed:
             wrong.append(f"candles are settled only up to {self.settled_lag_s:,.0f} s of market time ago")
@@ -150,6 +157,7 @@ def _read(client: redis.Redis, row: ExchangeRow, market_ms: int, incident: Incid
         connections_up=status.connections_up if live and status else 0,
         breaker_open=status.breaker_open if live and status else False,
         paused=status.paused if live and status else False,
+        pause_wanted=desired is not None and desired.paused,
         best_effort=status.best_effort if live and status else 0,
         clock_ahead_ms=status.clock_ahead_ms if live and status else None,
         last_error=(desired.reason if desired and desired.reason else None)

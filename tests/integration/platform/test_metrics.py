@@ -21,6 +21,7 @@ from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.metrics_catalogue import METRICS
 from livermore_dagster.platform.metrics_collector import ProcessFacts
 from livermore_dagster.platform.metrics_server import MetricsServer
+from livermore_dagster.platform.vitals import ExchangeVitals, Health
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import Desired, write_desired_sync
 from livermore_dagster.stores.redis.metrics import LatencyHistogram, count, incident_sync
@@ -147,6 +148,30 @@ def test_a_running_one_is_judged_by_its_figures(get: Get, client: redis.Redis) -
     client.set("exchange:2:settled", 1_767_225_600_000)
     assert "settled only up to" in health(get, "/health/binance")[1]["wrong"][0]
     claim.release()
+
+
+def test_what_a_user_paused_is_well_for_as_long_as_he_likes(get: Get, client: redis.Redis) -> None:
+    claim = active(client, BINANCE, "binance")
+    client.set("exchange:2:settled", 1_767_225_600_000)
+    write_desired_sync(client, BINANCE, Desired("running", paused=True))
+    claim.update(paused=True, breaker_open=True)
+    code, facts = health(get)
+    assert (code, facts["health"], facts["wrong"]) == (200, "ok", [])
+    assert facts["exchanges"]["binance"]["health"] == "paused"
+    assert samples(get("/metrics")[1])["livermore_exchange_healthy", (("exchange", "binance"),)] == 1
+    write_desired_sync(client, BINANCE, Desired("running"))
+    claim.update(breaker_open=False)
+    assert health(get, "/health/binance")[1]["health"] == "starting", "the gap is being repaired"
+    claim.release()
+
+
+@pytest.mark.parametrize(("user", "told"), [(False, "reading pauses until they are"), (True, "closes wait")])
+def test_closes_that_pile_up_are_trouble_whoever_pauses(user: bool, told: str) -> None:
+    vitals = ExchangeVitals(
+        "binance", BINANCE, "active", desired=True, paused=True, pause_wanted=user, backlog={"store": 200_000}
+    )
+    verdict, wrong = vitals.judge()
+    assert (verdict, told in wrong[-1]) == (Health.DEGRADED, True)
 
 
 def test_without_redis_and_postgresql_the_rest_is_still_told(tmp_path: Path) -> None:

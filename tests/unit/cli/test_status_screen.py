@@ -35,7 +35,7 @@ def facts(**change: Any) -> dict[str, Any]:
         "macdv": 312.4, "candle_end_ms": 1_767_614_400_000, "withdrawn": False,
     }  # fmt: skip
     channel = {"channel": "desk", "user": "local:me", "state": "ready", "sent": 9, "failed": 1, "pending": 2}
-    states = ["degraded", "down", "ok", "idle", "starting", "ok"]
+    states = ["degraded", "down", "ok", "idle", "starting", "paused"]
     found: dict[str, Any] = {
         "simulated": True, "provenance": "sim:7", "speed": 60.0, "market_time_ms": 1_767_614_400_000,
         "exchanges": {
