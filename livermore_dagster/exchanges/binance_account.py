@@ -35,7 +35,8 @@ __all__ = ["BinanceAccountDialect", "hmac_signature", "listen_key_request"]
 
 RECEIVE_WINDOW_MS = 5_000
 """How old a signature may be when it arrives; a later time than the exchange's by 1 s is refused as well."""
-_FIRST_ID = 0
+_FIRST_IDS = {"orderId": 1, "fromId": 0}
+"""Where a list begins. An orderId of 0 passes for none at some doors, and the newest orders come."""
 _LISTEN_KEY = "listen_key"
 _LISTEN_KEY_WEIGHT = 2
 
@@ -172,7 +173,11 @@ class BinanceAccountDialect:
         return Request(endpoint, f"/api/v3/{path}", self._venue.weights[name], params)
 
     def _page_request(self, endpoint: str, path: str, id_name: str, cursor: PageCursor) -> Request:
-        span = {"symbol": _market(cursor), id_name: str(_from_id(cursor)), "limit": str(self.page_rows)}
+        span = {
+            "symbol": _market(cursor),
+            id_name: cursor.token or str(_FIRST_IDS[id_name]),
+            "limit": str(self.page_rows),
+        }
         return self._request(endpoint, endpoint, path, **span)
 
     def check_request(self) -> Request:
@@ -255,17 +260,13 @@ def _market(cursor: PageCursor) -> str:
     return cursor.market
 
 
-def _from_id(cursor: PageCursor) -> int:
-    return int(cursor.token) if cursor.token else _FIRST_ID
-
-
 def _next_page(cursor: PageCursor, rows: Sequence[tuple[str, int]], page_rows: int) -> PageCursor | None:
     """After a full page the next id; None after a short one.
 
     Raises ExchangeUnavailable for rows of another market, or that do not rise from what was asked: a page
     that does would be read for ever, or would hide what lies between.
     """
-    previous = _from_id(cursor) - 1
+    previous = int(cursor.token or 0) - 1
     for symbol, row_id in rows:
         if symbol != cursor.market:
             raise ExchangeUnavailable(f"Asked for {cursor.market}, got a row of {symbol!r}.")

@@ -152,6 +152,13 @@ def test_reading_by_id_gives_every_trade_once(ids: list[int], page_rows: int) ->
     assert asked == len(ids) // page_rows + 1
 
 
+def test_lists_begin_at_their_first_id() -> None:
+    """An orderId of 0 is no id: a door that takes it for none sends the newest orders alone."""
+    assert DIALECT.orders_request(MARKET).params["orderId"] == "1"
+    assert DIALECT.fills_request(MARKET).params["fromId"] == "0"
+    assert DIALECT.orders_request(PageCursor("BNBBTC", "17")).params["orderId"] == "17"
+
+
 @pytest.mark.parametrize(
     ("ids", "why"), [([5, 5], "do not rise"), ([6, 5], "do not rise"), ([2], "2 after 2")]
 )
