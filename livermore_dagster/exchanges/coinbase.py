@@ -72,6 +72,7 @@ class _Product(msgspec.Struct, gc=False):
     cancel_only: bool = False
     auction_mode: bool = False
     view_only: bool = False
+    product_type: str = "SPOT"
 
 
 class _Products(msgspec.Struct):
@@ -252,4 +253,5 @@ def _product(item: _Product, named: Mapping[str, str]) -> Product:
         quote_volume_24h=text_or_none(item.quote_volume) or product_text(item.volume, item.price),
         price=text_or_none(item.price),
         change_24h_pct=text_or_none(item.change),
+        product_type=item.product_type,
     )

@@ -1,26 +1,15 @@
-"""The account language of Coinbase Advanced: a CDP token per request, orders, fills, fee tier, balances.
-
-A token is a JWT (docs.cdp.coinbase.com, coinbase-advanced-py 1.8.4): signed by ES256 or EdDSA, for 120 s, for
-one method, host and path; the query string is no part of it.
-"""
+"""The account language of Coinbase Advanced: a CDP token per request, orders, fills, fee tier, balances."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from urllib.parse import urlencode, urlsplit
 
-import jwt
 import msgspec
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from livermore_dagster.errors import BadSetting, ExchangeUnavailable
+from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.exchanges.account_contract import (
     AccountPage,
     Credentials,
@@ -32,24 +21,24 @@ from livermore_dagster.exchanges.account_contract import (
 from livermore_dagster.exchanges.amounts import amount, finite, product_of, quotient, times
 from livermore_dagster.exchanges.coinbase import CoinbaseDialect
 from livermore_dagster.exchanges.coinbase_stream import utc_ms
+from livermore_dagster.exchanges.coinbase_token import coinbase_token, signing_key
 from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Request
 from livermore_dagster.exchanges.wire import decode_body
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.trades import AsideEntry, Balance, FeeTier, Fill, Liquidity, Order, Side
 
-__all__ = ["HOURLY_BUDGET", "SECOND_BUDGET", "CoinbaseAccountDialect", "coinbase_token"]
+__all__ = ["HOURLY_BUDGET", "SECOND_BUDGET", "CoinbaseAccountDialect"]
 
 # Secondary sources only tell of 30 a second and user, one of 10,000 an hour and key: less than both.
 SECOND_BUDGET = BudgetRule(20, 1000)
 HOURLY_BUDGET = BudgetRule(9000, 3_600_000)
 
-_TOKEN_S = 120
-# A token that begins in the exchange's future is refused like a wrong key: it begins a little in our past.
-_EARLIER_MS = 1_000
 _API = "/api/v3/brokerage"
 _BALANCE_ROWS = 250
 _EXECUTION = "FILL"
 """The only trade type whose part in a total is documented: not that of REVERSAL, CORRECTION, SYNTHETIC."""
+_SPOT = "SPOT"
+"""Contracts are counted otherwise than coins: what a future's size and value are is not known here."""
 _ENDED = ("CANCELLED", "EXPIRED", "FAILED")
 """Nothing comes of such an order any more; cancelled without a fill it is never `settled`."""
 _LIQUIDITY = {"MAKER": Liquidity.MAKER, "TAKER": Liquidity.TAKER}
@@ -68,6 +57,7 @@ class _Order(msgspec.Struct, gc=False):
     number_of_fills: str
     settled: bool
     order_type: str = "UNKNOWN_ORDER_TYPE"
+    product_type: str = _SPOT
     last_fill_time: str | None = None
 
 
@@ -149,7 +139,7 @@ class CoinbaseAccountDialect:
 
     # --- signing ----------------------------------------------------------------------------------------
     def check_credentials(self, credentials: Credentials) -> None:
-        _signing_key(credentials)
+        signing_key(credentials)
 
     def sign(self, request: Request, credentials: Credentials, now_ms: int) -> SignedRequest:
         uri = f"{request.method} {self._host}{request.path}"
@@ -175,7 +165,7 @@ class CoinbaseAccountDialect:
         return Request("account_check", f"{_API}/accounts", 1, {"limit": "1"})
 
     def orders_request(self, cursor: PageCursor) -> Request:
-        """Every order, whatever became of it; `since_ms` and `until_ms` limit by creation."""
+        """Every spot order, whatever became of it; `since_ms` and `until_ms` limit by creation."""
         params = self._page_params(cursor, "start_date")
         if cursor.until_ms is not None:
             params["end_date"] = _rfc3339(cursor.until_ms)
@@ -195,7 +185,11 @@ class CoinbaseAccountDialect:
         page = decode_body(_orders, body, "historical orders")
         following = _next_page(cursor, page.cursor, page.has_next, len(page.orders), "orders")
         try:
-            orders = [_order(item, product_of(item.product_id, products)) for item in page.orders]
+            orders = [
+                _order(item, product_of(item.product_id, products))
+                for item in page.orders
+                if item.product_type == _SPOT
+            ]
         except ValueError as error:
             raise ExchangeUnavailable(f"Not an orders reply: {error}.") from error
         return AccountPage(orders=orders, next=following)
@@ -209,13 +203,18 @@ class CoinbaseAccountDialect:
         """The end is an empty cursor: this list has no `has_next`. An entry id told twice counts once."""
         page = decode_body(_fills, body, "historical fills")
         following = _next_page(cursor, page.cursor, bool(page.cursor), len(page.fills), "fills")
+        fills: dict[str, Fill] = {}
+        aside: dict[str, AsideEntry] = {}
         try:
-            fills = {
-                item.entry_id: _fill(item, product_of(item.product_id, products))
-                for item in page.fills
-                if item.trade_type == _EXECUTION
-            }
-            aside = {item.entry_id: _aside(item) for item in page.fills if item.trade_type != _EXECUTION}
+            for item in page.fills:
+                if item.trade_type != _EXECUTION:
+                    aside[item.entry_id] = _aside(item, item.trade_type)
+                    continue
+                product = product_of(item.product_id, products)
+                if product.product_type == _SPOT:
+                    fills[item.entry_id] = _fill(item, product)
+                else:
+                    aside[item.entry_id] = _aside(item, f"{product.product_type} {item.trade_type}")
         except (ValueError, ArithmeticError) as error:
             raise ExchangeUnavailable(f"Not a fills reply: {error}.") from error
         return AccountPage(fills=list(fills.values()), aside=list(aside.values()), next=following)
@@ -250,49 +249,6 @@ class CoinbaseAccountDialect:
             return [_balance(account) for account in page.accounts], following
         except ValueError as error:
             raise ExchangeUnavailable(f"Not an accounts reply: {error}.") from error
-
-
-def coinbase_token(credentials: Credentials, now_ms: int, uri: str | None = None) -> str:
-    """A new token; `uri` is "GET host/path" for a request, None for a message on a WebSocket.
-
-    Raises BadSetting where the secret is no key.
-    """
-    algorithm, key = _signing_key(credentials)
-    now = (now_ms - _EARLIER_MS) // 1000
-    claims: dict[str, str | int] = {
-        "sub": credentials.key,
-        "iss": "cdp",
-        "nbf": now,
-        "exp": now + _TOKEN_S,
-    }
-    if uri is not None:
-        claims["uri"] = uri
-    headers = {"kid": credentials.key, "nonce": secrets.token_hex(16)}
-    return jwt.encode(claims, key, algorithm=algorithm, headers=headers)
-
-
-def _signing_key(credentials: Credentials) -> tuple[str, EllipticCurvePrivateKey | Ed25519PrivateKey]:
-    """Its algorithm and key: an EC P-256 key as PEM, or an Ed25519 key as base64 of 32 or 64 bytes."""
-    try:
-        if "BEGIN" in credentials.secret:
-            # A PEM of one line, as shells and .env files carry it, has a backslash and an n for a line's end.
-            pem = credentials.secret.replace("\\n", "\n").encode()
-            key = load_pem_private_key(pem, password=None)
-            if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1):
-                return "ES256", key
-            if isinstance(key, Ed25519PrivateKey):
-                return "EdDSA", key
-        else:
-            raw = base64.b64decode(credentials.secret, validate=True)
-            if len(raw) in (32, 64):
-                return "EdDSA", Ed25519PrivateKey.from_private_bytes(raw[:32])
-    except (ValueError, TypeError, binascii.Error):
-        pass
-    # Outside of the handler, so that no cause with a part of the secret comes along.
-    raise BadSetting(
-        "The secret is not a Coinbase key: neither an EC P-256 private key as PEM nor a base64 Ed25519 key.",
-        "Take privateKey of the key file that Coinbase gave, whole, with BEGIN and END lines if it has them.",
-    )
 
 
 def _next_page(cursor: PageCursor, token: str, more: bool, rows: int, what: str) -> PageCursor | None:
@@ -353,12 +309,12 @@ def _fill(item: _Fill, product: Product) -> Fill:
     )
 
 
-def _aside(item: _Fill) -> AsideEntry:
+def _aside(item: _Fill, trade_type: str) -> AsideEntry:
     return AsideEntry(
         entry_id=item.entry_id,
         order_id=item.order_id,
         symbol=item.product_id,
-        trade_type=item.trade_type,
+        trade_type=trade_type,
         side=item.side,
         traded_ms=utc_ms(item.trade_time),
         price=item.price,

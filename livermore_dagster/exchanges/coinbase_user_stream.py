@@ -9,8 +9,8 @@ import msgspec
 
 from livermore_dagster.exchanges.account_contract import Credentials
 from livermore_dagster.exchanges.amounts import amount
-from livermore_dagster.exchanges.coinbase_account import coinbase_token
 from livermore_dagster.exchanges.coinbase_stream import CoinbaseDecoder, utc_ms
+from livermore_dagster.exchanges.coinbase_token import coinbase_token
 from livermore_dagster.exchanges.contract import Ack, ErrorFrame, Heartbeat, SequenceGap
 from livermore_dagster.exchanges.user_stream import UserDecoder, UserEvent, UserEventKind, UserFrame
 from livermore_dagster.market.exchange import ExchangeRow

@@ -58,3 +58,5 @@ class Product:
     """Best ask less best bid in hundredths of a percent of their middle; None where the list has no book."""
     depth: float | None = None
     """At the best bid and ask together, in quote currency."""
+    product_type: str = "SPOT"
+    """The exchange's word; what is not SPOT (a future, say) is no market of ours."""

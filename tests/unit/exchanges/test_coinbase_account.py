@@ -21,7 +21,9 @@ from livermore_dagster.exchanges.account_contract import (
     UnknownProduct,
     Verdict,
 )
-from livermore_dagster.exchanges.coinbase_account import CoinbaseAccountDialect, coinbase_token
+from livermore_dagster.exchanges.coinbase import CoinbaseDialect
+from livermore_dagster.exchanges.coinbase_account import CoinbaseAccountDialect
+from livermore_dagster.exchanges.coinbase_token import coinbase_token
 from livermore_dagster.exchanges.rows import COINBASE
 from livermore_dagster.market.exchange import Product
 from livermore_dagster.market.trades import Balance, Liquidity, Side
@@ -204,6 +206,20 @@ def test_what_is_no_plain_fill_is_set_aside_as_told_and_the_page_stands() -> Non
     assert (aside.side, aside.price, aside.size) == ("UNKNOWN", FILL["price"], FILL["size"])
     assert aside.commission == FILL["commission"]
     assert page.next is not None
+
+
+def test_what_is_not_of_a_spot_product_is_in_no_sum() -> None:
+    """The product itself says what it is: the list of fills does not."""
+    told = {"product_id": "BIT-28MAR25-CDE", "base_currency_id": "", "quote_currency_id": "USD"}
+    body = json.dumps({**told, "product_type": "FUTURE"}).encode()
+    future = CoinbaseDialect(COINBASE).parse_product(body)
+    known = {**PRODUCTS, future.symbol: future}
+    rows = [FILL, {**FILL, "entry_id": "e2", "product_id": future.symbol}]
+    page = DIALECT.parse_fills(fills(*rows), FIRST, known)
+    assert [one.fill_id for one in page.fills] == ["e1"]
+    assert [(one.entry_id, one.trade_type) for one in page.aside] == [("e2", "FUTURE FILL")]
+    listed = [ORDER, {**ORDER, "order_id": "o2", "product_id": future.symbol, "product_type": "FUTURE"}]
+    assert [one.order_id for one in DIALECT.parse_orders(orders(*listed), FIRST, PRODUCTS).orders] == ["o1"]
 
 
 def test_base_and_quote_come_from_the_product_list_alone() -> None:
