@@ -15,6 +15,7 @@ from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.moments import clock_text
 from livermore_dagster.platform.dagster_yaml import BATCH_QUEUE, BOUNDARY_QUEUE
+from livermore_dagster.platform.run_launcher import ENDED_BY_TAG
 from livermore_dagster.platform.runs import UNFINISHED
 from livermore_dagster.resources import ACCOUNTS, PlatformResource, sensor_status
 from livermore_dagster.stores.redis.account_events import AccountEvent, read_events
@@ -52,6 +53,8 @@ class Asked:
 
     event: AccountEvent
     tries: int = 1
+    interrupted: int = 0
+    """Runs that `livermore down` ended, which say nothing about the account."""
     again_ms: int | None = None
     """When the next run is asked for, now that the last one failed; wall clock."""
     given_up: bool = False
@@ -107,9 +110,10 @@ def _unread(asked: Asked | None) -> AccountEvent | None:
     return asked.event if asked is not None and (asked.again_ms is not None or asked.given_up) else None
 
 
-def run_request(key: str, event: AccountEvent, tries: int = 1) -> dg.RunRequest:
+def run_request(key: str, asked: Asked) -> dg.RunRequest:
+    event, runs = asked.event, asked.tries + asked.interrupted
     quick = event.kind in ("fill", "order")
-    again = f":{tries}" if tries > 1 else ""
+    again = f":{runs}" if runs > 1 else ""
     return dg.RunRequest(
         run_key=f"{key}:{event.entry_id}{again}",
         partition_key=key,
@@ -128,7 +132,8 @@ def run_request(key: str, event: AccountEvent, tries: int = 1) -> dg.RunRequest:
         "Waits up to 4 s per tick for news of an account (a Redis stream: it was added, or its user channel "
         "told of a fill or an order) and starts one run that reads its trades and makes its fee reports. "
         "While an account's run is under way, its further news wait. What failed runs should have read is "
-        "asked for again after 1, 2, 5, 15 and 30 minutes, then given up until there is news."
+        "asked for again after 1, 2, 5, 15 and 30 minutes, then given up until there is news; what a stop of "
+        "the platform interrupted is asked for at once."
     ),
     asset_selection=dg.AssetSelection.assets(*ACCOUNT_ASSETS),
     minimum_interval_seconds=1,  # 0 would mean the default of 30
@@ -161,8 +166,8 @@ def _requests(instance: dg.DagsterInstance, cursor: AccountCursor) -> list[dg.Ru
     for key, event in list(cursor.waiting.items()):
         if _is_busy(instance, key):
             continue
-        requests.append(run_request(key, event))
         cursor.asked[key] = Asked(event)
+        requests.append(run_request(key, cursor.asked[key]))
         del cursor.waiting[key]
     return requests
 
@@ -170,7 +175,8 @@ def _requests(instance: dg.DagsterInstance, cursor: AccountCursor) -> list[dg.Ru
 def _retries(
     instance: dg.DagsterInstance, cursor: AccountCursor, client: redis.Redis, now_ms: int
 ) -> list[dg.RunRequest]:
-    """Runs for accounts whose last one failed, Dagster's own retries of it included, and whose pause is over.
+    """Runs for accounts whose last one failed, Dagster's own retries of it included, and whose pause is over;
+    at once where it was ended with the platform.
 
     `now_ms`: wall clock. What was read leaves `asked`; what is given up is told.
     """
@@ -178,7 +184,11 @@ def _retries(
     for key, asked in list(cursor.asked.items()):
         if asked.given_up or key in cursor.waiting or _is_busy(instance, key):
             continue
-        if not _has_failed(instance, key):
+        newest = _newest(instance, key)
+        if newest is not None and _was_interrupted(newest):
+            asked.interrupted, asked.again_ms = asked.interrupted + 1, None
+            requests.append(run_request(key, asked))
+        elif newest is None or newest.status is not dg.DagsterRunStatus.FAILURE:
             del cursor.asked[key]
         elif asked.again_ms is None:
             asked.again_ms = now_ms + PAUSES_S[asked.tries - 1] * 1000
@@ -186,7 +196,7 @@ def _retries(
             continue
         elif asked.tries < len(PAUSES_S):
             asked.tries, asked.again_ms = asked.tries + 1, None
-            requests.append(run_request(key, asked.event, asked.tries))
+            requests.append(run_request(key, asked))
         else:
             asked.given_up = True
             text = f"{asked.tries} runs in a row could not read the trades of {key}; its next news start one."
@@ -199,10 +209,13 @@ def _is_busy(instance: dg.DagsterInstance, key: str) -> bool:
     return instance.get_runs_count(dg.RunsFilter(tags={ACCOUNT_TAG: key}, statuses=UNFINISHED)) > 0
 
 
-def _has_failed(instance: dg.DagsterInstance, key: str) -> bool:
-    """Whether the newest run did; one that was canceled was so on purpose."""
-    newest = instance.get_runs(dg.RunsFilter(tags={ACCOUNT_TAG: key}), limit=1)
-    return bool(newest) and newest[0].status is dg.DagsterRunStatus.FAILURE
+def _newest(instance: dg.DagsterInstance, key: str) -> dg.DagsterRun | None:
+    return next(iter(instance.get_runs(dg.RunsFilter(tags={ACCOUNT_TAG: key}), limit=1)), None)
+
+
+def _was_interrupted(run: dg.DagsterRun) -> bool:
+    """Canceled with the platform; one that a person canceled was so on purpose."""
+    return run.status is dg.DagsterRunStatus.CANCELED and ENDED_BY_TAG in run.tags
 
 
 def _words(cursor: AccountCursor) -> str:

@@ -20,8 +20,7 @@ __all__ = ["ENDED_BY_TAG", "INGEST_JOB", "LivermoreRunLauncher"]
 
 INGEST_JOB = "ingest"
 ENDED_BY_TAG = "livermore/ended_by"
-"""Set before terminating an ingest run by whoever does not mean its exchange to stay stopped (`down`,
-keeper)."""
+"""Set before terminating a run by whoever does not mean its work to stay undone (`down`, keeper)."""
 
 
 class LivermoreRunLauncher(CeleryRunLauncher):

@@ -22,7 +22,7 @@ from livermore_dagster.control.process import home_name
 from livermore_dagster.errors import LivermoreError
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.homes import homes_up
-from livermore_dagster.platform.run_launcher import ENDED_BY_TAG, INGEST_JOB
+from livermore_dagster.platform.run_launcher import ENDED_BY_TAG
 from livermore_dagster.platform.run_process import home_of_process
 from livermore_dagster.stores.redis.client import connect
 
@@ -53,8 +53,7 @@ def cancel_runs(instance: DagsterInstance, timeout: float = 3.0, ended_by: str =
         return 0
 
     def end(run: DagsterRun) -> None:
-        if run.job_name == INGEST_JOB:
-            instance.add_run_tags(run.run_id, {ENDED_BY_TAG: ended_by})
+        instance.add_run_tags(run.run_id, {ENDED_BY_TAG: ended_by})
         instance.run_launcher.terminate(run.run_id)
 
     # Each writes several events into Dagster's storage: one after the other the last would hear of it late.

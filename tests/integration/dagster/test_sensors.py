@@ -15,6 +15,7 @@ from assets.ingest_job import ingest_job
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.platform.runs import cancel_runs
 from livermore_dagster.resources import PlatformResource
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.boundaries import raise_boundary
@@ -207,3 +208,28 @@ def test_news_of_an_account_that_no_run_could_read_is_asked_for_again_and_then_g
         now = tick(account_sensor, instance, now.cursor)
         assert not now.run_requests
         assert key not in account_fills.AccountCursor.parse(now.cursor).asked
+
+
+def test_an_account_whose_read_the_platform_ended_is_read_again_and_one_a_person_canceled_is_not(
+    platform_environment: str, launcher_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_fills, "WAIT_MS", 1)
+    key = "binance.7"
+    entry = {"account_id": 7, "kind": "added", "at_ms": 1, "symbol": "", "order_id": "", "fill_id": ""}
+    with redis.Redis.from_url(platform_environment) as client:
+        client.xadd(keys.account_events(2), entry)
+    now = tick(account_sensor, launcher_instance, None)
+    run_keys = [one.run_key for one in now.run_requests or []]
+    for _ in range(len(PAUSES_S) + 1):
+        launcher_instance.create_run_for_job(ingest_job, tags={account_fills.ACCOUNT_TAG: key})
+        cancel_runs(launcher_instance, timeout=0.0)
+        now = tick(account_sensor, launcher_instance, now.cursor)
+        run_keys += [one.run_key for one in now.run_requests or []]
+    assert len(set(run_keys)) == len(run_keys) == len(PAUSES_S) + 2, (
+        "at once, under a new key, as often as it is"
+    )
+    canceled = dg.DagsterRunStatus.CANCELED
+    launcher_instance.create_run_for_job(ingest_job, tags={account_fills.ACCOUNT_TAG: key}, status=canceled)
+    now = tick(account_sensor, launcher_instance, now.cursor)
+    assert not now.run_requests
+    assert key not in account_fills.AccountCursor.parse(now.cursor).asked
