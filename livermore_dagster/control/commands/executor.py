@@ -67,7 +67,7 @@ class CommandExecutor:
         self._wakes = {lane: asyncio.Event() for lane in LANES}
         self._history = CommandHistory(client, pool, exchange_id, clock)
         self._here: set[str] = set()
-        """Ids of the commands in flight here; any other that Redis says is running nobody will answer."""
+        """Names of the commands in flight here; any other that Redis says is running nobody will answer."""
         self._taking = asyncio.Lock()
         """Held from asking for a command to knowing which it is."""
         self._doubt = asyncio.Event()
@@ -101,7 +101,7 @@ class CommandExecutor:
                 async with self._taking:
                     command = await self._queue.take(lane)
                     if command is not None:
-                        self._here.add(command.correlation_id)
+                        self._here.add(command.name)
             except (RedisError, OSError) as error:
                 log.warning("commands_waiting", lane=lane.value, error=type(error).__name__)
                 self._doubt.set()
@@ -111,7 +111,7 @@ class CommandExecutor:
                 try:
                     await self._run_one(command)
                 finally:
-                    self._here.discard(command.correlation_id)
+                    self._here.discard(command.name)
                 continue
             # A wake-up that was lost with a connection is made good by looking again.
             with contextlib.suppress(TimeoutError):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
 
 __all__ = [
     "EXPIRES_MS",
@@ -168,6 +169,11 @@ class Command(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     sub: str
     priority: Priority = Priority.NORMAL
     payload: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Among all commands: two users may have used one id."""
+        return keys.command_of(self.correlation_id, self.sub)
 
     @property
     def lane(self) -> Lane:

@@ -18,8 +18,10 @@ __all__ = [
     "CommandQueue",
     "accept",
     "answer_sync",
+    "known_of",
     "server_ms",
     "server_ms_sync",
+    "tell_sync",
 ]
 
 REMEMBERED_MS: Final = 600_000
@@ -62,13 +64,14 @@ def accept(
     for command, reply in offers:
         pipe.eval(
             _ACCEPT,
-            5,
-            keys.command_seen(command.correlation_id),
+            6,
+            keys.command_seen(command.correlation_id, command.sub),
             keys.command_queue(exchange_id, command.lane.value),
             keys.command_bodies(exchange_id),
             keys.command_sequence(exchange_id),
             keys.status(exchange_id),
-            command.correlation_id,
+            keys.command_reply(command.correlation_id, command.sub),
+            command.name,
             command.encode(),
             str(command.rank),
             token,
@@ -82,12 +85,23 @@ def accept(
     return fresh, _ms(now)
 
 
+def known_of(client: redis.Redis, commands: Sequence[Command]) -> dict[str, str]:
+    """By name, those of an id known already: `taken`, or `withdrawn` by its sender."""
+    seen = [keys.command_seen(one.correlation_id, one.sub) for one in commands]
+    states = cast("list[str | None]", client.mget(seen)) if seen else []
+    return {one.name: state for one, state in zip(commands, states, strict=True) if state}
+
+
+def tell_sync(client: redis.Redis, sub: str, reply: Reply) -> None:
+    client.publish(keys.channel_responses(sub), reply.encode())
+
+
 def answer_sync(client: redis.Redis, sub: str, reply: Reply) -> None:
-    """Publishes a reply, and keeps it for a sender that was not listening."""
+    """Publishes a reply, and keeps it for a sender that was not listening: in the place of none before it."""
     text = reply.encode()
     pipe = client.pipeline(transaction=False)
     if reply.correlation_id:
-        pipe.set(keys.command_reply(reply.correlation_id), text, ex=REPLY_S)
+        pipe.set(keys.command_reply(reply.correlation_id, sub), text, ex=REPLY_S, nx=True)
     pipe.publish(keys.channel_responses(sub), text)
     pipe.execute()
 
@@ -117,7 +131,7 @@ class CommandQueue:
         return msgspec.json.decode(text, type=Command) if text else None
 
     async def orphans(self, here: Collection[str]) -> list[Command]:
-        """Commands that run, it is said, but not `here` (ids): with what effect nobody knows.
+        """Commands that run, it is said, but not `here` (names): with what effect nobody knows.
 
         An earlier instance ran them when it ended, or it was never heard that they were taken. They are this
         instance's to answer; what becomes of it before it has, the next finds them again.
@@ -140,9 +154,9 @@ class CommandQueue:
         """Answers a command and forgets it, in one step: an answered command is never an orphan."""
         text = reply.encode()
         pipe = self._redis.pipeline(transaction=True)
-        pipe.hdel(keys.command_running(self._id), command.correlation_id)
-        pipe.hdel(keys.command_bodies(self._id), command.correlation_id)
-        pipe.set(keys.command_reply(command.correlation_id), text, ex=REPLY_S)
+        pipe.hdel(keys.command_running(self._id), command.name)
+        pipe.hdel(keys.command_bodies(self._id), command.name)
+        pipe.set(keys.command_reply(command.correlation_id, command.sub), text, ex=REPLY_S)
         pipe.publish(keys.channel_responses(command.sub), text)
         await pipe.execute()
 

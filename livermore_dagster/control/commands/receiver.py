@@ -26,7 +26,7 @@ from livermore_dagster.control.commands.message import (
     ReplyKind,
     parse_command,
 )
-from livermore_dagster.control.commands.queue import accept, answer_sync, server_ms_sync
+from livermore_dagster.control.commands.queue import accept, answer_sync, known_of, server_ms_sync, tell_sync
 from livermore_dagster.control.commands.telling import Teller
 from livermore_dagster.errors import PlatformError
 from livermore_dagster.stores.postgres.commands import Authority, CommandRecord, read_authority
@@ -40,7 +40,10 @@ _LISTEN_S: Final = 0.5
 _TOGETHER: Final = 64
 _FRESH_S: Final = 2.0
 _RETRY_S: Final = 1.0
-_MALFORMED_S: Final = 60
+_LOOK_UP_MS: Final = 2_000
+"""A sender waits five seconds for a word."""
+_MALFORMED_S: Final = 5
+"""What is sent again after this is answered again; every instance has heard it long before."""
 
 
 class CommandReceiver:
@@ -132,7 +135,7 @@ class CommandReceiver:
                 continue
             if command.exchange == self._exchange:
                 ours.append(command)
-            elif command.exchange not in self._known and self._first(client, text):
+            elif command.exchange not in self._known and self._first(client, sub, text):
                 known = ", ".join(sorted(self._known))
                 reason = f"Unknown exchange {command.exchange!r}. Known: {known}."
                 self._refuse(client, [(command, Outcome.REFUSED, reason)], now_ms)
@@ -178,14 +181,26 @@ class CommandReceiver:
 
     def _authority(self, subs: Collection[str]) -> Mapping[str, Authority] | None:
         """None where it cannot be looked up."""
+        stood = self._database is not None
         try:
-            if self._database is None or self._database.closed:
-                self._database = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
-            return read_authority(self._database, subs, self._id)
+            return self._look_up(subs)
         except psycopg.Error as error:
-            self._database = None
+            if stood and self._database is not None and self._database.closed:
+                # It died with its server, which may be back since.
+                self._database = None
+                return self._authority(subs)
             log.warning("authority_unknown", exchange=self._exchange, error=type(error).__name__)
             return None
+
+    def _look_up(self, subs: Collection[str]) -> Mapping[str, Authority]:
+        if self._database is None or self._database.closed:
+            self._database = psycopg.connect(
+                self._conninfo,
+                autocommit=True,
+                connect_timeout=5,
+                options=f"-c statement_timeout={_LOOK_UP_MS}",
+            )
+        return read_authority(self._database, subs, self._id)
 
     def _why_not(self, sub: str, authority: Mapping[str, Authority] | None) -> str:
         """Why this user may not command this exchange just now; '' where he may (C1)."""
@@ -208,7 +223,7 @@ class CommandReceiver:
         """The instance it names answers; where it names none that is known, whichever hears it first."""
         if malformed.exchange in self._known and malformed.exchange != self._exchange:
             return
-        if not self._first(client, text):
+        if not self._first(client, sub, text):
             return
         reply = Reply(
             correlation_id=malformed.correlation_id,
@@ -221,18 +236,30 @@ class CommandReceiver:
         )
         answer_sync(client, sub, reply)
 
-    def _first(self, client: redis.Redis, text: str) -> bool:
-        digest = hashlib.sha256(text.encode()).hexdigest()
+    def _first(self, client: redis.Redis, sub: str, text: str) -> bool:
+        """Whether no other instance has answered what was just heard."""
+        digest = hashlib.sha256(f"{sub}\0{text}".encode()).hexdigest()
         return bool(client.set(keys.malformed_seen(digest), "1", nx=True, ex=_MALFORMED_S))
 
     def _refuse(
         self, client: redis.Redis, refused: Sequence[tuple[Command, Outcome, str]], now_ms: int
     ) -> None:
+        """But one that was taken before is acknowledged again, and its outcome stays its own."""
+        known = known_of(client, [command for command, _, _ in refused])
         for command, outcome, reason in refused:
-            answer_sync(
-                client, command.sub, self._teller.reply(command, ReplyKind.ERROR, outcome, now_ms, reason)
-            )
-        self._on_heard([self._record(command, now_ms, outcome, why) for command, outcome, why in refused])
+            if command.name not in known:
+                reply = self._teller.reply(command, ReplyKind.ERROR, outcome, now_ms, reason)
+                answer_sync(client, command.sub, reply)
+            elif known[command.name] == "taken":
+                reply = self._teller.reply(command, ReplyKind.ACK, Outcome.ACCEPTED, now_ms)
+                tell_sync(client, command.sub, reply)
+        self._on_heard(
+            [
+                self._record(command, now_ms, outcome, why)
+                for command, outcome, why in refused
+                if command.name not in known
+            ]
+        )
 
     def _record(self, command: Command, now_ms: int, outcome: Outcome, error: str = "") -> CommandRecord:
         over_ms = None if outcome is Outcome.ACCEPTED else now_ms

@@ -109,7 +109,7 @@ async def send_command(
 
 async def _withdraw(client: redis.asyncio.Redis, command: Command) -> bool:
     """Makes a command that nobody took one that nobody will take; False when somebody did take it."""
-    seen = keys.command_seen(command.correlation_id)
+    seen = keys.command_seen(command.correlation_id, command.sub)
     return bool(await client.set(seen, "withdrawn", nx=True, px=REMEMBERED_MS))
 
 
@@ -128,6 +128,7 @@ class _Waiting:
         self._redis = client
         self._channel = channel
         self._id = command.correlation_id
+        self._kept = keys.command_reply(command.correlation_id, command.sub)
         self._looked = sent
 
     async def reply(self, deadline: float) -> Reply | None:
@@ -144,7 +145,7 @@ class _Waiting:
                     return reply
             elif time.monotonic() - self._looked >= _LOOK_S:
                 self._looked = time.monotonic()
-                kept = await self._redis.get(keys.command_reply(self._id))
+                kept = await self._redis.get(self._kept)
                 if kept is not None:
                     return msgspec.json.decode(kept, type=Reply)
         return None

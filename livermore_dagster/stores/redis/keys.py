@@ -197,17 +197,17 @@ def account_channels(exchange_id: int) -> str:
 
 
 def command_queue(exchange_id: int, lane: str) -> str:
-    """Sorted set: ids of commands taken and not yet run, by rank and order of arrival."""
+    """Sorted set: commands (`command_of`) taken and not yet run, by rank and order of arrival."""
     return f"exchange:{exchange_id}:commands:{lane}"
 
 
 def command_bodies(exchange_id: int) -> str:
-    """Hash, id -> command as JSON, of those queued and those running."""
+    """Hash, `command_of` -> command as JSON, of those queued and those running."""
     return f"exchange:{exchange_id}:commands:bodies"
 
 
 def command_running(exchange_id: int) -> str:
-    """Hash, id -> token of the claim under which it runs."""
+    """Hash, `command_of` -> token of the claim under which it runs."""
     return f"exchange:{exchange_id}:commands:running"
 
 
@@ -216,14 +216,19 @@ def command_sequence(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:commands:sequence"
 
 
-def command_seen(correlation_id: str) -> str:
-    """String with TTL: a command of this id was taken."""
-    return f"livermore:command:{correlation_id}:seen"
+def command_of(correlation_id: str, sub: str) -> str:
+    """A command among those of its exchange; an id holds no slash, a sub may hold anything."""
+    return f"{correlation_id}/{sub}"
 
 
-def command_reply(correlation_id: str) -> str:
+def command_seen(correlation_id: str, sub: str) -> str:
+    """String with TTL: this user's command of this id was taken."""
+    return f"livermore:command:{command_of(correlation_id, sub)}:seen"
+
+
+def command_reply(correlation_id: str, sub: str) -> str:
     """String (JSON, TTL): the newest reply to a command, for a sender that missed it."""
-    return f"livermore:command:{correlation_id}:reply"
+    return f"livermore:command:{command_of(correlation_id, sub)}:reply"
 
 
 def malformed_seen(digest: str) -> str:

@@ -168,7 +168,7 @@ async def test_steering_overtakes_and_what_waits_too_long_expires(redis_url, dat
         await eventually(lambda: passed(client, now + 2_100))
         gate.set()
         assert (await first).verdict is Verdict.DONE
-        key = keys.command_reply(json.loads(old)["correlationId"])
+        key = keys.command_reply(json.loads(old)["correlationId"], "root")
         await eventually(lambda: client.get(key))
         assert json.loads(await client.get(key))["outcome"] == "expired"
     assert [line.split()[1] for line in await ran(client)] == ["force-backfill", "pause", "add-symbol"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import psycopg
 import redis.asyncio
 
 from livermore_dagster.clock import SystemClock
@@ -14,12 +15,16 @@ from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.commands.executor import CommandExecutor
 from livermore_dagster.control.commands.message import Command, CommandType, Lane, parse_command
 from livermore_dagster.control.commands.queue import CommandQueue, server_ms
+from livermore_dagster.stores.postgres.commands import read_commands
 from livermore_dagster.stores.postgres.connect import open_pool
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect_async
 from tests.eventually import eventually
 
-from .commanded import EXCHANGE_ID, Ran, ran, wire
+from .commanded import EXCHANGE_ID, Ran, instance, ran, wire
+
+Said = tuple[str, str, str]
+"""To whom, correlation id and kind."""
 
 
 @asynccontextmanager
@@ -55,13 +60,13 @@ async def queued(client: redis.asyncio.Redis, name: str, kind: str) -> Command:
     """A command that was taken and waits for its turn."""
     sent_ms = await server_ms(client)
     command = parse_command(wire(sent_ms, correlationId=name, type=kind), "root", sent_ms)
-    await client.hset(keys.command_bodies(EXCHANGE_ID), name, command.encode())
-    await client.zadd(keys.command_queue(EXCHANGE_ID, command.lane.value), {name: 1.0})
+    await client.hset(keys.command_bodies(EXCHANGE_ID), command.name, command.encode())
+    await client.zadd(keys.command_queue(EXCHANGE_ID, command.lane.value), {command.name: 1.0})
     return command
 
 
 async def outcome(client: redis.asyncio.Redis, name: str) -> str:
-    kept = await client.get(keys.command_reply(name))
+    kept = await client.get(keys.command_reply(name, "root"))
     return json.loads(kept)["outcome"] if kept else ""
 
 
@@ -75,7 +80,7 @@ async def test_a_command_is_answered_though_redis_failed_when_it_was_taken(
     async with executing(redis_url, database, gate, claim):
         async with forbidden(client, "time"):
             await eventually(client.acl_log)
-            await eventually(lambda: client.hexists(keys.command_running(EXCHANGE_ID), "timeless"))
+            await eventually(lambda: client.hexists(keys.command_running(EXCHANGE_ID), "timeless/root"))
         await eventually(lambda: outcome(client, "timeless"))
         await eventually(lambda: outcome(client, "lost"))
     assert await outcome(client, "timeless") == "done"
@@ -102,7 +107,7 @@ async def test_what_is_to_be_answered_is_answered_by_the_next_who_finds_it(
 ) -> None:
     await queued(client, "orphan", "pause")
     await CommandQueue(client, EXCHANGE_ID, claim.status.token).take(Lane.STEER)
-    await client.hset(keys.command_running(EXCHANGE_ID), "orphan", "a claim that is no more")
+    await client.hset(keys.command_running(EXCHANGE_ID), "orphan/root", "a claim that is no more")
     # Found, and killed before it could answer.
     assert len(await CommandQueue(client, EXCHANGE_ID, claim.status.token).orphans(())) == 1
     async with executing(redis_url, database, gate, claim):
@@ -121,3 +126,136 @@ async def test_a_word_about_progress_that_is_lost_fails_nothing(
         gate.set()
         await eventually(lambda: outcome(client, "long"))
     assert await outcome(client, "long") == "done"
+
+
+@asynccontextmanager
+async def hearing(
+    client: redis.asyncio.Redis, *subs: str
+) -> AsyncIterator[Callable[[], Awaitable[list[Said]]]]:
+    """Gives what was said to these users since it was asked last."""
+    async with client.pubsub(ignore_subscribe_messages=True) as channel:
+        for sub in subs:
+            await channel.subscribe(keys.channel_responses(sub))
+            await channel.get_message(timeout=1)
+
+        async def said() -> list[Said]:
+            found = []
+            while (message := await channel.get_message(timeout=0.05)) is not None:
+                sub = message["channel"].removeprefix(keys.channel_responses(""))
+                reply = json.loads(message["data"])
+                found.append((sub, reply["correlationId"], reply["kind"]))
+            return found
+
+        yield said
+
+
+async def sent(client: redis.asyncio.Redis, text: str, sub: str = "root") -> None:
+    await client.publish(keys.channel_commands(sub), text)
+
+
+async def test_what_comes_again_leaves_what_runs_as_it_is(redis_url, database, client, gate) -> None:
+    gate.clear()
+    async with instance(redis_url, database, gate), hearing(client, "root") as said:
+        now = await server_ms(client)
+        # 29 s old when it is taken, too old for another to be taken when it comes again.
+        text = wire(now - 29_000, correlationId="again", type="force-backfill")
+        await sent(client, text)
+        await eventually(lambda: ran(client))
+
+        async def is_old() -> bool:
+            return await server_ms(client) > now + 1_100
+
+        await eventually(is_old)
+        await said()
+        await sent(client, text)
+        heard: list[Said] = []
+
+        async def answered() -> list[Said]:
+            heard.extend(await said())
+            return heard
+
+        await eventually(answered)
+        assert heard == [("root", "again", "ack")]
+        assert await outcome(client, "again") == ""
+        # The same id in other words is the same command, and what is no command takes nobody's answer.
+        await sent(client, wire(now, correlationId="again", exchange="nasdaq"))
+        await sent(client, wire(now, correlationId="again", type="explode"))
+        heard.clear()
+        await eventually(answered)
+        gate.set()
+        await eventually(lambda: finished(database, "again", "root"))
+        assert await outcome(client, "again") == "done"
+    assert len(await ran(client)) == 1
+
+
+async def finished(database: str, correlation_id: str, sub: str) -> bool:
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        found = await read_commands(connection, sub=sub)
+    ends = [one.outcome for one in found if one.correlation_id == correlation_id and one.finished_ms]
+    assert ends in ([], ["done"])
+    return bool(ends)
+
+
+async def test_two_users_may_use_one_id(redis_url, database, client, gate) -> None:
+    gate.clear()
+    async with instance(redis_url, database, gate):
+        now = await server_ms(client)
+        await sent(client, wire(now, correlationId="one", type="force-backfill"), "root")
+        await sent(client, wire(now, correlationId="one", type="pause"), "ana")
+        await eventually(lambda: finished(database, "one", "ana"))
+        gate.set()
+        await eventually(lambda: finished(database, "one", "root"))
+        assert {line.split()[1] for line in await ran(client)} == {"force-backfill", "pause"}
+        for sub, did in (("root", "force-backfill"), ("ana", "pause")):
+            kept = json.loads(await client.get(keys.command_reply("one", sub)))
+            assert kept["result"] == {"did": did}
+
+
+async def test_each_who_sends_the_same_malformed_text_is_answered(redis_url, database, client, gate) -> None:
+    async with instance(redis_url, database, gate), hearing(client, "root", "ana") as said:
+        for sub in ("root", "ana", "root"):
+            await sent(client, "no json", sub)
+        heard: list[Said] = []
+
+        async def answered() -> bool:
+            heard.extend(await said())
+            return len(heard) >= 2
+
+        await eventually(answered)
+    # A third would be another instance's that heard the same.
+    assert heard == [("root", "", "error"), ("ana", "", "error")]
+
+
+async def test_the_first_command_after_a_restart_of_the_database_is_taken(
+    redis_url, database, client, gate
+) -> None:
+    async with instance(redis_url, database, gate), hearing(client, "root") as said:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        await sent(client, wire(await server_ms(client), correlationId="first"))
+        heard: list[Said] = []
+
+        async def answered() -> list[Said]:
+            heard.extend(await said())
+            return heard
+
+        await eventually(answered)
+        assert heard[0] == ("root", "first", "ack")
+
+
+async def test_a_database_that_does_not_answer_holds_no_sender_up(redis_url, database, client, gate) -> None:
+    async with instance(redis_url, database, gate), hearing(client, "root") as said:
+        async with await psycopg.AsyncConnection.connect(database) as blocker:
+            await blocker.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            await sent(client, wire(await server_ms(client), correlationId="held"))
+            heard: list[Said] = []
+
+            async def answered() -> list[Said]:
+                heard.extend(await said())
+                return heard
+
+            await eventually(answered, seconds=5.0)
+        assert heard == [("root", "held", "error")]
