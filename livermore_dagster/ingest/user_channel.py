@@ -104,12 +104,20 @@ class UserChannels:
                 return
             except ExchangeError as error:
                 await self._trouble(account, error.message)
-                await self._ctx.clock.sleep(delay)
-                delay = min(_LAST_DELAY_S, delay * 2)
             except RedisError as error:
                 # What was not told is told by the resumption of the next channel.
                 log.warning("account_events_untold", account=account.key, error=type(error).__name__)
                 await self._ctx.clock.sleep(_REDIS_DELAY_S)
+                continue
+            except Exception as error:  # told, and tried again: else it would end unheard
+                log.error("account_channel_failed", account=account.key, exc_info=error)
+                # Not its words: nobody knows what they hold.
+                words = (
+                    f"its channel failed ({type(error).__name__}, see the instance's log) and is opened again"
+                )
+                await self._trouble(account, words)
+            await self._ctx.clock.sleep(delay)
+            delay = min(_LAST_DELAY_S, delay * 2)
 
     def _open(self, account: AccountRow) -> UserStream:
         credentials = from_environment(account.key_env or "", account.secret_env or "")

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from livermore_dagster.incidents import IncidentName
+from livermore_dagster.ingest import user_channel
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.user_channel import UserChannels
@@ -124,5 +125,33 @@ def test_a_missing_variable_and_a_refused_key_are_told_and_mended_by_adding_anew
                 monkeypatch.setenv(name, value)
             await add_anew()
             await until(lambda: channel(market, account)["state"] == "open", "not open in the end")
+
+    asyncio.run(watch())
+
+
+def test_a_channel_that_fails_in_a_way_nobody_foresaw_is_told_and_opened_again(
+    market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = create(market, "coinbase", "trader", orders=20, symbols=2, days=9)
+    for name, value in environment("coinbase", shown).items():
+        monkeypatch.setenv(name, value)
+    account = register(market, "coinbase")
+    opened, failures = user_channel.user_stream_for, [KeyError(shown["key"])]
+
+    def fails_once(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return opened(*arguments)
+
+    monkeypatch.setattr(user_channel, "user_stream_for", fails_once)
+    monkeypatch.setattr(user_channel, "_FIRST_DELAY_S", 0.2)
+
+    async def watch() -> None:
+        async with kept(market) as told:
+            await until(lambda: channel(market, account)["state"] == "open", "not opened again")
+            assert [(name, "KeyError" in text) for name, text in told.troubles] == [
+                (IncidentName.ACCOUNT_REFUSED, True)
+            ]
+            assert shown["key"] not in told.troubles[0][1]
 
     asyncio.run(watch())
