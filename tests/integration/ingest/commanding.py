@@ -23,7 +23,8 @@ BINANCE = row_named("binance")
 async def add_users(database_url: str) -> None:
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
         for sub in ("root", "ana"):
-            await insert_user(connection, User(0, "local", sub, "", sub, None, "admin"))
+            user = User(0, "local", sub, f"{sub}@example.org", sub.title(), None, "admin")
+            await insert_user(connection, user)
 
 
 def order(market: Platform, kind: str, payload: dict[str, Any] | None = None, sub: str = "root") -> Answer:

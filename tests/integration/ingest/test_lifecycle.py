@@ -74,7 +74,10 @@ def test_idle_started_stopped_and_started_again_in_one_process(idle: Platform) -
     refused = order(idle, "start", {"symbols": ["NOSUCHUSDT"]})
     assert (refused.verdict, "NOSUCHUSDT" in refused.words) == (Verdict.REFUSED, True)
     assert idle.state("binance") == "idle"
-    assert done(idle, "start", {"top": 3})["state"] == "starting"
+    assert (status(idle)["adminEmail"], status(idle)["adminDisplayName"]) == ("", "tester")
+    assert done(idle, "start", {"top": 3}, "ana")["state"] == "starting"
+    until(lambda: status(idle)["adminEmail"] == "ana@example.org", 5, "who started it is not told")
+    assert status(idle)["adminDisplayName"] == "Ana"
     assert done(idle, "stop") == {"state": "idle"}
     for _ in range(2):
         assert done(idle, "start")["state"] == "starting"
