@@ -94,7 +94,8 @@ async def _read(
         "rows new": report.new,
         "rows changed": report.changed,
         **({"entries set aside now": report.aside} if kind == "fills" else {}),
-        "went on where an earlier run ended": report.resumed,
+        "went on where an earlier run ended": report.resumed and not report.begun_anew,
+        "began anew, as the place stored was refused": report.begun_anew,
     }
 
 

@@ -63,6 +63,8 @@ class ReadReport:
     """Entries not known before that are no plain fills, and in no sum."""
     resumed: bool = False
     """An earlier run had ended in the middle of a read, and this one went on from there."""
+    begun_anew: bool = False
+    """Or rather from the beginning of that read: the exchange refused the place that was stored."""
 
 
 async def read_history(
@@ -95,7 +97,6 @@ class _Reader:
         self._session = session
         self._kind: Kind = kind
         self._on_progress = on_progress
-        self._renewed = False
         self.report = ReadReport(kind)
 
     async def read(self, market: str) -> None:
@@ -147,7 +148,7 @@ class _Reader:
             try:
                 page = await self._fetch(cursor)
             except RequestRefused as refused:
-                if self._renewed or not self._stale(read, stored, refused):
+                if self.report.begun_anew or not self._stale(read, stored, refused):
                     raise
                 read, stored, seen = self._renew(read, refused), "", {""}
                 continue
@@ -168,7 +169,7 @@ class _Reader:
 
     def _renew(self, read: AccountRead, refused: RequestRefused) -> AccountRead:
         """The read from its beginning, once: the exchange knows the place an earlier run stored no more."""
-        self._renewed = True
+        self.report.begun_anew = True
         log.warning(
             "read_begun_anew", account=self._session.account.key, kind=self._kind, market=read.market,
             text=f"{self._session.row.name} refused the stored place in the list: {refused.code}",

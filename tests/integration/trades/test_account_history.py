@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from structlog.testing import capture_logs
 
 from assets.fee_checks import no_page_lost, none_set_aside
 from livermore_dagster.clock import SystemClock
@@ -178,13 +177,12 @@ def test_a_stored_place_that_the_exchange_knows_no_more_is_where_the_read_begins
     with psycopg.connect(coinbase.database_url) as connection:
         connection.execute("UPDATE account_reads SET under_way = true, token = 'aged', complete = false")
         connection.execute("DELETE FROM fills WHERE fill_id IN (SELECT fill_id FROM fills LIMIT 40)")
-    with capture_logs() as told:
-        fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
-    assert (fills.new, fills.resumed, orders.resumed) == (40, True, True)
+    fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
+    assert (fills.new, fills.begun_anew, orders.begun_anew) == (40, True, True)
     assert differences == []
     assert_equal(report, truth(coinbase, "coinbase", "small"))
-    begun = [(one["kind"], one["account"]) for one in told if one["event"] == "read_begun_anew"]
-    assert begun == [("fills", f"coinbase.{account}"), ("orders", f"coinbase.{account}")]
+    again, _, _, _ = in_session(coinbase, "coinbase", account, read_all)
+    assert not again.begun_anew
 
 
 def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
