@@ -66,7 +66,8 @@ async def resolve_monitored(ctx: ExchangeContext, desired: Desired) -> Monitored
         # Perhaps it was listed since.
         found = await _merged(ctx, desired)
     missing = _unknown(found, desired) or (list(desired.symbols.listed) if not found.symbols else [])
-    if missing:
+    # What is held is monitored in that mode, be it nothing; what was named waits for the other mode (C5).
+    if missing and desired.mode != "position-monitor":
         async with ctx.pool.connection() as connection:
             known = [row.symbol for row in await load_symbols(connection, ctx.row.id) if row.trading]
         raise UnknownSymbol(missing[0], ctx.row.name, known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -91,3 +92,13 @@ async def test_a_listed_symbol_that_was_delisted_is_told_and_left_out(market: Pl
             await resolve_monitored(ctx, chosen("BTCUSDT", "NEVERUSDT"))
         with pytest.raises(UnknownSymbol, match="GONEUSDT"):
             await resolve_monitored(ctx, chosen("GONEUSDT"))
+
+
+async def test_where_held_symbols_are_monitored_those_named_at_the_start_are_not_missed(
+    market: Platform,
+) -> None:
+    async with open_context("binance", market) as ctx:
+        [symbol] = (await resolve_monitored(ctx, Desired("running", SymbolChoice(top=1)))).ids
+        named = replace(chosen(symbol), mode="position-monitor")
+        assert (await resolve_monitored(ctx, named)).ids == []  # nothing is held
+        assert (await resolve_monitored(ctx, chosen(symbol))).ids == [symbol]
