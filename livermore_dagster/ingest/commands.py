@@ -133,7 +133,7 @@ class InstanceCommands:
             await self._until(lambda: self._host.session is not None, _BEGUN_S, "began to start")
             return {"state": "starting"}
         resumed = session.paused and await session.during(session.resume())
-        if wanted.symbols != known.symbols:
+        if wanted.selects != known.selects:
             return {**_facts(await session.during(session.reload(wanted))), **self._state()}
         if resumed:
             return {**self._state(), "note": f"{self._name} was paused, and is resumed."}

@@ -203,7 +203,7 @@ class Session:
         if wanted.paused != self._paused and self._active.is_set():
             await (self.pause() if wanted.paused else self.resume())
         due = self._again_at is not None and self._ctx.clock.monotonic() >= self._again_at
-        if due or (wanted.symbols, wanted.mode) != (self._desired.symbols, self._desired.mode):
+        if due or wanted.selects != self._desired.selects:
             await self._reload_if_it_can(wanted)
 
     async def _wishes_changed(self) -> None:

@@ -60,6 +60,11 @@ class Desired:
         """Whether a process shall hold the exchange's claim."""
         return self.state != "stopped"
 
+    @property
+    def selects(self) -> tuple[SymbolChoice, Mode, str]:
+        """What decides which symbols are monitored: where none are said, it is the user's top N."""
+        return self.symbols, self.mode, self.user
+
 
 def _encode(desired: Desired) -> str:
     return json.dumps(

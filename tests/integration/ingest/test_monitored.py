@@ -17,9 +17,11 @@ from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import (
     Desired,
     SymbolChoice,
+    write_desired_sync,
 )
 from livermore_dagster.stores.redis.metrics import read_incidents
 from tests.integration.ingest.agreeing import EXCHANGE, agree, by_the_stores, ranked, running, set_symbols
+from tests.integration.ingest.commanding import done
 from tests.integration.ingest.played import IDS, Platform, played, until
 
 START_MS = 1_767_655_800_000
@@ -60,6 +62,12 @@ def test_five_users_and_the_most_traded_are_streamed_once_each_and_changes_are_f
         smaller = agree(market)
         assert len(smaller) < len(changed)
         assert [one.rank for one in asyncio.run(by_the_stores(market)).symbols][:3] == [1, 2, 3]
+        # Whoever starts it now, his top N is monitored: by a command, or by what is wanted.
+        many = done(market, "start", sub="ana")["symbols"]
+        assert len(agree(market)) == many > len(smaller)
+        with market.redis() as client:
+            write_desired_sync(client, IDS[EXCHANGE], Desired("running", user="bo"))
+        assert agree(market) == smaller
 
 
 def cached(platform: Platform, symbol: str) -> bool:
