@@ -79,7 +79,10 @@ def _show(found: Portfolio) -> None:
 
     screen = console()
     if not found.positions:
-        screen.print(f"{found.account.key}: nothing was traded, and nothing is held.")
+        told = "nothing was traded, and nothing is held."
+        if found.balances_ms is None:
+            told = f"nothing was read yet. Read it: livermore fees report {found.account.exchange}."
+        screen.print(f"{found.account.key}: {told}")
         return
     narrow = screen.width < WIDE
     read = "never read" if found.balances_ms is None else f"of {moment(found.balances_ms)}"
@@ -96,7 +99,8 @@ def _show(found: Portfolio) -> None:
 
     for held in found.positions:
         one = held.position
-        add(one.base, _in(one), _cells(held), one.unrealised, held.signal.label.value, "")
+        signal = "" if one.held_as is HeldAs.CASH else held.signal.label.value
+        add(one.base, _in(one), _cells(held), one.unrealised, signal, "")
     table.add_section()
     totals = sums_of(held.position for held in found.positions)
     for total in totals:

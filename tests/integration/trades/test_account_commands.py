@@ -94,6 +94,9 @@ def test_an_account_from_its_registration_to_its_report(
     assert "market by market" in world.error(*binance)
     assert "BTCUSDD" in world.error(*binance, "--markets", "BTCUSDD")
 
+    unread = world.done("portfolio")
+    assert "nothing was read yet" in unread
+    assert "nothing is held" not in unread
     out = tmp_path / "fees.md"
     found = json.loads(world.done("fees", "report", "coinbase", "--json", "--out", str(out)))
     fills = truth(world.platform, "coinbase", "trader")["fills"]
@@ -128,7 +131,15 @@ def test_an_account_from_its_registration_to_its_report(
     held = truth(world.platform, "coinbase", "trader")["balances"]
     shown = {one["asset"] for one in folio["positions"]}
     assert shown >= {one["currency"] for one in held if Decimal(one["available"]) + Decimal(one["hold"])}
-    assert "cash" in world.done("portfolio", "--exchange", "coinbase")
+    screen = world.done("portfolio", "--exchange", "coinbase")
+    (dollars,) = [line.split() for line in screen.splitlines() if line.startswith("USD ")]
+    assert (dollars[1], "No" in dollars) == ("cash", False), "money has no signal"
+    world.platform.execute("DELETE FROM balances")
+    world.platform.execute("UPDATE user_exchanges SET balances_read_ms = NULL")
+    screen = world.done("portfolio")
+    assert "balances never read" in screen
+    assert "Sizes are what the fills explain" in screen
+    assert "Went out" not in screen
     assert "quicker" in world.error("portfolio", "--method", "quicker")
     with world.platform.redis() as client:
         events = read_events(client, {IDS["coinbase"]: "0"}, 0, 100)
