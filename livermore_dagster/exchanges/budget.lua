@@ -5,6 +5,10 @@
 -- that arrived within the window before is therefore still counted here, however long each was on its way:
 -- no window of the exchange's can hold more than the capacity.
 --
+-- After a refusal the budget is half open once its closure is over: one request goes out, the probe, and the
+-- others wait for its reply. Let in, it opens the budget; refused, it closes it again for longer. All at once
+-- they would be refused together, and an exchange may lengthen its ban for each.
+--
 -- KEYS: 1 state (hash)  2 active (zset "ticket|weight" by expiry)  3 waiting (zset ticket by place)
 --       4 alive (zset ticket by when it is given up)
 local state, active, waiting, alive = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -13,6 +17,9 @@ local command = ARGV[1]
 local REFUSALS_REMEMBERED_MS = 600000
 local LONG_WINDOW_MS = 5000
 local LONGEST_GUESS_MS = 300000
+local PROBE_POLL_MS = 25
+-- Nothing was heard of the probe (5xx, no reply, not sent at all): so long the next one waits at least.
+local PROBE_PAUSE_MS = 1000
 
 local function number(field, default)
   return tonumber(redis.call('HGET', state, field) or '') or default
@@ -97,6 +104,11 @@ if command == 'take' then
   if closed > now then return wait(closed - now, 1) end
   if redis.call('ZRANGE', waiting, 0, 0)[1] ~= ticket then return wait(15, 0) end
 
+  local half_open = number('half_open', 0) == 1
+  local probed = number('probe_until', 0) - now
+  -- A probe that nobody gave back holds the others up for its lifetime, also when the clock was set back.
+  if half_open and probed > 0 and probed <= lifetime then return wait(math.min(probed, PROBE_POLL_MS), 0) end
+
   local limit = after_refusals(now, capacity)
   local pause = 0
   if window >= LONG_WINDOW_MS then
@@ -118,6 +130,7 @@ if command == 'take' then
     return wait(math.max(1, math.min(tonumber(first[2]) - now, 250)), 0)
   end
   redis.call('ZADD', active, now + lifetime + window, ticket .. '|' .. weight)
+  if half_open then redis.call('HSET', state, 'probe', ticket .. '|' .. weight, 'probe_until', now + lifetime) end
   redis.call('HSET', state, 'used', used + weight)
   redis.call('ZREM', waiting, ticket)
   redis.call('ZREM', alive, ticket)
@@ -125,7 +138,7 @@ if command == 'take' then
 end
 
 if command == 'settle' then
-  -- now member on_its_way used remaining retry_after capacity window guessed
+  -- now member on_its_way used remaining retry_after capacity window guessed admitted
   local now = clock(ARGV[2])
   local member, on_its_way = ARGV[3], tonumber(ARGV[4])
   local capacity, window = rule(now, tonumber(ARGV[8]), tonumber(ARGV[9]))
@@ -146,6 +159,12 @@ if command == 'settle' then
   end
 
   local retry = tonumber(ARGV[7])
+  local probe = member ~= '' and redis.call('HGET', state, 'probe') == member
+  if probe and ARGV[11] == '1' then
+    redis.call('HDEL', state, 'half_open', 'probe', 'probe_until')
+  elseif probe and retry < 0 then
+    redis.call('HSET', state, 'probe_until', now + math.max(on_its_way, PROBE_PAUSE_MS))
+  end
   if retry >= 0 then
     -- Requests that were out together and are refused together count as one refusal.
     if number('closed_until', 0) <= now then
@@ -157,7 +176,13 @@ if command == 'settle' then
       -- An exchange that does not say how long may lengthen its ban for each request: ask ever more seldom.
       if ARGV[10] == '1' then retry = math.min(retry * 2 ^ strikes, LONGEST_GUESS_MS) end
     end
-    if now + retry > number('closed_until', 0) then redis.call('HSET', state, 'closed_until', now + retry) end
+    -- It was waited as long as it said, and that was not enough.
+    if probe then retry = math.max(retry, math.min(2 * number('closed_for', 0), LONGEST_GUESS_MS)) end
+    if now + retry > number('closed_until', 0) then
+      redis.call('HSET', state, 'closed_until', now + retry, 'closed_for', retry)
+    end
+    redis.call('HSET', state, 'half_open', 1)
+    redis.call('HDEL', state, 'probe', 'probe_until')
   end
   return {math.max(0, number('closed_until', 0) - now), foreign, capacity}
 end

@@ -152,6 +152,7 @@ class BudgetLedger:
             -1 if feedback.remaining is None else feedback.remaining,
             -1 if feedback.retry_after_ms is None else feedback.retry_after_ms,
             self._rule.capacity, self._rule.window_ms, int(feedback.guessed),
+            int(feedback.admitted),
         )  # fmt: skip
         return Settlement(*(int(value) for value in reply))
 

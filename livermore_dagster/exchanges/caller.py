@@ -7,6 +7,7 @@ Every call takes from the budget before it leaves and gives the reply's headers 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 from urllib.parse import urlencode
@@ -24,7 +25,7 @@ from livermore_dagster.errors import (
     RequestRefused,
 )
 from livermore_dagster.exchanges.account_contract import SignedRequest
-from livermore_dagster.exchanges.budget import Budget, Permit
+from livermore_dagster.exchanges.budget import Budget, Permit, Settlement
 from livermore_dagster.exchanges.contract import BudgetFeedback, Priority, Request
 from livermore_dagster.exchanges.http import HttpPort, HttpReply, NoReply
 from livermore_dagster.exchanges.trouble import blocked, place_refused
@@ -45,6 +46,8 @@ _FOREIGN_SHARE = 0.05
 _OLDEST_S = 1
 # A cancelled request has left already, or never will.
 CANCELLED_MS = 1_000
+
+_REFUSED_FOR_RATE = (418, 429)
 
 T = TypeVar("T")
 Sign = Callable[[Request], SignedRequest]
@@ -114,15 +117,18 @@ class RestCaller:
             await metrics.count(self._redis, self._row.id, f"rest_requests:{request.endpoint}")
             reply = await self._leave(request, sign)
             on_its_way_ms = 0
-            feedback = self._dialect.feedback(reply.status, reply.headers, reply.body)
+            feedback = dataclasses.replace(
+                self._dialect.feedback(reply.status, reply.headers, reply.body), admitted=_admitted(reply)
+            )
         except NoReply as error:
             on_its_way_ms = error.on_its_way_ms
             raise
         finally:
             # Shielded: a cancelled caller must not leave its request uncounted.
-            await asyncio.shield(self._settle(feedback, permit, on_its_way_ms))
-        if reply.status in (418, 429):
-            await self._refused_for_rate(request, reply, feedback)
+            settled = await asyncio.shield(self._settle(feedback, permit, on_its_way_ms))
+        if reply.status in _REFUSED_FOR_RATE:
+            closed_ms = max(feedback.retry_after_ms or 0, settled.closed_ms)
+            await self._refused_for_rate(request, reply, closed_ms)
         if reply.status == 451:
             trouble = place_refused(self._row)
             raise PlaceRefused(trouble.text, trouble.advice)
@@ -152,16 +158,17 @@ class RestCaller:
         signed = sign(request)
         return await self._http.call(request.method, signed.path, signed.query, signed.headers)
 
-    async def _settle(self, feedback: BudgetFeedback, permit: Permit, on_its_way_ms: int) -> None:
+    async def _settle(self, feedback: BudgetFeedback, permit: Permit, on_its_way_ms: int) -> Settlement:
         settled = await self.budget.feedback(feedback, permit, on_its_way_ms=on_its_way_ms)
         if settled.foreign <= settled.capacity * _FOREIGN_SHARE:
-            return
+            return settled
         await metrics.count(self._redis, self._row.id, "foreign_weight", settled.foreign)
         text = (
             f"{self._row.name}: others on this address used {settled.foreign} of its request limit "
             f"({settled.capacity} are ours to use); requests wait for what is left."
         )
         await self._tell(IncidentName.FOREIGN_WEIGHT, text)
+        return settled
 
     async def _tell_unavailable(self, error: ExchangeUnavailable) -> None:
         await metrics.count(self._redis, self._row.id, "rest_failures")
@@ -176,9 +183,8 @@ class RestCaller:
             self._told[name] = now
             await metrics.incident(self._redis, name, self._row.id, text)
 
-    async def _refused_for_rate(self, request: Request, reply: HttpReply, feedback: BudgetFeedback) -> None:
+    async def _refused_for_rate(self, request: Request, reply: HttpReply, wait_ms: int) -> None:
         """Counted, written down, raised: the budget is closed for all processes by now."""
-        wait_ms = feedback.retry_after_ms or 0
         text = f"{self._row.name} answered {reply.status} to {request.path}: budget closed for {wait_ms} ms."
         log.error("refused_for_rate", exchange=self._row.name, text=text)
         await metrics.count(self._redis, self._row.id, f"http_{reply.status}")
@@ -187,6 +193,11 @@ class RestCaller:
             self._redis, name, self._row.id, text, endpoint=request.endpoint, retry_after_ms=wait_ms
         )
         raise RateLimited(text, self._clock.now_ms() + wait_ms, reply.status)
+
+
+def _admitted(reply: HttpReply) -> bool:
+    """The exchange itself answered; a failing server or the edge's page says nothing of its limits."""
+    return reply.status < 500 and reply.status not in _REFUSED_FOR_RATE and not _is_html(reply)
 
 
 def _is_html(reply: HttpReply) -> bool:

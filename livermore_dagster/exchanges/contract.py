@@ -62,13 +62,15 @@ class BudgetFeedback:
     """What a reply said of the budget. `used` of the current window, or `remaining`, where it says so.
 
     `retry_after_ms` is set for a refusal (429, 418): the budget closes for that long. `guessed`: the exchange
-    did not say how long; it is closed twice as long after each refusal of late.
+    did not say how long; it is closed twice as long after each refusal of late. `admitted`: the exchange let
+    the request in and answered it; after a refusal only that opens the budget again for all.
     """
 
     used: int | None = None
     remaining: int | None = None
     retry_after_ms: int | None = None
     guessed: bool = False
+    admitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
