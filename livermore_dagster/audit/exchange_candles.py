@@ -22,6 +22,8 @@ __all__ = ["matches_exchange", "pages_of"]
 log = structlog.get_logger(__name__)
 
 CACHED_BARS = 1_000
+ROWS_KEPT = 1_000
+"""Of what is found wrong, one by one; the numbers count all of it. A history may be wrong throughout."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,10 @@ class _Comparison:
     foreign: int = 0
     """Candles that are stored and that the exchange does not give."""
     rows: list[Row] = field(default_factory=list)
+
+    def note(self, row: Row) -> None:
+        if len(self.rows) < ROWS_KEPT:
+            self.rows.append(row)
 
 
 def pages_of(cell: Cell, from_ms: int) -> int:
@@ -45,25 +51,19 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
 
     The newest one is left out: exchanges still settle it. What differs or is missing here is written under
     the cache's rule, so that it enters the flow as any revision does; what only we hold is told and kept.
-    `on_page(symbol)` after each request. Raises ExchangeError when the exchange cannot be asked.
+    `on_page(symbol)` after each request. Raises ExchangeError when the exchange cannot be asked; what was
+    repaired by then is told.
     """
     end_ms = cell.newest_open_ms
     # What the store writer has not come to yet is late, and no difference from the exchange.
     await sync_from_cache(cell, min(CACHED_BARS, (end_ms - from_ms) // cell.timeframe.ms + 1))
     found = _Comparison()
-    for symbol in cell.judged:
-        # A page of the exchange's, and what is held of its span, at a time: history of any length.
-        pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, from_ms, end_ms, Priority.BROWSE)
-        asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
-        async for page in pages:
-            found.requests += 1
-            await _compare(cell, symbol, page, asked_ms, found)
-            # Before the next page is asked for: a stamp of after its answer would call settled what was not.
-            asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
-            if on_page is not None:
-                on_page(symbol)
-    if found.repaired:
-        await _tell(cell, found.repaired)
+    try:
+        for symbol in cell.judged:
+            await _compare_series(cell, symbol, (from_ms, end_ms), found, on_page)
+    finally:
+        if found.repaired:
+            await _tell(cell, found.repaired)
     numbers: dict[str, str | int] = {
         "window (UTC)": f"{utc_text(from_ms)} to {utc_text(end_ms)}",
         "candles compared": found.compared,
@@ -72,6 +72,25 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
         "requests used": found.requests,
     }
     return Verdict(not found.rows, numbers, rows=found.rows)
+
+
+async def _compare_series(
+    cell: Cell,
+    symbol: str,
+    span: tuple[int, int],
+    found: _Comparison,
+    on_page: Callable[[str], None] | None,
+) -> None:
+    """A page of the exchange's, and what is held of its span, at a time: history of any length."""
+    pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, *span, Priority.BROWSE)
+    asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
+    async for page in pages:
+        found.requests += 1
+        await _compare(cell, symbol, page, asked_ms, found)
+        # Before the next page is asked for: a stamp of after its answer would call settled what was not.
+        asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
+        if on_page is not None:
+            on_page(symbol)
 
 
 async def _compare(cell: Cell, symbol: str, page: CandlePage, asked_ms: int, found: _Comparison) -> None:
@@ -84,16 +103,16 @@ async def _compare(cell: Cell, symbol: str, page: CandlePage, asked_ms: int, fou
         row, ours = given.get(at), held.get(at)
         if row is None:
             found.foreign += 1
-            found.rows.append(_row(symbol, at, "candle", held[at].close, "absent"))
+            found.note(_row(symbol, at, "candle", held[at].close, "absent"))
             continue
         found.compared += 1
         if ours != row.candle:
-            found.rows.append(_row(symbol, at, *_difference(ours, row.candle)))
+            found.note(_row(symbol, at, *_difference(ours, row.candle)))
             wrong.append(_settled(cell, symbol, row, asked_ms))
     if wrong:
         await cell.ctx.cache.write(wrong, cell.ctx.clock.now_ms())
+        found.repaired += len(wrong)  # the cache's closes bring it to PostgreSQL, whatever comes of the next
         await cell.ctx.table.upsert(cell.ctx.row.id, wrong)
-        found.repaired += len(wrong)
 
 
 async def _tell(cell: Cell, repaired: int) -> None:
