@@ -35,7 +35,7 @@ def process_start(pid: int | None = None) -> str:
     """
     number = os.getpid() if pid is None else pid
     if sys.platform == "linux":
-        stat = _text(f"/proc/{number}/stat")
+        stat = _stat(number)
         if not stat:
             return ""
         fields = stat.rpartition(")")[2].split()  # the name before ')' may hold blanks
@@ -48,7 +48,27 @@ def process_start(pid: int | None = None) -> str:
 
 def process_is_gone(machine: str, pid: int, started: str) -> bool:
     """True only when it is certain: same machine, and no process of that id and start."""
-    return machine == machine_id() and process_start(pid) != started
+    if machine != machine_id() or process_start(pid) == started:
+        return False
+    # Another user's process may be hidden (/proc mounted with hidepid): then only the id can be asked for.
+    hidden = sys.platform == "linux" and not _stat(pid)
+    return not (hidden and _is_taken(pid))
+
+
+def _stat(pid: int) -> str:
+    """'' where there is no such process, or none that may be seen."""
+    return _text(f"/proc/{pid}/stat")
+
+
+def _is_taken(pid: int) -> bool:
+    """Whether a process has this id, be it one that may not be signalled."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def home_name(home: Path | None = None) -> str:
