@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("doctor_command", "doctor", "Check servers, schema, clocks, exchanges and disk."),
     "db": ("db_command", "app", "Apply schema.sql to the database, or check it for drift."),
     "start": ("exchange_commands", "start", "Start an exchange's instance."),
-    "stop": ("exchange_commands", "stop", "Stop an exchange's instance, and keep it stopped."),
+    "stop": ("exchange_commands", "stop", "Stop an exchange's instance: idle until it is started again."),
     "backfill": ("backfill_command", "backfill", "Fetch an exchange's older candles, resumably."),
     "board": ("board_command", "board", "Every symbol × timeframe: MACD-V, stage, age, bias."),
     "near-alerts": ("near_alerts_command", "near_alerts", "Who is close to a level, the closest first."),

@@ -24,7 +24,10 @@ SHOWN = 20
 def audit(
     exchange: Annotated[str, typer.Argument(help="Name of the exchange, such as binance.")],
     since: Annotated[
-        str | None, typer.Option(help="From when, ISO 8601. Default: the newest 300 bars of each timeframe.")
+        str | None,
+        typer.Option(
+            help="A time (ISO 8601) or a span back, such as 2d. Default: 300 bars of each timeframe."
+        ),
     ] = None,
     timeframes: Annotated[
         str | None, typer.Option(help="A list such as 1m,5m. Default: all that closes by itself there.")
@@ -145,4 +148,4 @@ def _print_tables(display_name: str, found: Sequence[Audited]) -> None:
             detail.add_row(*("–" if row[name] is None else str(row[name]) for name in names))
         out.print(detail)
         if more > 0:
-            out.print(f"… and {more:,} more (--json shows all)", style="dim")
+            out.print(f"… and {more:,} more: --json", style="dim")
