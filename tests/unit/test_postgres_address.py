@@ -9,7 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import make_url
 
 from livermore_dagster.errors import BadSetting, TlsRequired
-from livermore_dagster.stores.postgres.connect import conninfo, sqlalchemy_url
+from livermore_dagster.stores.postgres.connect import LIVELINESS, conninfo, sqlalchemy_url
 
 CA = Path("/etc/ca.pem")
 SOCKET = "postgresql://anna@/market?host=/run/pg"
@@ -36,6 +36,7 @@ def test_tcp_is_always_encrypted(url: str) -> None:
     plain = conninfo_to_dict(conninfo(url, None))
     assert plain["sslmode"] == "require"
     assert plain["gssencmode"] == "disable"
+    assert (plain["tcp_user_timeout"], plain["keepalives_idle"]) == ("30000", "15")
     checked = conninfo_to_dict(conninfo(url, CA))
     assert (checked["sslmode"], checked["sslrootcert"]) == ("verify-full", str(CA))
 
@@ -44,6 +45,11 @@ def test_an_address_without_a_host_does_not_trust_the_environment(monkeypatch: p
     monkeypatch.setenv("PGHOST", "db.example")
     monkeypatch.setenv("PGSSLMODE", "disable")
     assert conninfo_to_dict(conninfo("postgresql:///market", None))["sslmode"] == "require"
+
+
+def test_how_soon_a_dead_server_is_noticed_may_be_said() -> None:
+    said = conninfo_to_dict(conninfo("postgresql://db.example/market?tcp_user_timeout=5000", None))
+    assert (said["tcp_user_timeout"], said["keepalives_count"]) == ("5000", "3")
 
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer"])
@@ -81,6 +87,7 @@ def test_sqlalchemy_gets_the_same_by_psycopg2() -> None:
         "sslmode": "verify-full",
         "sslrootcert": str(CA),
         "gssencmode": "disable",
+        **{name: str(value) for name, value in LIVELINESS.items()},
     }
     local = make_url(sqlalchemy_url(SOCKET, None))
     assert (local.username, local.host, local.database) == ("anna", None, "market")

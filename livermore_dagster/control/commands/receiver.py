@@ -38,6 +38,7 @@ log = structlog.get_logger(__name__)
 
 _LISTEN_S: Final = 0.5
 _TOGETHER: Final = 64
+_QUIET_S: Final = 15.0
 _FRESH_S: Final = 2.0
 _RETRY_S: Final = 1.0
 _LOOK_UP_MS: Final = 2_000
@@ -114,10 +115,16 @@ class CommandReceiver:
             channel.get_message(timeout=_LISTEN_S)
             self._authority(())  # the connection is there when the first command comes
             self._listening.set()
+            heard_at = time.monotonic()
             while not self._halt.is_set():
                 messages = list(_waiting(channel))
                 if messages:
+                    heard_at = time.monotonic()
                     self._hear(client, messages)
+                elif time.monotonic() - heard_at > _QUIET_S:
+                    # Nobody commands for hours: whether the server still has us would not show.
+                    heard_at = time.monotonic()
+                    channel.ping()
                 elif time.monotonic() - self._told_at > _FRESH_S / 2:
                     self._ask_time(client)
 

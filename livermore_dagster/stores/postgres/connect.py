@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -19,6 +19,13 @@ Pool = AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]
 
 STRONG_ENOUGH = ("require", "verify-ca", "verify-full")
 CONNECT_TIMEOUT_S = 10
+LIVELINESS: Final = {
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""Over TCP (s; the last ms): a server whose machine is gone without a word is noticed within 30 s."""
 RECONNECT_ROUND_S = 3.0
 """The pool doubles its waits within a round; a new round begins at once, so a server is found within 2 s."""
 
@@ -55,7 +62,7 @@ def _parameters(url: str, ca: Path | None) -> dict[str, Any]:
     # A stated mode outranks PGSSLMODE, and a Kerberos ticket must not take the place of TLS.
     given["sslmode"] = "verify-full" if given.get("sslrootcert") else mode or "require"
     given["gssencmode"] = "disable"
-    return given
+    return {**LIVELINESS, **given}
 
 
 def _is_unix_socket(given: dict[str, Any]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -18,9 +19,19 @@ __all__ = ["connect", "connect_async", "no_answer", "refuse_cluster", "refuse_cl
 CONNECT_TIMEOUT_S = 5.0
 
 
-def _options(max_connections: int) -> dict[str, Any]:
+_LIVELINESS: Final = {
+    "TCP_KEEPIDLE": 15,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 30_000,
+}
+"""Of tcp(7) (s; the last ms): a server whose machine is gone without a word is noticed within 30 s."""
+
+
+def _options(url: str, max_connections: int) -> dict[str, Any]:
     """Without `retry`, which `connect` and `connect_async` add in their own kind."""
     return {
+        **({} if url.startswith("unix:") else _watched()),
         "decode_responses": True,
         # redis-py's default of 5 s would cut every longer blocking read.
         "socket_timeout": None,
@@ -31,6 +42,12 @@ def _options(max_connections: int) -> dict[str, Any]:
     }
 
 
+def _watched() -> dict[str, Any]:
+    """For reads that wait for hours: no timeout ends them, so the system must notice a dead peer."""
+    known = {getattr(socket, name): value for name, value in _LIVELINESS.items() if hasattr(socket, name)}
+    return {"socket_keepalive": True, "socket_keepalive_options": known}
+
+
 def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "strict") -> redis.Redis:
     """A sync client, tried at once. `encoding_errors`, of `bytes.decode`: for replies that are no UTF-8.
 
@@ -39,7 +56,10 @@ def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "stri
     """
     try:
         client = redis.Redis.from_url(
-            url, retry=Retry(NoBackoff(), 0), encoding_errors=encoding_errors, **_options(max_connections)
+            url,
+            retry=Retry(NoBackoff(), 0),
+            encoding_errors=encoding_errors,
+            **_options(url, max_connections),
         )
     except ValueError:
         raise _unreadable() from None
@@ -81,7 +101,7 @@ def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
     """
     try:
         return redis.asyncio.Redis.from_url(
-            url, retry=AsyncRetry(NoBackoff(), 0), **_options(max_connections)
+            url, retry=AsyncRetry(NoBackoff(), 0), **_options(url, max_connections)
         )
     except ValueError:
         raise _unreadable() from None

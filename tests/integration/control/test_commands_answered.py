@@ -12,6 +12,7 @@ import redis.asyncio
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.commands import receiver
 from livermore_dagster.control.commands.executor import CommandExecutor
 from livermore_dagster.control.commands.message import Command, CommandType, Lane, parse_command
 from livermore_dagster.control.commands.queue import CommandQueue, server_ms
@@ -259,3 +260,16 @@ async def test_a_database_that_does_not_answer_holds_no_sender_up(redis_url, dat
 
             await eventually(answered, seconds=5.0)
         assert heard == [("root", "held", "error")]
+
+
+async def test_a_quiet_channel_is_tried(redis_url, database, client, gate, monkeypatch) -> None:
+    monkeypatch.setattr(receiver, "_QUIET_S", 0.1)
+    async with instance(redis_url, database, gate), hearing(client, "root") as said:
+
+        async def pinged() -> bool:
+            channels = await client.client_list(_type="pubsub")
+            return any(one["psub"] == "1" and one["cmd"] == "ping" for one in channels)
+
+        await eventually(pinged)
+        await sent(client, wire(await server_ms(client), correlationId="after"))
+        await eventually(said)
