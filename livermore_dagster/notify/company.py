@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import redis.asyncio
 import structlog
@@ -162,7 +163,7 @@ class Company:
         worker = ChannelWorker(
             place,
             settings,
-            lambda: self._alerts_of(place.user_id),
+            lambda: self._wishes_of(place.user_id),
             open_channel(settings, self._gates),
             self._pool,
             self._illustrator,
@@ -186,8 +187,9 @@ class Company:
             await asyncio.wait({task})
         await post.worker.close()
 
-    def _alerts_of(self, user_id: int) -> AlertSettings:
-        return self._users[user_id].document.alerts
+    def _wishes_of(self, user_id: int) -> tuple[AlertSettings, ZoneInfo]:
+        document = self._users[user_id].document
+        return document.alerts, ZoneInfo(document.profile.time_zone)
 
     def _page_url(self, exchange: str, symbol: str) -> str:
         return dialect_for(self.rows[exchange]).page_url(symbol)

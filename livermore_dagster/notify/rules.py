@@ -16,7 +16,7 @@ from livermore_dagster.accounts.settings_document import AlertSettings, Mute, Qu
 from livermore_dagster.stores.postgres.alerts import AlertRow
 from livermore_dagster.stores.postgres.deliveries import DeliveryState, Form, HeardAlert, ToldAlert
 
-__all__ = ["LATE_BARS", "Verdict", "is_quiet", "judge", "mute_of", "silenced", "too_old"]
+__all__ = ["LATE_BARS", "Verdict", "is_quiet", "judge", "mute_of", "too_old", "withheld"]
 
 LATE_BARS: Final = 2
 """An alert older than so many of its candles is told in a digest (S6)."""
@@ -50,20 +50,35 @@ def judge(
     now_ms = max(now_ms, alert.triggered_ms)
     if heard.withdrawn_ms is not None:
         return Verdict("withdrawn", reason="a revision of the candle took it back before it was told")
-    reason = silenced(settings, heard, now_ms, simulated=simulated) or _unwanted(settings, heard)
-    if reason is None:
-        reason = _told_already(settings, heard, told)
+    against = withheld(settings, zone, heard, now_ms, simulated=simulated)
+    if against is not None:
+        return against
+    reason = _told_already(settings, heard, told)
     if reason is not None:
         return Verdict("muted", reason=reason)
-    # Neither what came in quiet hours nor what comes to be told in them.
-    if any(is_quiet(settings.quiet_hours, zone, at_ms) for at_ms in (alert.triggered_ms, now_ms)):
-        return Verdict("quiet", reason=f"quiet hours in {zone.key}")
     if too_old(alert, now_ms):
         return Verdict("pending", "digest", f"older than {LATE_BARS} candles when it could be told")
     return Verdict("pending")
 
 
-def silenced(settings: AlertSettings, heard: HeardAlert, now_ms: int, *, simulated: bool) -> str | None:
+def withheld(
+    settings: AlertSettings, zone: ZoneInfo, heard: HeardAlert, now_ms: int, *, simulated: bool
+) -> Verdict | None:
+    """What the settings have against telling it at this time, None where nothing.
+
+    Asked when it comes and again when it is sent: settings change meanwhile, and quiet hours begin.
+    """
+    now_ms = max(now_ms, heard.alert.triggered_ms)
+    reason = _silenced(settings, heard, now_ms, simulated=simulated) or _unwanted(settings, heard)
+    if reason is not None:
+        return Verdict("muted", reason=reason)
+    # Neither what came in quiet hours nor what comes to be told in them.
+    if any(is_quiet(settings.quiet_hours, zone, at_ms) for at_ms in (heard.alert.triggered_ms, now_ms)):
+        return Verdict("quiet", reason=f"quiet hours in {zone.key}")
+    return None
+
+
+def _silenced(settings: AlertSettings, heard: HeardAlert, now_ms: int, *, simulated: bool) -> str | None:
     """Why nothing of this series is told at this time, None where something may be."""
     if not settings.enabled:
         return "notifications are off (alerts.enabled)"

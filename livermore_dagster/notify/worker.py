@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
@@ -47,6 +48,7 @@ _MANY: Final = 4
 """From so many due on, several go in one message."""
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 60.0
+_LEAST_PAUSE_S: Final = 1.0
 _NOTE_AGAIN_S: Final = 0.5
 _WORDS_KEPT: Final = 20
 _WORD_TRIES: Final = 3
@@ -79,7 +81,7 @@ class ChannelWorker:
         self,
         place: Place,
         settings: ChannelSettings,
-        alerts: Callable[[], AlertSettings],
+        wishes: Callable[[], tuple[AlertSettings, ZoneInfo]],
         channel: Channel,
         pool: Pool,
         illustrator: Illustrator,
@@ -90,12 +92,12 @@ class ChannelWorker:
         simulated: bool,
         told: Callable[[], None] = lambda: None,
     ) -> None:
-        """`alerts`: the user's settings as they are now. `page_url(exchange, symbol)`. `told` is called when
-        `state` has changed."""
+        """`wishes`: the user's settings and zone as they are now. `page_url(exchange, symbol)`. `told` is
+        called when `state` has changed."""
         self.place = place
         self.settings = settings
         self.state = ChannelState()
-        self._alerts = alerts
+        self._wishes = wishes
         self._channel = channel
         self._pool = pool
         self._illustrator = illustrator
@@ -179,18 +181,20 @@ class ChannelWorker:
 
     async def _sift(self, due: Sequence[Delivery]) -> list[Delivery]:
         """What is still to be told singly: settings may have changed, time has passed."""
-        alerts, kept = self._alerts(), []
+        (alerts, zone), kept = self._wishes(), []
         for one in due:
             now_ms = max(self._clocks.now_ms(one.heard.exchange_id), one.heard.alert.triggered_ms)
-            reason = rules.silenced(alerts, one.heard, now_ms, simulated=self._simulated)
-            if reason is None and not rules.too_old(one.heard.alert, now_ms):
+            against = rules.withheld(alerts, zone, one.heard, now_ms, simulated=self._simulated)
+            if against is None and not rules.too_old(one.heard.alert, now_ms):
                 kept.append(one)
                 continue
             async with self._pool.connection() as connection:
-                if reason is None:
+                if against is None:
                     await fold_into_digest(connection, self.place, [one.alert_id])
                 else:
-                    await settle_deliveries(connection, self.place, [one.alert_id], "muted", reason=reason)
+                    await settle_deliveries(
+                        connection, self.place, [one.alert_id], against.state, reason=against.reason
+                    )
         return kept
 
     async def _send_singles(self, heard: Sequence[HeardAlert]) -> None:
@@ -229,18 +233,20 @@ class ChannelWorker:
 
     async def _send_digests(self, due: Sequence[Delivery]) -> None:
         """One message per exchange."""
-        alerts = self._alerts()
+        alerts, zone = self._wishes()
         for exchange_id in dict.fromkeys(one.heard.exchange_id for one in due):
             mine = [one.heard for one in due if one.heard.exchange_id == exchange_id]
             now_ms = self._clocks.now_ms(exchange_id)
             silent = {
-                heard.alert.id: reason
+                heard.alert.id: against
                 for heard in mine
-                if (reason := rules.silenced(alerts, heard, now_ms, simulated=self._simulated))
+                if (against := rules.withheld(alerts, zone, heard, now_ms, simulated=self._simulated))
             }
             async with self._pool.connection() as connection:
-                for alert_id, reason in silent.items():
-                    await settle_deliveries(connection, self.place, [alert_id], "muted", reason=reason)
+                for alert_id, against in silent.items():
+                    await settle_deliveries(
+                        connection, self.place, [alert_id], against.state, reason=against.reason
+                    )
             begun = await self._begin([heard for heard in mine if heard.alert.id not in silent])
             if not begun:
                 continue
@@ -304,7 +310,10 @@ class ChannelWorker:
             self._show(state="refused", last_error=reply.reason, last_error_ms=now_ms, retry_ms=None)
             return
         failures = self.state.failures + 1
-        wait_s = reply.after_s if reply.after_s is not None else delay_s(failures, self._draw)
+        wait_s = delay_s(failures, self._draw)
+        if reply.after_s is not None:
+            # As it says; but one that says "at once" and refuses again is not asked without a pause.
+            wait_s = max(reply.after_s, min(wait_s, _LEAST_PAUSE_S))
         self._resume_at = self._clock.monotonic() + wait_s
         self._show(
             state="waiting",

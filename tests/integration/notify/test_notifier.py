@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
+from typing import Any
+
+import pytest
 
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.alerts import Withdrawal, withdraw_alerts
@@ -69,6 +73,16 @@ async def test_nothing_is_sent_into_a_closed_window(told: Told) -> None:
     assert at[1] - at[0] >= 0.59
     assert at[2] - at[1] >= 0.49
     assert len(at) == 3
+
+
+async def test_one_that_says_at_once_and_refuses_again_is_not_asked_without_a_pause(told: Told) -> None:
+    await told.user(channels=[told.channel("main", "429:0", "429:0")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.until_rows(all_in("sent"))
+    at = [when for _, _, when in told.services.requests]
+    assert len(at) == 3
+    assert all(later - earlier >= 0.49 for earlier, later in pairwise(at))
 
 
 async def test_a_dead_channel_delays_no_other(told: Told) -> None:
@@ -148,6 +162,29 @@ async def test_what_waits_for_a_channel_is_muted_too(told: Told) -> None:
         await told.settings(channels=[channel], mutes=[{"symbol": "AAAUSDT"}])
         rows = await told.until_rows(all_in("muted"))
     assert rows[0]["attempts"] == 1
+    assert told.services.received == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "state", "reason"),
+    [
+        ({"quiet_hours": [{"start": "00:00:00", "end": "02:00:00"}]}, "quiet", "quiet hours in UTC"),
+        ({"timeframes": ["1h"]}, "muted", "5m is not among alerts.timeframes"),
+        ({"levels": [200]}, "muted", "+150 is not among alerts.levels"),
+        ({"exchanges": ["coinbase"]}, "muted", "binance is not among alerts.exchanges"),
+    ],
+)
+async def test_every_setting_holds_for_what_waits(
+    told: Told, settings: dict[str, Any], state: str, reason: str
+) -> None:
+    channel = told.channel("main", "429:1")
+    await told.user(channels=[channel])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.services.until(lambda: bool(told.services.requests))
+        await told.settings(channels=[channel], **settings)
+        rows = await told.until_rows(all_in("muted", "quiet", "sent"))
+    assert [(row["state"], row["reason"]) for row in rows] == [(state, reason)]
     assert told.services.received == []
 
 
