@@ -31,6 +31,7 @@ __all__ = [
 UP_COLOUR: Final = 0x2FBF8F
 DOWN_COLOUR: Final = 0xEF5B6B
 PLAIN_COLOUR: Final = 0x4DA3FF
+_SIMULATED: Final = "SIMULATED"
 BUNDLE_MOST: Final = 5
 """Alerts in one message."""
 DIGEST_NAME: Final = "alerts.txt"
@@ -77,7 +78,7 @@ def alert_notice(
     arrow = "▲" if alert.direction == "up" else "▼"
     marks = [word for word, holds in (("late", alert.late), ("revised", alert.revised)) if holds]
     what = f"{arrow} {alert.symbol} {alert.timeframe.value} · {short_label(alert.label)}"
-    heads = [word for word, holds in (("SIMULATED", simulated), ("TEST", trial)) if holds]
+    heads = [word for word, holds in ((_SIMULATED, simulated), ("TEST", trial)) if holds]
     title = " · ".join([*heads, what, *marks])
     facts = _facts(heard)
     board = _board(alert.timeframes)
@@ -126,8 +127,11 @@ def bundled(notices: Sequence[Notice]) -> list[Notice]:
 def _together(notices: Sequence[Notice]) -> Notice:
     if len(notices) == 1:
         return notices[0]
+    mark = f"{_SIMULATED} · "
+    first = notices[0].title
+    head = mark if first.startswith(mark) else ""
     return Notice(
-        f"{len(notices)} alerts: {notices[0].title}, …",
+        f"{head}{len(notices)} alerts: {first.removeprefix(mark)}, …",
         "\n\n".join(f"{notice.title}\n{notice.text}" for notice in notices),
         tuple(embed for notice in notices for embed in notice.embeds),
         tuple(file for notice in notices for file in notice.files),
@@ -186,7 +190,7 @@ def _board(timeframes: Any) -> str:
 def digest_notice(exchange_title: str, alerts: Sequence[HeardAlert], *, simulated: bool) -> Notice:
     """All late alerts of one exchange; the whole list goes as a file where it is long."""
     title = f"{len(alerts)} late alert{'s' if len(alerts) > 1 else ''} on {exchange_title}"
-    title = f"SIMULATED · {title}" if simulated else title
+    title = f"{_SIMULATED} · {title}" if simulated else title
     lines = [_digest_line(heard) for heard in alerts]
     shown = [_escape(line) for line in lines[:_DIGEST_LINES]]
     more = len(lines) - len(shown)
@@ -216,7 +220,7 @@ def _digest_line(heard: HeardAlert) -> str:
 
 def plain_notice(title: str, text: str, *, simulated: bool, colour: int = PLAIN_COLOUR) -> Notice:
     """A word of the platform's own: a test, an incident."""
-    title = f"SIMULATED · {title}" if simulated else title
+    title = f"{_SIMULATED} · {title}" if simulated else title
     embed = {
         "title": _cut(_escape(title), _TITLE),
         "description": _cut(_escape(text), _DESCRIPTION),

@@ -72,6 +72,13 @@ def test_bundles_keep_order_and_discords_limits(lengths: list[int]) -> None:
     assert all(len({file.name for file in one.files}) == len(one.embeds) for one in messages)
 
 
+def test_a_bundle_of_a_simulation_says_so_first() -> None:
+    notices = [alert_notice(heard(id=n), URL, simulated=True, chart=None) for n in range(3)]
+    [message] = bundled(notices)
+    assert message.title.startswith("SIMULATED · 3 alerts: ▲ BTCUSDT")
+    assert message.title.count("SIMULATED") == 1
+
+
 def test_markup_and_mentions_are_told_as_they_are() -> None:
     notice = alert_notice(heard(symbol="**A**_[x](y) @everyone"), URL, simulated=False, chart=None)
     assert r"\*\*A\*\*\_\[x\](y) \@everyone" in notice.embeds[0]["title"]
