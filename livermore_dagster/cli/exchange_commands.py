@@ -110,7 +110,9 @@ def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
 
 
 def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
-    """Raises UnknownExchange, InactiveExchange or UnknownSymbol before anything is written."""
+    """Raises before anything is written: for an unknown or inactive exchange or user, for a wrong symbol."""
+    from livermore_dagster.accounts.users import require_user
+    from livermore_dagster.cli.store_session import in_session
     from livermore_dagster.control.process import home_name
     from livermore_dagster.exchanges.factory import require_active, row_named
     from livermore_dagster.platform.attach import attach
@@ -126,6 +128,8 @@ def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
     row = require_active(row_named(exchange))
     settings = attach(home)
     check_symbols(settings, row, desired.symbols)
+    if desired.user:
+        in_session(lambda session: require_user(session.connection, desired.user), home)
     with connect(settings.redis_url) as client:
         known = read_desired_sync(client, row.id)
         if known is not None:

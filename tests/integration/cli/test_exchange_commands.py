@@ -38,6 +38,16 @@ def test_a_symbol_the_exchange_does_not_list_is_refused_with_near_names(
     assert desired(redis_url) == Desired("running", SymbolChoice(listed=("BTCUSDT", "ETHUSDT")))
 
 
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_a_user_nobody_knows_is_refused_before_anything_is_wished(
+    command: Command, redis_url: str, verb: str
+) -> None:
+    done = command(verb, "binance", "--user", "GHOST")
+    assert done.code == 2
+    assert "'GHOST'" in done.err
+    assert desired(redis_url) is None
+
+
 def test_status_says_why_an_exchange_was_given_up(command: Command, redis_url: str) -> None:
     assert command("start", "binance", "--symbols", "20").code == 0
 
