@@ -85,8 +85,8 @@ async def _candles(
         if len(found) < limit:
             before = found[0].candle.open_ms if found else 1 << 62
             table = CandleTable(stores.pool)
-            older = await table.read(row.id, symbol, wanted, 0, before, 1_000_000)
-            found = [*older[-(limit - len(found)) :], *found]
+            older = await table.read(row.id, symbol, wanted, 0, before, limit - len(found), newest=True)
+            found = [*older, *found]
     states = {Rank.OPEN: "open", Rank.FINAL: "final", Rank.SETTLED: "settled"}
     return series, [
         {
