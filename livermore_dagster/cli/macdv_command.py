@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +62,7 @@ def compute(file: Path, timeframe: Timeframe) -> list[dict[str, Any]]:
     from livermore_dagster.market.stages import stage_of
 
     columns = read_candles(file)
+    _require_distance(file, columns["open_time"], timeframe)
     found = batch(
         columns["open_time"], columns["high"], columns["low"], columns["close"], columns["volume"], timeframe
     )
@@ -73,6 +76,19 @@ def compute(file: Path, timeframe: Timeframe) -> list[dict[str, Any]]:
         )  # fmt: skip
         rows.append(dict(zip(FIELDS, values, strict=True)))
     return rows
+
+
+def _require_distance(file: Path, opens: list[Any], timeframe: Timeframe) -> None:
+    """Gaps are no fault, another timeframe is. `opens` in ms. Raises BadFile."""
+    distances = Counter(after - before for before, after in pairwise(opens))
+    if not distances or distances[timeframe.ms] == max(distances.values()):
+        return
+    common = distances.most_common(1)[0][0]
+    raise BadFile(
+        f"{file}: most candles open {common / 1000:,g} s apart, and those of {timeframe.value} "
+        f"{timeframe.ms // 1000:,} s.",
+        "Give the file's own timeframe with --timeframe.",
+    )
 
 
 def read_candles(file: Path) -> dict[str, list[Any]]:

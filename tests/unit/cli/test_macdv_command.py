@@ -35,6 +35,19 @@ def test_one_row_comes_out_for_each_row_in(
     assert found[-1]["macdv"] is not None
 
 
+def test_a_timeframe_that_is_not_the_files_is_refused_with_both(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # One candle is missing: a gap is no other timeframe.
+    rows = [f"{1_700_000_100 + i * 300},2,3,1,2,5" for i in (0, 1, 2, 4, 5)]
+    for timeframe, code in (("1h", 2), ("5m", 0)):
+        with pytest.raises(SystemExit) as ended:
+            main(["macdv", write(tmp_path, HEADER, *rows), "-t", timeframe])
+        assert ended.value.code == code
+    told = " ".join(capsys.readouterr().err.split())
+    assert "open 300 s apart, and those of 1h 3,600 s" in told
+
+
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
