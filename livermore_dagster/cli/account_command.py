@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
+from livermore_dagster.errors import BadSetting
 
 if TYPE_CHECKING:
     from livermore_dagster.stores.postgres.user_exchanges import AccountRow
@@ -27,8 +29,10 @@ Exchange = Annotated[str, typer.Argument(help="Name of the exchange, such as coi
 @app.command("add")
 def add(
     exchange: Exchange,
-    key_env: Annotated[str, typer.Option(metavar="NAME", help="Variable that holds the key.")],
-    secret_env: Annotated[str, typer.Option(metavar="NAME", help="Variable that holds the secret.")],
+    key_env: Annotated[str | None, typer.Option(metavar="NAME", help="Variable that holds the key.")] = None,
+    secret_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Variable that holds the secret.")
+    ] = None,
     markets: Annotated[
         str, typer.Option(help="Where the exchange wants them named (Binance): BTCUSDT,ETHUSDT.")
     ] = "",
@@ -38,6 +42,9 @@ def add(
 ) -> None:
     """Register an account once the exchange has accepted its key. A key that may only read is enough.
 
+    A variable that is not named here is the one the user's settings name: exchanges.EXCHANGE.key_env and
+    secret_env.
+
     The variables must also be set where `livermore up` was started: it reads the account from then on.
 
     Example: livermore account add coinbase --key-env COINBASE_KEY --secret-env COINBASE_SECRET
@@ -45,14 +52,15 @@ def add(
     from livermore_dagster.cli.lookup import find_exchange
     from livermore_dagster.clock import SystemClock
     from livermore_dagster.stores.postgres.user_exchanges import read_accounts
-    from livermore_dagster.trades.registration import add_account
+    from livermore_dagster.trades.registration import add_account, variables_of
 
     async def work(session: StoreSession) -> tuple[AccountRow, list[AccountRow]]:
         row = await find_exchange(session.connection, exchange)
         listed = [word.strip() for word in markets.split(",") if word.strip()]
         before = await read_accounts(session.connection, exchange_id=row.id, sub=session.user)
+        names = await variables_of(session.connection, row, session.user, key_env, secret_env)
         added = await add_account(
-            session.connection, session.redis, row, session.user, key_env, secret_env, listed, SystemClock()
+            session.connection, session.redis, row, session.user, *names, listed, SystemClock()
         )
         return added, before
 
@@ -60,7 +68,7 @@ def add(
     words = f"{account.key} is registered for {account.sub}. Its trades are read from now on."
     if any(one.key_env for one in before):
         words = (
-            f"{account.key} was registered already; its key is read from {key_env} from now on.\n"
+            f"{account.key} was registered already; its key is read from {account.key_env} from now on.\n"
             f"Should that be the key of another account: livermore account remove {exchange}, then add it."
         )
     _told(account, words, as_json)
@@ -138,10 +146,13 @@ def remove(
     from livermore_dagster.trades.registration import remove_account
     from livermore_dagster.trades.session import require_account
 
+    if not yes and (as_json or not sys.stdin.isatty()):
+        raise BadSetting("Nobody is asked before an account is forgotten.", "Add --yes to forget it.")
+
     async def work(session: StoreSession) -> AccountRow:
         account = await require_account(session.connection, exchange, sub=session.user)
         if not yes:
-            typer.confirm(f"Forget {account.key} and all trades read of it?", abort=True)
+            typer.confirm(f"Forget {account.key} and all trades read of it?", abort=True, err=True)
         await remove_account(session.connection, session.redis, account, SystemClock())
         return account
 

@@ -175,12 +175,15 @@ async def _symbols(
     async with stores.pool.connection() as connection:
         for symbol in choice.listed:
             unknown: UnknownSymbol | None = None
+            known = False
             for row in rows:
                 try:
                     found[row.id].append(await canonical_symbol(connection, row, symbol))
+                    known = True
                 except UnknownSymbol as error:
                     unknown = error
-            if unknown is not None and not any(symbol in names for names in found.values()):
+            # Asked of all: an exchange may know it by another name (BTC-USDC is BTC-USD on Coinbase).
+            if unknown is not None and not known:
                 raise unknown
     return {row_id: tuple(names) for row_id, names in found.items()}
 

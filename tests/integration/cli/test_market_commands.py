@@ -72,6 +72,20 @@ def test_an_alias_is_followed(command: Command) -> None:
     assert "No 5m candle of BTC-USD on coinbase" in done.err
 
 
+def test_an_alias_of_one_exchange_is_found_among_all(command: Command) -> None:
+    assert command("board", "--symbols", "BTC-USDC").code == 0
+    unknown = command("board", "--symbols", "BTC-USDX")
+    assert unknown.code == 2
+    assert "BTC-USDX" in unknown.err
+
+
+def test_without_a_terminal_an_account_is_not_forgotten_unasked(command: Command) -> None:
+    for more in ((), ("--json",)):
+        done = command("account", "remove", "coinbase", *more)
+        assert (done.code, done.out) == (2, "")
+        assert "Add --yes" in done.err
+
+
 def test_what_is_not_streamed_is_said(command: Command) -> None:
     done = command("candles", "coinbase", "BTC-USD", "1m")
     assert "does not stream 1m" in done.err
