@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol, cast
 
+import psycopg
 import structlog
+from redis.exceptions import RedisError
 
 from livermore_dagster.control.commands.executor import Handler, Progress
 from livermore_dagster.control.commands.message import (
@@ -20,7 +22,7 @@ from livermore_dagster.control.commands.message import (
     StartPayload,
     SwitchMode,
 )
-from livermore_dagster.errors import BadSetting, ExchangeError, PlatformError
+from livermore_dagster.errors import BadSetting, ExchangeError, PlatformError, SessionOver
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.cache_commands import clear_cache, force_backfill
 from livermore_dagster.ingest.context import ExchangeContext
@@ -39,6 +41,7 @@ _REPAIRED_S: Final = 1.0
 _WARM_S: Final = 10.0
 """A command about symbols answers after this at the latest: their warm-up goes on behind it."""
 _LOOK_S: Final = 0.02
+_SERVERS: Final = (RedisError, psycopg.Error, OSError)
 
 Facts = Mapping[str, Any]
 
@@ -197,9 +200,12 @@ class InstanceCommands:
         added = await add_symbols(self._ctx, command)
         try:
             return {**added, **await self._follow(progress)}
-        except ExchangeError:
+        except (ExchangeError, SessionOver, *_SERVERS):
             # The sender is told that it failed: then nothing of it shall come later.
-            await take_back(self._ctx, command, added)
+            try:
+                await take_back(self._ctx, command, added)
+            except _SERVERS as error:
+                log.warning("not_taken_back", exchange=self._name, error=type(error).__name__)
             raise
 
     async def _remove_symbol(self, command: Command, progress: Progress) -> Facts:

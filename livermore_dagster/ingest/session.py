@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+import psycopg
 import structlog
+from redis.exceptions import RedisError
 
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import ExchangeError, SessionOver, UsageError
@@ -140,7 +142,8 @@ class Session:
             await probe_timeframes(ctx, selection.symbols[0])
         left = (await read_monitored(ctx.redis, [ctx.row]))[ctx.row.id]
         await ctx.cache.welcome(selection.symbols)
-        await self._settle(selection, selection.symbols)
+        await self._tell_selection(selection, selection.symbols)
+        self._selection = selection
         await append_symbol_event(ctx.redis, SymbolEvent(ctx.row.id, "start", ctx.clock.now_ms()))
         machinery = self._machinery = Machinery(ctx, board, selection.symbols, self._patience)
         self._ends.watch(machinery.supervisor.fatal)
@@ -298,31 +301,43 @@ class Session:
         machinery = await self._built()
         async with self._choosing:
             selection = await select(self._ctx, desired)
-            self._desired = desired
-            before = self._selection
-            added = tuple(one for one in selection.symbols if one not in set(before.symbols))
-            removed = tuple(one for one in before.symbols if one not in set(selection.symbols))
-            if selection.symbols != before.symbols:
-                await self._connect(machinery, selection.symbols, added)
-            await self._settle(selection, added)
-            await tell_gone(self._ctx, removed)
-            if selection.timeframes != before.timeframes and not removed:
-                await machinery.compute(selection.timeframes)
-            cleaned = await machinery.forget(removed, selection.timeframes)
+            self._desired, self._again_at = desired, None
+            before = self._selection.symbols
+            added = tuple(one for one in selection.symbols if one not in set(before))
+            # What an attempt that failed has connected goes as well.
+            had = dict.fromkeys((*before, *machinery.symbols))
+            removed = tuple(one for one in had if one not in set(selection.symbols))
+            try:
+                cleaned = await self._make_true(machinery, selection, added, removed)
+            except (ExchangeError, RedisError, psycopg.Error, OSError):
+                self._again_at = self._ctx.clock.monotonic() + self._patience.again_s
+                raise
         if added and not self._paused:
             self._warmups += 1
             machinery.supervisor.start(f"{_WARM} {self._warmups}", lambda: self._warm_added(added))
         return Change(added, removed, len(selection.symbols), cleaned, at_resume=self._paused)
 
+    async def _make_true(
+        self, machinery: Machinery, selection: Selection, added: Sequence[str], removed: Sequence[str]
+    ) -> int:
+        """How many keys were cleaned. The selection is it when all is done: what failed is done again."""
+        if selection.symbols != machinery.symbols:
+            await self._connect(machinery, selection.symbols, added)
+        await self._tell_selection(selection, added)
+        await tell_gone(self._ctx, removed)
+        if selection.timeframes != self._selection.timeframes and not removed:
+            await machinery.compute(selection.timeframes)
+        cleaned = await machinery.forget(removed, selection.timeframes)
+        self._selection = selection
+        return cleaned
+
     async def _connect(self, machinery: Machinery, symbols: Sequence[str], added: Sequence[str]) -> None:
-        self._again_at = None
         await self._ctx.cache.welcome(added)
         try:
             async with self._turn:
                 if not await self._interruptible(machinery.change(symbols)):
                     machinery.symbols = tuple(symbols)  # paused meanwhile: there is no connection to change
         except ExchangeError:
-            self._again_at = self._ctx.clock.monotonic() + self._patience.again_s
             # Some of the new connections may have brought something.
             await machinery.forget(added, self._selection.timeframes)
             raise
@@ -348,8 +363,7 @@ class Session:
         if not self._paused:
             await self._warm(wanted)
 
-    async def _settle(self, selection: Selection, cold: Sequence[str]) -> None:
-        self._selection = selection
+    async def _tell_selection(self, selection: Selection, cold: Sequence[str]) -> None:
         self._board.facts(symbol_count=len(selection.symbols), mode=self._desired.mode)
         await self._ctx.cache.place(selection.owners)
         await tell_monitored(self._ctx, selection.symbols, cold)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +17,7 @@ from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
+from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
 from livermore_dagster.trades.standing import read_held
 from tests.integration.ingest.agreeing import agree, by_the_stores, ranked, running, set_symbols
 from tests.integration.ingest.commanding import becomes, done, order, sockets, status
@@ -117,6 +119,34 @@ def test_what_is_held_is_monitored_in_its_mode_and_followed(
         assert bought in market.symbols("binance")
         done(market, "switch-mode", {"mode": "scalper-macdv"}, sub="ana")
         assert set(agree(market)) == {*everything, bought}
+
+
+@contextmanager
+def forbidden(market: Platform, word: str) -> Iterator[None]:
+    """Redis answers `word` with an error, to everybody."""
+    with market.redis() as client:
+        client.acl_log_reset()
+        client.acl_setuser("default", enabled=True, nopass=True, commands=[f"-{word}"])
+        try:
+            yield
+        finally:
+            client.acl_setuser("default", enabled=True, nopass=True, commands=[f"+{word}"])
+
+
+def test_a_change_that_redis_broke_off_is_taken_back_or_made_again(market: Platform) -> None:
+    with market.redis() as client, running(market, TOP3, patience=SHORT):
+        first = agree(market)
+        new = spare(market, first)
+        with forbidden(market, "sadd"):
+            assert order(market, "add-symbol", {"symbol": new}, sub="ana").verdict is Verdict.FAILED
+            assert own_symbols(market) == []
+        assert agree(market) == first
+        with forbidden(market, "sadd"):
+            write_desired_sync(client, BINANCE, replace(TOP3, symbols=SymbolChoice(listed=(*first, new))))
+            until(client.acl_log, 10, "it was tried")
+        assert new in agree(market)
+        until(lambda: new in client.hkeys(keys.warmed(BINANCE)), 20, "what was connected late is warmed up")
+        assert client.smembers(keys.warming(BINANCE)) == set()
 
 
 # --- the cache ----------------------------------------------------------------------------------------------
