@@ -106,7 +106,8 @@ def _direction_style(row: dict[str, Any]) -> str:
 
 def _marks(row: dict[str, Any]) -> str:
     withdrawn = row.get("withdrawn_ms") is not None
-    marks = {"late": row["late"], "revised": row["revised"], "withdrawn": withdrawn}
+    warming = (row["timeframes"].get(row["timeframe"]) or {}).get("warming", False)
+    marks = {"warming": warming, "late": row["late"], "revised": row["revised"], "withdrawn": withdrawn}
     return ", ".join(name for name, holds in marks.items() if holds)
 
 

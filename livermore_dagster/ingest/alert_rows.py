@@ -66,6 +66,8 @@ def alert_row(
     stage = stage_of(point.macdv, point.signal)
     own = {"value": point.macdv, "signal": point.signal, "stage": stage.value, "open_ms": point.open_ms}
     board = cells_of(row, {**known, stamped.timeframe: {**own, "reason": point.reason}}, now_ms)
+    # Raised though the beginning of the series still moves its values: that is told with it.
+    board[stamped.timeframe.value] |= {"warming": point.warming, "n_eff": point.n_eff}
     priced = (ticker.price, "ticker", ticker.ts) if ticker else (stamped.candle.close, "candle_close", end_ms)
     return AlertRow(
         symbol=stamped.symbol,

@@ -76,7 +76,10 @@ def alert_notice(
     """One alert. `chart_note`: why there is no chart where one was wanted. A `trial` is none, and says so."""
     alert = heard.alert
     arrow = "▲" if alert.direction == "up" else "▼"
-    marks = [word for word, holds in (("late", alert.late), ("revised", alert.revised)) if holds]
+    own = alert.timeframes.get(alert.timeframe.value) or {}
+    warming = f"warming ({own['n_eff']} bars)" if own.get("warming") else ""
+    words = ((warming, True), ("late", alert.late), ("revised", alert.revised))
+    marks = [word for word, holds in words if word and holds]
     what = f"{arrow} {alert.symbol} {alert.timeframe.value} · {short_label(alert.label)}"
     heads = [word for word, holds in ((_SIMULATED, simulated), ("TEST", trial)) if holds]
     title = " · ".join([*heads, what, *marks])

@@ -19,11 +19,11 @@ NOW = 1_767_657_600_000  # 2026-01-06T00:00:00Z
 M5, D1 = Timeframe.M5, Timeframe.D1
 
 
-def row_of(known: dict[Timeframe, dict[str, Any]]) -> AlertRow:
+def row_of(known: dict[Timeframe, dict[str, Any]], bars: int = 300) -> AlertRow:
     """An alert on the 5m candle that ended at NOW, reversing: bearish by itself."""
     open_ms = NOW - M5.ms
     candle = Candle(open_ms, "10", "11", "9", "10", "5")
-    point = MacdvPoint(open_ms, -120.0, -90.0, -30.0, True, 300, 300, 0, None)
+    point = MacdvPoint(open_ms, -120.0, -90.0, -30.0, True, bars, bars, 0, None)
     stamped = StampedCandle("AAAUSDT", M5, candle, Rank.FINAL, NOW, Origin.LIVE)
     alert = NewAlert(stamped, point, Raised("level_-100", "level", "down", None), late=False, revised=False)
     return alert_row(BINANCE, alert, NOW, None, known)
@@ -49,3 +49,8 @@ def test_a_stale_stage_is_shown_with_its_age_and_counts_for_nothing() -> None:
     shown = row.timeframes["1d"]
     assert (shown["stage"], shown["value"], shown["reason"]) == ("rallying", 80.0, STALE)
     assert shown["age_ms"] == 2 * D1.ms + 60_001
+
+
+def test_an_alert_of_a_warming_series_says_so() -> None:
+    told = {bars: row_of({}, bars).timeframes["5m"] for bars in (60, 250)}
+    assert [(one["warming"], one["n_eff"]) for one in told.values()] == [(True, 60), (False, 250)]

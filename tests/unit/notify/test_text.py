@@ -72,6 +72,15 @@ def test_bundles_keep_order_and_discords_limits(lengths: list[int]) -> None:
     assert all(len({file.name for file in one.files}) == len(one.embeds) for one in messages)
 
 
+def test_a_warming_series_is_marked_in_title_and_text() -> None:
+    own = {"value": 151.5, "stage": "overbought", "reason": None, "age_ms": 5, "n_eff": 72}
+    for warming in (True, False):
+        one = heard(timeframes={"5m": {**own, "warming": warming}})
+        notice = alert_notice(one, URL, simulated=False, chart=None)
+        assert ("warming (72 bars)" in notice.title) is warming
+        assert ("warming (72 bars)" in notice.embeds[0]["title"]) is warming
+
+
 def test_a_bundle_of_a_simulation_says_so_first() -> None:
     notices = [alert_notice(heard(id=n), URL, simulated=True, chart=None) for n in range(3)]
     [message] = bundled(notices)
