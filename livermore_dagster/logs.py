@@ -13,7 +13,7 @@ import structlog
 
 from livermore_dagster.errors import BadSetting
 
-__all__ = ["LEVEL", "log_for_commands", "log_level", "log_to_stderr", "processors", "scrub"]
+__all__ = ["LEVEL", "log_at", "log_for_commands", "log_level", "log_to_stderr", "processors", "scrub"]
 
 LEVEL: Final = "LIVERMORE_LOG_LEVEL"
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -100,6 +100,16 @@ def log_to_stderr() -> None:
 def log_for_commands() -> None:
     """A command says what it has to say itself; its libraries' lines only where a level is asked for."""
     _to_stderr(log_level() if os.environ.get(LEVEL) else logging.CRITICAL)
+
+
+def log_at(name: str) -> None:
+    """From now on this process logs at level `name`, unless LIVERMORE_LOG_LEVEL says at which."""
+    if os.environ.get(LEVEL):
+        return
+    level = logging.getLevelNamesMapping()[name.upper()]
+    logging.getLogger("livermore_dagster").setLevel(level)  # in Dagster's processes
+    if structlog.get_config()["logger_factory"].__class__ is structlog.PrintLoggerFactory:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 def _to_stderr(level: int) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "AlertSettings",
     "ChannelSettings",
     "ExchangeSettings",
+    "LogLevel",
     "Mute",
     "ProfileSettings",
     "QuietHours",
@@ -63,6 +64,7 @@ Exchange = Annotated[str, AfterValidator(_known_exchange)]
 EnvironmentName = Annotated[str, StringConstraints(pattern=VARIABLE_NAME)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
 Symbol = Annotated[str, StringConstraints(min_length=1, max_length=60)]
+LogLevel = Literal["debug", "info", "warning", "error"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 
@@ -94,12 +96,15 @@ class RuntimeSettings(_Part):
 
     autostart: tuple[Exchange, ...] = ()
     timeframes: tuple[Timeframe, ...] = Field(default=tuple(Timeframe), min_length=1)
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: LogLevel = "info"
+    """Of the process that runs the instance, unless LIVERMORE_LOG_LEVEL says otherwise there."""
     mode: Literal["position-monitor", "scalper-macdv"] = "scalper-macdv"
+    """At the platform's start, where these settings start the exchange; then it is switched by a command."""
 
 
 class ExchangeSettings(_Part):
-    """Names of the environment variables that hold an account's key and secret, never those themselves."""
+    """Names of the environment variables that hold an account's key and secret, never those themselves: those
+    that `account add` takes where it is given none."""
 
     enabled: bool = True
     key_env: EnvironmentName | None = None

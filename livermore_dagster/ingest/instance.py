@@ -30,10 +30,11 @@ from livermore_dagster.ingest.control_channel import ControlChannel
 from livermore_dagster.ingest.ends import Ends
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.session import Session
+from livermore_dagster.ingest.starter import Starter, read_starter
 from livermore_dagster.ingest.supervise import TRANSIENT, Supervisor
+from livermore_dagster.logs import log_at
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
-from livermore_dagster.stores.postgres.users import read_users
 from livermore_dagster.stores.redis.client import connect, refuse_cluster
 from livermore_dagster.stores.redis.desired import Desired, give_up_desired, read_desired
 from livermore_dagster.stores.redis.provenance import claim_provenance as claim_redis
@@ -125,7 +126,7 @@ class Instance:
                 socket_connect_timeout=_CLAIM_SOCKET_S,
             )
             stack.callback(client.close)
-            claim = self._claim(client, ctx, await _admin(ctx, desired))
+            claim = self._claim(client, ctx, await read_starter(ctx, desired))
             await asyncio.to_thread(claim.acquire, PATIENCE_S)
             try:
                 claim.start_heartbeat()
@@ -145,7 +146,7 @@ class Instance:
         with psycopg.connect(conninfo(self._servers.database_url, self._servers.database_ca)) as connection:
             claim_database(connection, self._provenance)
 
-    def _claim(self, client: redis.Redis, ctx: ExchangeContext, admin: tuple[str, str]) -> Claim:
+    def _claim(self, client: redis.Redis, ctx: ExchangeContext, starter: Starter) -> Claim:
         loop = asyncio.get_running_loop()
 
         def tell_lost(lost: ClaimLost) -> None:
@@ -157,7 +158,7 @@ class Instance:
             ctx.row.name,
             run_id=self._run_id,
             token=self._token,
-            admin=admin,
+            admin=(starter.email, starter.display_name),
             clock=self._clock,
             on_lost=tell_lost,
         )
@@ -233,8 +234,9 @@ class Instance:
             ctx, board, desired, self._patience, stint, advance, live=self._provenance == "live"
         )
         try:
-            email, name = await _admin(ctx, desired)
-            board.facts(admin_email=email, admin_display_name=name)
+            starter = await read_starter(ctx, desired)
+            log_at(starter.log_level)
+            board.facts(admin_email=starter.email, admin_display_name=starter.display_name)
             await session.run()
             await self._wanted(ctx)
             if not self._ends.stopped.is_set():
@@ -281,14 +283,6 @@ class Instance:
     async def _advance(self, board: StatusBoard, state: InstanceState, message: str = "") -> None:
         await board.advance(state, message)
         self._on_state(state)
-
-
-async def _admin(ctx: ExchangeContext, desired: Desired | None) -> tuple[str, str]:
-    """E-mail and display name of who wanted it (N1); of one who is no user, what is known of him."""
-    sub = desired.user if desired is not None else ""
-    async with ctx.pool.connection() as connection:
-        known = await read_users(connection, sub) if sub else []
-    return (known[0].email, known[0].display_name) if known else ("", sub)
 
 
 def _release(claim: Claim) -> None:

@@ -19,6 +19,7 @@ from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import (
     Desired,
+    Mode,
     SymbolChoice,
     read_desired_sync,
     write_desired_sync,
@@ -29,10 +30,12 @@ __all__ = ["Autostart", "decide_autostart", "want_autostart"]
 
 @dataclass(frozen=True)
 class Autostart:
-    """`user`: sub of whose settings and symbols they start with, '' for nobody's."""
+    """`user`: sub of whose settings and symbols they start with, '' for nobody's. `mode`: of those settings;
+    None where they are not asked, and it is as it was last."""
 
     exchanges: tuple[ExchangeRow, ...] = ()
     user: str = ""
+    mode: Mode | None = None
 
 
 def decide_autostart(options: UpOptions, settings: Settings, tell: Callable[[str], None]) -> Autostart:
@@ -50,8 +53,9 @@ def decide_autostart(options: UpOptions, settings: Settings, tell: Callable[[str
             raise
         tell(f"Nobody's settings start anything: {error}")
         return Autostart(options.autostart)
+    mode = person.document.runtime.mode
     if options.autostart:
-        return Autostart(options.autostart, sub)
+        return Autostart(options.autostart, sub, mode if options.user else None)
     found: list[ExchangeRow] = []
     for name in dict.fromkeys(person.document.runtime.autostart):
         try:
@@ -61,7 +65,7 @@ def decide_autostart(options: UpOptions, settings: Settings, tell: Callable[[str
     if found:
         names = ", ".join(row.name for row in found)
         tell(f"Starting {names}, as runtime.autostart of {sub}'s settings says.")
-    return Autostart(tuple(found), sub)
+    return Autostart(tuple(found), sub, mode)
 
 
 def want_autostart(
@@ -69,8 +73,8 @@ def want_autostart(
 ) -> None:
     """What is started here runs; any other exchange is as it was wanted last, at first idle.
 
-    Symbols: `--symbols`, else those of the user named by `--user`, else as it was started last. Raises
-    UnknownSymbol.
+    Symbols: `--symbols`, else those of the user named by `--user`, else as it was started last. Mode: of that
+    user, or of him whose settings start it, else as it was last. Raises UnknownSymbol.
     """
     started = {row.name for row in autostart.exchanges}
     with connect(settings.redis_url) as client:
@@ -78,9 +82,11 @@ def want_autostart(
             known = read_desired_sync(client, row.id)
             if row.name in started:
                 last = known.symbols if known is not None and not options.user else SymbolChoice()
+                known = known or Desired("running")
                 wanted = replace(
-                    known or Desired("running"),
+                    known,
                     state="running",
+                    mode=autostart.mode or known.mode,
                     symbols=options.symbols or last,
                     user=autostart.user,
                     reason="",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
+from livermore_dagster.accounts.settings import load
+from livermore_dagster.accounts.settings_document import ExchangeSettings
 from livermore_dagster.accounts.users import require_user
 from livermore_dagster.clock import Clock
 from livermore_dagster.errors import BadSetting, UnknownSymbol
@@ -24,7 +26,28 @@ from livermore_dagster.stores.postgres.user_exchanges import (
 )
 from livermore_dagster.stores.redis.account_events import AccountEvent, append_event
 
-__all__ = ["add_account", "remove_account", "try_account"]
+__all__ = ["add_account", "remove_account", "try_account", "variables_of"]
+
+
+async def variables_of(
+    connection: AsyncConnection[Any], row: ExchangeRow, sub: str, key_env: str | None, secret_env: str | None
+) -> tuple[str, str]:
+    """Names of the variables that hold key and secret: as given, else as the user's settings say.
+
+    Raises BadSetting for one that neither names, UnknownUser and InactiveUser.
+    """
+    if key_env is not None and secret_env is not None:
+        return key_env, secret_env
+    known = (await load(connection, sub)).document.exchanges.get(row.name, ExchangeSettings())
+    names = (key_env or known.key_env, secret_env or known.secret_env)
+    for name, option in zip(names, ("key_env", "secret_env"), strict=True):
+        if name is None:
+            raise BadSetting(
+                f"No variable is named for {row.name}'s {option.removesuffix('_env')}.",
+                f"Give --{option.replace('_', '-')} NAME, or once, in your settings: livermore settings "
+                f'set exchanges.{row.name} \'{{"key_env": "NAME", "secret_env": "NAME"}}\'',
+            )
+    return cast("tuple[str, str]", names)
 
 
 async def add_account(

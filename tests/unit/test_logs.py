@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 import structlog
 
 from livermore_dagster.errors import BadSetting
-from livermore_dagster.logs import LEVEL, MASK, log_level, log_to_stderr, scrub
+from livermore_dagster.logs import LEVEL, MASK, log_at, log_level, log_to_stderr, scrub
 
 PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIB\n-----END EC PRIVATE KEY-----"
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJvcmcifQ.c2lnbmF0dXJl"
@@ -76,3 +77,27 @@ def test_a_level_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv(LEVEL, "loud")
     with pytest.raises(BadSetting, match=r"'loud'.*debug, info, warning, error"):
         log_level()
+
+
+def test_a_running_process_takes_another_level_unless_the_environment_says_which(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(LEVEL, raising=False)
+    before, library = structlog.get_config(), logging.getLogger("livermore_dagster")
+    level = library.level
+    try:
+        log_to_stderr()
+        log = structlog.get_logger("somewhere")
+        log_at("debug")
+        log.debug("heard")
+        assert library.level == logging.DEBUG
+        log_at("error")
+        log.warning("unheard")
+        monkeypatch.setenv(LEVEL, "error")
+        log_at("debug")
+        log.warning("unheard")
+    finally:
+        structlog.configure(**before)
+        library.setLevel(level)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "heard"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import psycopg
@@ -13,6 +14,7 @@ from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.logs import LEVEL
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect_async
@@ -49,20 +51,25 @@ def idle(market: Platform) -> Iterator[Platform]:
     assert market.state("binance") == "none"
 
 
-def compute_only(market: Platform, timeframes: list[str]) -> None:
-    """Every user wants signals of these."""
-
+def set_for(sub: str, market: Platform, path: str, value: object) -> None:
     async def run() -> None:
         client = connect_async(market.redis_url)
         async with await psycopg.AsyncConnection.connect(market.database_url) as connection:
-            for sub in ("root", "ana"):
-                await patch(connection, client, sub, "runtime.timeframes", timeframes, by=sub)
+            await patch(connection, client, sub, path, value, by=sub)
         await client.aclose()
 
     asyncio.run(run())
 
 
-def test_idle_started_stopped_and_started_again_in_one_process(idle: Platform) -> None:
+def compute_only(market: Platform, timeframes: list[str]) -> None:
+    """Every user wants signals of these."""
+    for sub in ("root", "ana"):
+        set_for(sub, market, "runtime.timeframes", timeframes)
+
+
+def test_idle_started_stopped_and_started_again_in_one_process(
+    idle: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
     becomes(idle, InstanceState.IDLE, 5)
     token = status(idle)["token"]
     assert sockets(idle) == 0
@@ -75,9 +82,12 @@ def test_idle_started_stopped_and_started_again_in_one_process(idle: Platform) -
     assert (refused.verdict, "NOSUCHUSDT" in refused.words) == (Verdict.REFUSED, True)
     assert idle.state("binance") == "idle"
     assert (status(idle)["adminEmail"], status(idle)["adminDisplayName"]) == ("", "tester")
+    monkeypatch.delenv(LEVEL, raising=False)
+    set_for("ana", idle, "runtime.log_level", "warning")
     assert done(idle, "start", {"top": 3}, "ana")["state"] == "starting"
     until(lambda: status(idle)["adminEmail"] == "ana@example.org", 5, "who started it is not told")
     assert status(idle)["adminDisplayName"] == "Ana"
+    assert logging.getLogger("livermore_dagster").level == logging.WARNING, "as her settings say"
     assert done(idle, "stop") == {"state": "idle"}
     for _ in range(2):
         assert done(idle, "start")["state"] == "starting"

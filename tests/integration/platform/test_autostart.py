@@ -95,6 +95,22 @@ def test_what_is_asked_for_outweighs_settings_and_a_named_user_starts_with_his_o
     assert desired["binance"] == Desired("running", SymbolChoice(top=9), "ana")
 
 
+def test_settings_say_in_which_mode_they_start_an_exchange(settings: Settings, tmp_path: Path) -> None:
+    async def hold_only(sub: str) -> None:
+        client = connect_async(settings.redis_url)
+        async with await psycopg.AsyncConnection.connect(settings.database_url) as connection:
+            await patch(connection, client, sub, "runtime.mode", "position-monitor", by=sub)
+        await client.aclose()
+
+    asyncio.run(hold_only("root"))
+    desired, _ = wanted(settings, options(tmp_path))
+    assert desired["coinbase"] == Desired("running", user="root", mode="position-monitor")
+    desired, _ = wanted(settings, options(tmp_path, "binance"))
+    assert desired["binance"] == Desired("running", user="root"), "a mode switched to outlasts a restart"
+    desired, _ = wanted(settings, options(tmp_path, "coinbase", user="ana"))
+    assert desired["coinbase"] == Desired("running", user="ana")
+
+
 def test_an_unknown_user_is_an_error_where_he_was_named_and_told_where_not(
     settings: Settings, tmp_path: Path
 ) -> None:

@@ -85,6 +85,11 @@ def test_an_account_from_its_registration_to_its_report(
     key = f"coinbase.{account + 1}"
     assert f"{key} is registered" in told
     assert f"{key} was registered already" in world.done(*add, KEY)
+    assert "--key-env NAME" in world.error("account", "add", "coinbase")
+    world.done("settings", "set", "exchanges.coinbase", json.dumps({"key_env": KEY}))
+    assert "settings set exchanges.coinbase" in world.error("account", "add", "coinbase")
+    world.done("settings", "set", "exchanges.coinbase.secret_env", SECRET)
+    assert f"its key is read from {KEY}" in world.done("account", "add", "coinbase")
     assert key in world.done("account", "test", "coinbase")
     other = create(world.platform, "binance", "other", orders=10, symbols=2, days=9)
     for name, value in environment("binance", other).items():
@@ -143,7 +148,7 @@ def test_an_account_from_its_registration_to_its_report(
     assert "quicker" in world.error("portfolio", "--method", "quicker")
     with world.platform.redis() as client:
         events = read_events(client, {IDS["coinbase"]: "0"}, 0, 100)
-    assert [event.kind for event in events] == ["removed", "added", "added"]
+    assert [event.kind for event in events] == ["removed", "added", "added", "added"]
 
 
 def sums(lines: list[dict[str, Any]], name: str) -> dict[tuple[str, ...], Sums]:
