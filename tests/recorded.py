@@ -1,4 +1,4 @@
-"""Where the owners' recorded bytes are; they are never copied here, and tests without them use their own."""
+"""Where the owners' recorded bytes are; they are never copied here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from pathlib import Path
 SHARED = Path(os.environ.get("LIVERMORE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
-def recorded(path: str) -> Path | None:
-    """A file of the recorded data, None on a machine that does not have it."""
+def recorded(path: str) -> Path:
+    """A file of the recorded data. A test fails without it: passed, it would have seen nothing."""
     found = SHARED / "data" / path
-    return found if found.is_file() else None
+    if not found.is_file():
+        raise FileNotFoundError(
+            f"No recorded data at {found}. Put the folder `shared` beside the project, or name it in "
+            "LIVERMORE_SHARED."
+        )
+    return found

@@ -231,8 +231,6 @@ async def test_a_recorded_series_is_played_as_it_was(tmp_path: Path) -> None:
 
 async def test_the_owners_recorded_candles_can_be_played() -> None:
     path = recorded("candles/binance_NEOBTC_4h_1581774982.csv")
-    if path is None:
-        return  # a machine without the recorded data
     clock = ManualClock(1_581_774_000_000)
     file = RecordedFile("binance", "NEOBTC", "4h", path)
     async with (

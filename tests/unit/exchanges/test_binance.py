@@ -160,8 +160,6 @@ def test_decimal_text_makes_the_round_trip(numbers: list[Decimal]) -> None:
 
 def test_recorded_session_decodes_without_an_error() -> None:
     path = recorded("frames/binance.ws.txt")
-    if path is None:
-        return
     decoder = DIALECT.decoder()
     frames = [line.split(": ", 1)[1] for line in path.read_text().splitlines()[1:] if ": " in line]
     events = [event for frame in frames for event in decoder.decode(frame)]
@@ -173,8 +171,6 @@ def test_recorded_session_decodes_without_an_error() -> None:
 
 def test_recorded_exchange_info_gives_products_and_limit() -> None:
     path = recorded("frames/binance_us.exchangeInfo.txt")
-    if path is None:
-        return
     body = path.read_text().split(": ", 1)[1].splitlines()[0].encode()
     us = BinanceDialect(BINANCE_US)
     products = us.parse_products([body, b"[]"])
@@ -184,8 +180,6 @@ def test_recorded_exchange_info_gives_products_and_limit() -> None:
 
 def test_recorded_rows_read_back_exactly() -> None:
     path = recorded("candles/binance_POWRBTC_1m_1581776404.csv")
-    if path is None:
-        return
     rows = list(csv.reader(path.read_text().splitlines()))
     rows = [row for row in rows if row and row[0].strip().replace(".", "").isdigit()]
     body = [[int(float(r[0])) * 1000, *r[1:6], 0, "0", 1, "0", "0", "0"] for r in rows]

@@ -183,8 +183,6 @@ def test_products_aliases_and_what_stops_trading() -> None:
 def test_recorded_pages() -> None:
     for name in ("", "_all_call_1", "_all_call_2", "_all_call_3"):
         path = recorded(f"coinbase/get_product_candles{name}_success_response.json")
-        if path is None:
-            return
         body = path.read_bytes()
         raw = json.loads(body)["candles"]
         rows = DIALECT.parse_candles(body, Timeframe.D1)
@@ -197,8 +195,6 @@ def test_recorded_products_and_time() -> None:
     listed = recorded("coinbase/list_products_success_response.json")
     single = recorded("coinbase/advanced_product_btc_usd.json")
     clock = recorded("coinbase/advanced_time.json")
-    if listed is None or single is None or clock is None:
-        return
     assert "BTC-USD" in {p.symbol for p in DIALECT.parse_products([listed.read_bytes()])}
     (btc,) = DIALECT.parse_products([b'{"products":[' + single.read_bytes() + b"]}"])
     assert (btc.alias_of, btc.trading, btc.quote_volume_24h) == (None, True, "385375332.57")
