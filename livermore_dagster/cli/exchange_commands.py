@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.errors import BadSetting, PlatformError
+
 if TYPE_CHECKING:
-    from livermore_dagster.stores.redis.desired import Desired
+    from livermore_dagster.cli.store_session import StoreSession
+    from livermore_dagster.control.commands.message import CommandType
+    from livermore_dagster.market.exchange import ExchangeRow
+    from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 
 __all__ = ["start", "stop"]
 
@@ -18,7 +25,7 @@ FOLLOW_S = 30.0
 
 Exchange = Annotated[str, typer.Argument(help="Name of the exchange, such as binance.")]
 Home = Annotated[Path | None, typer.Option("--home", help="Home of the platform, where there are several.")]
-User = Annotated[str, typer.Option("--user", help="Who wants it.")]
+User = Annotated[str, typer.Option("--user", help="Who wants it; else LIVERMORE_USER.")]
 
 
 def start(
@@ -39,11 +46,12 @@ def start(
 
     Example: livermore start coinbase --symbols 20
     """
+    from livermore_dagster.control.commands.message import CommandType
     from livermore_dagster.platform.options import parse_symbols
-    from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
+    from livermore_dagster.stores.redis.desired import SymbolChoice
 
     begun_ms = time.time_ns() // 1_000_000
-    _wish(exchange, Desired("running", parse_symbols(symbols or None) or SymbolChoice(), user), home)
+    _wish(exchange, CommandType.START, parse_symbols(symbols or None) or SymbolChoice(), user, home)
     if wait:
         _follow_start(exchange, home, begun_ms)
     else:
@@ -103,39 +111,91 @@ def stop(exchange: Exchange, user: User = "", home: Home = None) -> None:
 
     Example: livermore stop coinbase
     """
-    from livermore_dagster.stores.redis.desired import Desired
+    from livermore_dagster.control.commands.message import CommandType
+    from livermore_dagster.stores.redis.desired import SymbolChoice
 
-    _wish(exchange, Desired("idle", user=user), home)
+    _wish(exchange, CommandType.STOP, SymbolChoice(), user, home)
     typer.echo(f"{exchange} goes idle, and stays so until `livermore start {exchange}`.")
 
 
-def _wish(exchange: str, desired: Desired, home: Path | None) -> None:
-    """Raises before anything is written: for an unknown or inactive exchange or user, for a wrong symbol."""
+def _wish(exchange: str, kind: CommandType, choice: SymbolChoice, user: str, home: Path | None) -> None:
+    """Commands the exchange's instance; where there is none, leaves word for the next.
+
+    Raises before anything is written: for an unknown or inactive exchange or user, one who may not, a wrong
+    symbol.
+    """
     from livermore_dagster.accounts.users import require_user
     from livermore_dagster.cli.store_session import in_session
+    from livermore_dagster.control.commands.message import CommandType
+    from livermore_dagster.control.commands.sender import Verdict, send_command
     from livermore_dagster.control.process import home_name
     from livermore_dagster.exchanges.factory import require_active, row_named
     from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.homes import tell_home
     from livermore_dagster.platform.symbols import check_symbols
     from livermore_dagster.stores.redis.client import connect
-    from livermore_dagster.stores.redis.desired import (
-        SymbolChoice,
-        read_desired_sync,
-        write_desired_sync,
-    )
 
     row = require_active(row_named(exchange))
     settings = attach(home)
-    check_symbols(settings, row, desired.symbols)
-    if desired.user:
-        in_session(lambda session: require_user(session.connection, desired.user), home)
+    sub = settings.acting_user(user)
+    check_symbols(settings, row, choice)
+    payload = {
+        **({"top": choice.top} if choice.top is not None else {}),
+        **({"symbols": list(choice.listed)} if choice.listed else {}),
+    }
+
+    async def work(session: StoreSession) -> tuple[bool, str]:
+        await require_user(session.connection, sub)
+        answer = await send_command(session.redis, row, sub, kind, payload, patience_s=FOLLOW_S)
+        if answer.verdict is Verdict.NOBODY:
+            return True, await _leave_word(session, row, sub, kind, payload, choice)
+        good = answer.verdict in (Verdict.DONE, Verdict.UNANSWERED)
+        return answer.verdict is Verdict.REFUSED, "" if good else answer.words
+
+    refused, words = in_session(work, home)
+    if words:
+        raise BadSetting(words) if refused else PlatformError(words)
     with connect(settings.redis_url) as client:
-        known = read_desired_sync(client, row.id)
-        if known is not None:
-            desired = replace(desired, mode=known.mode, user=desired.user or known.user)
-            if desired.symbols == SymbolChoice():
-                # Not said again: the symbols stay what they were.
-                desired = replace(desired, symbols=known.symbols)
-        write_desired_sync(client, row.id, desired)
-        tell_home(client, home_name(settings.home), row.id, runs=desired.state == "running")
+        tell_home(client, home_name(settings.home), row.id, runs=kind is CommandType.START)
+
+
+async def _leave_word(
+    session: StoreSession,
+    row: ExchangeRow,
+    sub: str,
+    kind: CommandType,
+    payload: Mapping[str, Any],
+    choice: SymbolChoice,
+) -> str:
+    """What is wanted from now on, by the same right and with the same record as a command; why not, or ''."""
+    from livermore_dagster.control.commands.message import CommandType
+    from livermore_dagster.control.commands.queue import server_ms
+    from livermore_dagster.stores.postgres.commands import (
+        CommandRecord,
+        load_authority,
+        record_commands,
+        why_not,
+    )
+    from livermore_dagster.stores.redis.desired import SymbolChoice, change_desired
+
+    authority = await load_authority(session.connection, [sub], row.id)
+    refused = why_not(sub, authority.get(sub), row.name)
+    now_ms = await server_ms(session.redis)
+    record = CommandRecord(
+        str(uuid.uuid4()), sub, kind.value, row.name, payload, "normal", now_ms, now_ms, now_ms, now_ms,
+        outcome="refused" if refused else "done",
+        error=refused,
+        result={} if refused else {"note": "No instance was there: it holds for the next."},
+    )  # fmt: skip
+    # Committed when the session ends well: nothing is wanted without its record.
+    await record_commands(session.connection, [record])
+
+    def change(old: Desired) -> Desired:
+        if kind is CommandType.STOP:
+            return replace(old, state="idle", user=sub, reason="", paused=False)
+        said = choice != SymbolChoice()  # not said again: the symbols stay what they were
+        return replace(old, state="running", symbols=choice if said else old.symbols, user=sub, reason="")
+
+    if not refused:
+        await change_desired(session.redis, row.id, change)
+    return refused

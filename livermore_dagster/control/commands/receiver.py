@@ -29,7 +29,7 @@ from livermore_dagster.control.commands.message import (
 from livermore_dagster.control.commands.queue import accept, answer_sync, known_of, server_ms_sync, tell_sync
 from livermore_dagster.control.commands.telling import Teller
 from livermore_dagster.errors import PlatformError
-from livermore_dagster.stores.postgres.commands import Authority, CommandRecord, read_authority
+from livermore_dagster.stores.postgres.commands import Authority, CommandRecord, read_authority, why_not
 from livermore_dagster.stores.redis import keys
 
 __all__ = ["CommandReceiver"]
@@ -213,13 +213,8 @@ class CommandReceiver:
         """Why this user may not command this exchange just now; '' where he may (C1)."""
         if authority is None:
             return "Who may command cannot be looked up just now: the database does not answer."
-        found = authority.get(sub)
-        if found is None:
-            return f"There is no user {sub!r}."
-        if not found.active:
-            return f"User {sub!r} is disabled."
-        if found.role != "admin" and not found.has_account:
-            return f"User {sub!r} is no admin and has no account of {self._exchange}."
+        if reason := why_not(sub, authority.get(sub), self._exchange):
+            return reason
         if self._is_full():
             return "The history of commands cannot be kept just now: the database takes nothing."
         return ""

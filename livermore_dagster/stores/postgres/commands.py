@@ -12,7 +12,15 @@ from psycopg.types.json import Jsonb
 
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["Authority", "CommandRecord", "read_authority", "read_commands", "record_commands"]
+__all__ = [
+    "Authority",
+    "CommandRecord",
+    "load_authority",
+    "read_authority",
+    "read_commands",
+    "record_commands",
+    "why_not",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +78,38 @@ class Authority(NamedTuple):
     """Of the exchange that was asked for."""
 
 
+def why_not(sub: str, found: Authority | None, exchange: str) -> str:
+    """Why this user may not command this exchange; '' where he may (C1)."""
+    if found is None:
+        return f"There is no user {sub!r}."
+    if not found.active:
+        return f"User {sub!r} is disabled."
+    if found.role != "admin" and not found.has_account:
+        return f"User {sub!r} is no admin and has no account of {exchange}."
+    return ""
+
+
 def read_authority(
     connection: Connection[Any], subs: Collection[str], exchange_id: int
 ) -> dict[str, Authority]:
     """Of the users with these subs; without those that nobody, or not one only, has."""
+    rows = connection.execute(sql("read_authority"), _asked(subs, exchange_id)).fetchall()
+    return _authorities(rows)
+
+
+async def load_authority(
+    connection: AsyncConnection[Any], subs: Collection[str], exchange_id: int
+) -> dict[str, Authority]:
+    """`read_authority` of an asynchronous connection."""
+    found = await connection.execute(sql("read_authority"), _asked(subs, exchange_id))
+    return _authorities(await found.fetchall())
+
+
+def _asked(subs: Collection[str], exchange_id: int) -> dict[str, Any]:
     # What holds a NUL is no text of a database, so no user's either.
-    wanted = [sub for sub in subs if "\0" not in sub]
-    rows = connection.execute(sql("read_authority"), {"subs": wanted, "exchange_id": exchange_id}).fetchall()
+    return {"subs": [sub for sub in subs if "\0" not in sub], "exchange_id": exchange_id}
+
+
+def _authorities(rows: Sequence[Sequence[Any]]) -> dict[str, Authority]:
     times = Counter(row[0] for row in rows)
     return {row[0]: Authority(*row[1:]) for row in rows if times[row[0]] == 1}

@@ -18,8 +18,8 @@ __all__ = [
     "Mode",
     "SymbolChoice",
     "change_desired",
+    "change_desired_sync",
     "give_up_desired",
-    "idle_desired_sync",
     "read_desired",
     "read_desired_sync",
     "stop_desired_sync",
@@ -143,17 +143,28 @@ def write_desired_sync(client: redis.Redis, exchange_id: int, desired: Desired) 
     client.set(keys.desired(exchange_id), _encode(desired))
 
 
+def change_desired_sync(
+    client: redis.Redis, exchange_id: int, change: Callable[[Desired], Desired]
+) -> Desired:
+    """`change_desired` for sensors, the keeper and commands."""
+    key = keys.desired(exchange_id)
+    while True:
+        with client.pipeline(transaction=True) as pipe:
+            pipe.watch(key)  # type: ignore[no-untyped-call]
+            wanted = change(_decode(cast("str | None", pipe.get(key))) or Desired("idle"))
+            pipe.multi()  # type: ignore[no-untyped-call]
+            pipe.set(key, _encode(wanted))
+            try:
+                pipe.execute()
+            except redis.WatchError:
+                continue
+        return wanted
+
+
 def stop_desired_sync(client: redis.Redis, exchange_id: int, user: str) -> None:
     """From now on there shall be no process of it; its symbols stay chosen for the next start."""
-    known = read_desired_sync(client, exchange_id) or Desired("stopped")
-    write_desired_sync(
-        client, exchange_id, replace(known, state="stopped", user=user, reason="", paused=False)
-    )
-
-
-def idle_desired_sync(client: redis.Redis, exchange_id: int, user: str) -> None:
-    """From now on it shall be registered and do nothing; its symbols stay chosen for the next start."""
-    known = read_desired_sync(client, exchange_id) or Desired("idle")
-    write_desired_sync(
-        client, exchange_id, replace(known, state="idle", user=user or known.user, reason="", paused=False)
+    change_desired_sync(
+        client,
+        exchange_id,
+        lambda known: replace(known, state="stopped", user=user, reason="", paused=False),
     )
