@@ -100,7 +100,9 @@ class StreamSide:
         wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections, patience.stable_s)
         self.hub = ConnectionHub(row.name, self._symbols, wiring)
         self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience, self._doubt)
-        self._time = TimeKeeper(ctx, self.exchange_clock, self.pipeline, self.meter, patience)
+        self._time = TimeKeeper(
+            ctx, self.exchange_clock, self.pipeline, self.meter, patience, lambda: bool(self._symbols)
+        )
         marks = Marks(self.closer, self.exchange_clock, self.pipeline, row.name)
         self._house = Housekeeping(ctx, self.pipeline, self.meter, self._board, marks)
 

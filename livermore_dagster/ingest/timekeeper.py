@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -35,19 +36,25 @@ class TimeKeeper:
         pipeline: Pipeline,
         meter: Meter,
         patience: Patience,
+        watched: Callable[[], bool],
     ) -> None:
+        """`watched`: whether there is any symbol, whose candles end by the time."""
         self._ctx = ctx
         self._exchange_clock = exchange_clock
         self._pipeline = pipeline
         self._meter = meter
         self._patience = patience
+        self._watched = watched
         self._clock = ctx.clock
 
     async def rest_clock(self) -> None:
-        """Part: while no connection is alive the exchange's clock is read by REST."""
+        """Part: while no connection is alive the exchange's clock is read by REST.
+
+        Without any symbol nobody needs it: nothing closes, and nothing falls due.
+        """
         while True:
             await self._clock.sleep(_REST_CLOCK_S)
-            if self._exchange_clock.alive(self._clock.monotonic()):
+            if not self._watched() or self._exchange_clock.alive(self._clock.monotonic()):
                 continue
             try:
                 told = await self._ctx.client.server_time(Priority.REPAIR)
