@@ -152,7 +152,7 @@ def change_desired_sync(
         with client.pipeline(transaction=True) as pipe:
             pipe.watch(key)  # type: ignore[no-untyped-call]
             wanted = change(_decode(cast("str | None", pipe.get(key))) or Desired("idle"))
-            pipe.multi()  # type: ignore[no-untyped-call]
+            pipe.multi()
             pipe.set(key, _encode(wanted))
             try:
                 pipe.execute()
