@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -84,3 +85,20 @@ async def test_a_wrong_one_is_told_once_until_it_is_right_again(
     await own.look()
     assert len(heard.troubles) == 2
     assert "s ahead of binance's" in heard.troubles[1][1]
+
+
+async def test_it_asks_nothing_at_the_start(
+    watched: tuple[Wrong, Heard, OwnClock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, heard, own = watched
+    asked: list[tuple[float, bool]] = []
+
+    async def sleep(seconds: float) -> None:
+        asked.append((seconds, bool(heard.known)))
+        if len(asked) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await own.watch()
+    assert asked == [(60.0, False), (300.0, True)], "first it waits, then it measures"
