@@ -154,6 +154,13 @@ class Claim:
             waiting = facts.late and self._clock.monotonic() + facts.left_ms / 1000 <= deadline
             if not waiting or self._halt.wait(min(1.0, facts.left_ms / 1000 + 0.02)):
                 raise self._conflict(facts)
+        if self._halt.is_set():
+            self.release()
+            raise ClaimLost(f"{self._status.exchange_name}: the claim was given up before it was used.")
+
+    def give_up(self) -> None:
+        """Who waits in `acquire` is told the conflict at once, and has no claim afterwards."""
+        self._halt.set()
 
     def _try_acquire(self) -> bool:
         with self._lock:

@@ -75,7 +75,7 @@ def _stand_by(found: ServiceEnvironment, exchange: str, asked: threading.Event) 
 
 def _serve(service: IngestService, asked: threading.Event) -> None:
     """Until it ends by itself or the process is told to. Raises what ended it."""
-    service.start()
+    service.start(asked=asked)
     while not service.wait(0.1):
         if asked.is_set():
             service.stop(_STOP_S, "the process was told to end")

@@ -21,7 +21,7 @@ from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.commands.ears import grow, shed
 from livermore_dagster.control.public_ip import public_ip
 from livermore_dagster.control.states import InstanceState
-from livermore_dagster.errors import ClaimLost, UsageError
+from livermore_dagster.errors import ClaimConflict, ClaimLost, UsageError
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.commands import InstanceCommands
@@ -79,6 +79,7 @@ class Instance:
         self._ends = Ends(self._lost)
         self._stint: Ends | None = None
         self._wake = asyncio.Event()
+        self._claiming: Claim | None = None
         self._claimed: Claim | None = None
         self.session: Session | None = None
         """None while it is idle."""
@@ -86,6 +87,8 @@ class Instance:
     def request_stop(self, reason: str) -> None:
         """The process shall end."""
         self._ends.stop(reason)
+        if self._claiming is not None:
+            self._claiming.give_up()
         if self._stint is not None:
             self._stint.stop(reason)
 
@@ -127,12 +130,31 @@ class Instance:
             )
             stack.callback(client.close)
             claim = self._claim(client, ctx, await read_starter(ctx, desired))
-            await asyncio.to_thread(claim.acquire, PATIENCE_S)
+            if not await self._acquired(claim):
+                return
             try:
                 claim.start_heartbeat()
                 await self._attend(ctx, claim, ears)
             finally:
                 await asyncio.to_thread(_release, claim)
+
+    async def _acquired(self, claim: Claim) -> bool:
+        """False where a stop came first. Its thread gives up with who waits for it."""
+        if self._ends.stopped.is_set():
+            return False
+        self._claiming = claim
+        try:
+            await asyncio.to_thread(claim.acquire, PATIENCE_S)
+        except (ClaimConflict, ClaimLost):
+            if self._ends.stopped.is_set():
+                return False
+            raise
+        except asyncio.CancelledError:
+            claim.give_up()
+            raise
+        finally:
+            self._claiming = None
+        return True
 
     # --- beginning ----------------------------------------------------------------------------------------
     async def _check_stores(self, ctx: ExchangeContext) -> None:

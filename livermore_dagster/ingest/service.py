@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import Final
 
 import structlog
@@ -19,6 +20,7 @@ __all__ = ["IngestService"]
 
 log = structlog.get_logger(__name__)
 
+_LOOK_S: Final = 0.1
 _START_S: Final = PATIENCE_S + 20.0
 
 
@@ -61,12 +63,19 @@ class IngestService:
         self._stop_asked = False
         self._thread = threading.Thread(target=self._run, name=f"ingest-{exchange}", daemon=True)
 
-    def start(self, timeout: float = _START_S) -> None:
-        """Raises what prevented the start: ClaimConflict, UnknownExchange, ProvenanceMismatch …"""
+    def start(self, timeout: float = _START_S, asked: threading.Event | None = None) -> None:
+        """Raises what prevented the start: ClaimConflict, UnknownExchange, ProvenanceMismatch …
+
+        `asked`: set when it shall end; it may wait for an overdue holder's claim for most of a minute.
+        """
         self._thread.start()
-        if not self._claimed.wait(timeout):
-            self.stop()
-            raise PlatformError(f"{self.exchange} could not claim its exchange within {timeout:.0f} s.")
+        deadline = time.monotonic() + timeout
+        while not self._claimed.wait(_LOOK_S):
+            if asked is not None and asked.is_set():
+                self.stop(0.0, "the process was told to end")
+            if time.monotonic() >= deadline:
+                self.stop()
+                raise PlatformError(f"{self.exchange} could not claim its exchange within {timeout:.0f} s.")
         if self.error is not None:
             raise self.error
 

@@ -147,6 +147,30 @@ def test_patience_waits_for_an_overdue_holder_only(client) -> None:
     new_claim(client).acquire(patience_s=5)
 
 
+def test_who_gives_up_while_he_waits_has_no_claim(client) -> None:
+    first, second = new_claim(client), new_claim(client)
+    first.acquire()
+    client.pexpire(KEY, 20_000)  # its beat is overdue: it is waited for
+    ended: list[Exception] = []
+
+    def wait() -> None:
+        try:
+            second.acquire(patience_s=60)
+        except (ClaimConflict, ClaimLost) as error:
+            ended.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    second.give_up()
+    waiting.join(timeout=5)
+    assert not waiting.is_alive()
+    assert len(ended) == 1
+    client.delete(KEY)
+    with pytest.raises(ClaimLost, match="given up"):
+        second.acquire()
+    assert client.get(KEY) is None
+
+
 def test_a_token_forgotten_by_its_own_process_is_dead(client) -> None:
     claim = new_claim(client)
     claim.acquire()

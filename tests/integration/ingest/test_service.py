@@ -9,8 +9,10 @@ import sys
 import time
 from contextlib import suppress
 
+import psutil
 import pytest
 
+from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.registry import read_instance
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.errors import (
@@ -227,6 +229,27 @@ def test_a_lost_claim_ends_it_and_is_left_alone(binance: Platform) -> None:
         assert service.wait(20)
         assert "lost" in str(service.error)
         assert client.get(key) == theirs
+
+
+def test_a_stop_is_heard_while_an_overdue_holder_is_waited_for(binance: Platform) -> None:
+    key = keys.status(IDS["binance"])
+    with binance.redis() as client:
+        holder = Claim(client, IDS["binance"], "binance")
+        holder.acquire()
+        client.pexpire(key, 25_000)
+        command = [sys.executable, "-m", "livermore_dagster.ingest", "binance"]
+        waiting = subprocess.Popen(command, env=binance.environment(), stderr=subprocess.PIPE, text=True)
+        try:
+            assert waiting.stderr is not None
+            # Its ears have grown: next it asks for the claim.
+            until(lambda: psutil.Process(waiting.pid).children(), 20, "it waits for the claim")
+            waiting.terminate()
+            assert waiting.wait(5) == 0, waiting.stderr.read()
+        finally:
+            waiting.kill()
+            waiting.wait()
+        assert str(client.get(key)).find(holder.status.token) > 0
+        holder.release()
 
 
 def test_a_start_that_cannot_be_leaves_nothing_behind(binance: Platform) -> None:
