@@ -16,12 +16,13 @@ from livermore_dagster.errors import BadSetting, UnsupportedTimeframe
 from livermore_dagster.ingest.backfill import BackfillProgress, backfill
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.intake import store_candles
-from livermore_dagster.market.candle import Origin
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.symbols import require_symbols
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.candle_cache import CACHE_SIZE
 from livermore_dagster.stores.redis.closes import backlog
+from livermore_dagster.stores.redis.member import decode
 from livermore_dagster.stores.redis.overview import read_monitored
 
 __all__ = ["clear_cache", "force_backfill"]
@@ -83,7 +84,11 @@ async def clear_cache(ctx: ExchangeContext, command: Command, progress: Progress
     for done, symbol in enumerate(symbols):
         for timeframe in timeframes:
             kept = await ctx.table.read(ctx.row.id, symbol, timeframe, 0, _EVER_MS, CACHE_SIZE, newest=True)
-            removed += int(await ctx.redis.unlink(*await ctx.cache.names((symbol,), (timeframe,))))
+            gone, finals = await _emptied(ctx, symbol, timeframe)
+            removed += gone
+            # What is on its way to PostgreSQL would be missed: a final candle is written once.
+            newest_ms = kept[-1].candle.open_ms if kept else -1
+            kept += [one for one in finals if one.candle.open_ms > newest_ms]
             back = [replace(one, origin=Origin.BACKFILL, proven_ms=one.end_ms) for one in kept]
             filled += await store_candles(ctx, back)
         while max((await backlog(ctx.redis, ctx.row.id)).unacknowledged.values()) > _MOST_BEHIND:
@@ -92,6 +97,25 @@ async def clear_cache(ctx: ExchangeContext, command: Command, progress: Progress
             told = ctx.clock.monotonic()
             await progress({"symbols_done": done + 1, "symbols_total": len(symbols), "candles": filled})
     return {"keys": removed, "candles": filled, "seconds": round(ctx.clock.monotonic() - begun, 1)}
+
+
+async def _emptied(
+    ctx: ExchangeContext, symbol: str, timeframe: Timeframe
+) -> tuple[int, list[StampedCandle]]:
+    """Removes a series from the cache at one instant: how many keys, and the final candles of them."""
+    names = await ctx.cache.names((symbol,), (timeframe,))
+    async with ctx.redis.pipeline(transaction=True) as pipe:
+        for name in names:
+            pipe.zrange(name, 0, -1)
+        pipe.unlink(*names)
+        *contents, gone = await pipe.execute()
+    found = {
+        one.candle.open_ms: one
+        for members in contents
+        for one in (decode(member, symbol, timeframe) for member in members)
+        if one.rank is not Rank.OPEN
+    }
+    return int(gone), [found[open_ms] for open_ms in sorted(found)]
 
 
 async def _scope(ctx: ExchangeContext, payload: ClearCache) -> tuple[Sequence[str], Sequence[Timeframe]]:

@@ -10,11 +10,15 @@ from dataclasses import replace
 
 import pytest
 
+from livermore_dagster.control.commands.message import Command, CommandType
 from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.ingest.backfill import BackfillReport, backfill
+from livermore_dagster.ingest.cache_commands import clear_cache
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.patience import Patience
+from livermore_dagster.ingest.symbols import refresh_products
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
@@ -204,6 +208,31 @@ def stored_all(market: Platform) -> bool:
 
 
 @pytest.mark.soak  # over 10 s
+def test_clearing_keeps_what_is_on_its_way_to_the_tables(market: Platform) -> None:
+    def minute(number: int, rank: Rank = Rank.FINAL) -> StampedCandle:
+        prices = Candle(START_MS // M1.ms * M1.ms + number * M1.ms, "1", "1", "1", "1", "5")
+        end = prices.open_ms + M1.ms
+        return StampedCandle("BTCUSDT", M1, prices, rank, end, Origin.LIVE, proven_ms=end)
+
+    async def told(_: object) -> None:
+        return None
+
+    async def run() -> list[int]:
+        async with open_context("binance", market) as ctx:
+            await refresh_products(ctx)
+            await ctx.table.upsert(BINANCE, [minute(number) for number in range(3)])
+            await ctx.cache.write([*map(minute, range(1, 6)), minute(6, Rank.OPEN)], START_MS)
+            payload = {"scope": "symbol", "symbol": "BTCUSDT", "confirm": True}
+            command = Command(
+                correlation_id="c", type=CommandType.CLEAR_CACHE, exchange="binance", timestamp=0,
+                sub="ana", payload=payload,
+            )  # fmt: skip
+            await clear_cache(ctx, command, told, running=True)
+            return [one.candle.open_ms for one in await ctx.cache.read("BTCUSDT", M1)]
+
+    assert asyncio.run(run()) == [minute(number).candle.open_ms for number in range(6)]
+
+
 def test_what_is_cleared_while_idle_is_filled_from_the_tables_by_the_next_start(market: Platform) -> None:
     with running(market, TOP3):
         first = agree(market)
