@@ -53,6 +53,14 @@ def active_under(market: Platform, started: subprocess.Popen[bytes], seconds: fl
     until(holds, seconds, f"process {started.pid} is active")
 
 
+def assert_asks_nothing(market: Platform) -> None:
+    """For longer than a connection that is gone counts as alive, after which REST would tell the time."""
+    before = market.ask(EXCHANGE, "counters")["requests"]
+    over = time.monotonic() + 4.0
+    until(lambda: time.monotonic() > over, 5, "time passes")
+    assert market.ask(EXCHANGE, "counters")["requests"] == before
+
+
 def test_ways_of_starting_in_short(
     redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
