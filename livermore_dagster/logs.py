@@ -108,14 +108,19 @@ def log_at(name: str) -> None:
         return
     level = logging.getLevelNamesMapping()[name.upper()]
     logging.getLogger("livermore_dagster").setLevel(level)  # in Dagster's processes
-    if structlog.get_config()["logger_factory"].__class__ is structlog.PrintLoggerFactory:
+    if structlog.get_config()["logger_factory"] is _stderr_logger:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
+def _stderr_logger(*_: object) -> structlog.PrintLogger:
+    """Of the standard error there is now: a process that embeds a command may have another one by then."""
+    return structlog.PrintLogger(sys.stderr)
 
 
 def _to_stderr(level: int) -> None:
     structlog.configure(
         processors=[*processors(), structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_stderr_logger,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )

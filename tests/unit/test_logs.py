@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 
 import pytest
 import structlog
 
 from livermore_dagster.errors import BadSetting
-from livermore_dagster.logs import LEVEL, MASK, log_at, log_level, log_to_stderr, scrub
+from livermore_dagster.logs import LEVEL, MASK, log_at, log_for_commands, log_level, log_to_stderr, scrub
 
 PEM = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIB\n-----END EC PRIVATE KEY-----"
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJvcmcifQ.c2lnbmF0dXJl"
@@ -101,3 +103,20 @@ def test_a_running_process_takes_another_level_unless_the_environment_says_which
         library.setLevel(level)
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "heard"
+
+
+def test_a_standard_error_that_is_gone_is_not_written_to(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command ran in this process, with a standard error of its own, before a service logs."""
+    before = structlog.get_config()
+    monkeypatch.delenv(LEVEL, raising=False)
+    try:
+        with monkeypatch.context() as patched, io.StringIO() as own:
+            patched.setattr(sys, "stderr", own)
+            log_for_commands()
+        log_at("info")
+        structlog.get_logger("x").info("still heard")
+        assert "still heard" in capsys.readouterr().err
+    finally:
+        structlog.configure(**before)
