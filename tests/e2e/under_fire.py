@@ -136,6 +136,8 @@ class Fire:
         self.listener = Listener(running.home, exchanges)
         self.recovered: dict[str, float] = {}
         self.window = Window()
+        self.at_first: dict[str, frozenset[str]] = {}
+        """Monitored when the window began: the most traded ones change with each UTC day."""
 
     # --- what is seen of it -----------------------------------------------------------------------------
     @property
@@ -167,6 +169,11 @@ class Fire:
 
     def active(self) -> bool:
         return all(self.claim(name) is not None for name in self.exchanges)
+
+    def begin(self) -> None:
+        """What closes from now on is judged."""
+        self.window.begin(self.market_ms())
+        self.at_first = {name: frozenset(self.symbols(name)) for name in self.exchanges}
 
     def symbols(self, exchange: str) -> list[str]:
         with self.redis() as client:
@@ -266,7 +273,8 @@ class Fire:
         truth, place = self.truth(), self.place
         found: list[str] = []
         for exchange in self.exchanges:
-            symbols = self.symbols(exchange)
+            symbols = [one for one in self.symbols(exchange) if one in self.at_first[exchange]]
+            assert symbols, f"nothing of {exchange} was monitored all the time"
             found += differences(place, truth, exchange, symbols, start, end)
             found += alert_differences(place, truth, exchange, symbols, start, end, stored_until=stored_until)
         return found
@@ -359,7 +367,7 @@ def on_fire(
     try:
         running.wait_until_up()
         wait_for(found.active, 90, f"not active: {running.log}")
-        found.window.begin(found.market_ms())
+        found.begin()
         yield found
     finally:
         found.close()

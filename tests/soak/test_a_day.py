@@ -23,6 +23,8 @@ from tests.soak.sampling import HOUR_MS, Sampler, series
 HOURS = float(os.environ.get("LIVERMORE_SOAK_HOURS", "24"))
 SPEED = float(os.environ.get("LIVERMORE_SOAK_SPEED", "60"))
 OUT = Path(os.environ.get("LIVERMORE_SOAK_OUT", Path(__file__).parents[2] / "docs"))
+BEGINS = "2026-01-05T22:00:00Z"
+"""The day's change, with its new order of symbols, comes early."""
 EVERY_S = 10.0
 MOST_GROWTH = {"ingest": 1.10}
 OTHERS_GROWTH = 1.25
@@ -43,7 +45,7 @@ def home() -> Iterator[Path]:
 @pytest.mark.soak
 @pytest.mark.timeout(HOURS * 3600 / SPEED + 1_800)
 def test_a_day_of_market_time_leaves_memory_flat_and_candles_true(home: Path) -> None:
-    arguments = ["--speed", f"{SPEED:g}", "--seed", "24", "--symbols", "20"]
+    arguments = ["--speed", f"{SPEED:g}", "--seed", "24", "--symbols", "20", "--from", BEGINS]
     arguments += ["--autostart", "coinbase", "--autostart", "binance"]
     with on_fire(home, *arguments) as fire:
         sampler = Sampler(fire, SPEED, fire.market_ms())
