@@ -43,7 +43,9 @@ def draw_latency(samples: list[Sample], path: Path, title: str) -> None:
         axes.set_ylabel(label)
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_minor_formatter("")
+        # Within one power of ten there is no major tick to read.
+        low, high = axes.get_ylim()
+        axes.yaxis.set_minor_formatter("{x:,.0f}" if high < 10 * low else "")
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False)
     panels[1].set_xlabel("market time, hours; each point is the hour before it")
