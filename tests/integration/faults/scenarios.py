@@ -43,7 +43,7 @@ CORRECTED = {"binance": 4_000, "binance_us": 4_000, "coinbase": 240_000}
 FOREIGN = {"binance": 2_000, "binance_us": 400, "coinbase": 4}
 """A third of what each allows: 6,000 and 1,200 a minute, 10 a second."""
 BINANCES = ("binance", "binance_us")
-EMPTY_MINUTES = {"binance": 6, "binance_us": 6, "coinbase": 15}
+EMPTY_MINUTES = {"binance": 9, "binance_us": 9, "coinbase": 20}
 """Longer than the fault lasts."""
 
 
@@ -206,7 +206,7 @@ ACTS: list[list[Scenario]] = [
             # A symbol without any trades, so that there is something to fill or to leave out.
             lambda stage: [
                 {"event": "halt", "symbol": stage.sparse, "minutes": EMPTY_MINUTES[stage.exchange]},
-                {"kind": "swap_fillers", "duration_s": 4},
+                {"kind": "swap_fillers", "duration_s": 6},
                 *_lost_flags(stage),
                 LOST_CLOSES,
             ],
