@@ -183,9 +183,11 @@ def _acknowledged_at_once(senders: list[Sent], stage: Stage) -> None:
     assert "warming" in stage.states, stage.states
     at_boundary = [ms for at, ms in acks if closes[0] - 0.1 <= at <= closes[-1] + 0.5]
     for name, times in (("all", [ms for _, ms in acks]), ("at the boundary", at_boundary)):
-        p50, p99 = statistics.median(times), statistics.quantiles(times, n=100)[98]
+        assert times, f"none {name}"
+        # Of fewer than a hundred the worst is the 99th percentile: none is let off.
+        p99 = statistics.quantiles(times, n=100)[98] if len(times) >= 100 else max(times)
+        p50 = statistics.median(times)
         print(f"ACK {name}: {len(times)}, p50 {p50:.1f} p99 {p99:.1f} max {max(times):.1f} ms")  # noqa: T201
-        assert len(times) >= 20, name
         assert p99 < ACK_P99_MS, name
 
 
