@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,9 +22,10 @@ import psutil
 import structlog
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.exchanges.rows import COINBASE
 from livermore_dagster.ingest.backfill import backfill
 from livermore_dagster.ingest.context import ExchangeContext, open_context
-from livermore_dagster.ingest.warmup import warm_up
+from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.metrics import LatencyHistogram
@@ -76,6 +77,7 @@ async def _fetching(market: Platform) -> dict[str, float]:
     found: dict[str, float] = {}
     symbols = [row["symbol"] for row in market.ask("coinbase", "symbols") if row["kind"] == "liquid"]
     symbols = [symbol for symbol in symbols if symbol.endswith("-USD")][:WARM_SYMBOLS]
+    _prepare(market, symbols)
     now = market.market_now("coinbase")
 
     async def warm(ctx: ExchangeContext) -> int:
@@ -106,6 +108,16 @@ async def _fetching(market: Platform) -> dict[str, float]:
             }
     found["http_429"] = market.counters("coinbase").get("http_429", 0)
     return found
+
+
+def _prepare(market: Platform, symbols: Sequence[str]) -> None:
+    """The simulator computes a series when first asked for it, half a second long: not our time."""
+    end = market.market_now("coinbase")
+    for symbol in symbols:
+        for timeframe in COINBASE.timeframes:
+            bars = max(WARMUP_BARS, HISTORY_DAYS * 86_400_000 // timeframe.ms)
+            start = end - bars * timeframe.ms
+            market.ask("coinbase", "truth", symbol=symbol, timeframe=timeframe.value, start=start, end=end)
 
 
 # --- close lag --------------------------------------------------------------------------------------------
