@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Protocol, cast
 
+import redis
 import redis.asyncio
 import stamina
 from redis.exceptions import ConnectionError as RedisGone
@@ -21,7 +22,15 @@ from livermore_dagster.errors import RateLimited
 from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule, Priority
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["Budget", "BudgetLedger", "BudgetState", "Permit", "RateBudget", "Settlement"]
+__all__ = [
+    "Budget",
+    "BudgetLedger",
+    "BudgetState",
+    "Permit",
+    "RateBudget",
+    "Settlement",
+    "closed_for_ms_sync",
+]
 
 # Place in the queue = arrival + penalty: who is more urgent overtakes, who has waited longest still comes.
 _PENALTY_MS = 60_000
@@ -166,6 +175,12 @@ class BudgetLedger:
     async def state(self, now_ms: int | None = None) -> BudgetState:
         reply = await self._run("state", now_ms, self._rule.capacity, self._rule.window_ms)
         return BudgetState(*(int(value) for value in reply))
+
+
+def closed_for_ms_sync(client: redis.Redis, exchange_id: int, now_ms: int) -> int:
+    """For how long no request leaves, for status and health. `now_ms`: the Redis server's clock."""
+    until = client.hget(keys.budget(exchange_id), "closed_until")
+    return max(0, int(float(str(until or 0))) - now_ms)
 
 
 @dataclass(order=True, slots=True)

@@ -142,6 +142,12 @@ FIXED: Final = (
         ("exchange", "group"),
         "Closes a consumer has not yet acknowledged.",
     ),
+    Metric(
+        "closes_standing_seconds",
+        "gauge",
+        ("exchange", "group"),
+        "How long closes have waited while the consumer took none; 0 where none has to wait.",
+    ),
     Metric("notifier_up", "gauge", (), "Whether the notifier beats (1 or 0)."),
     Metric("notifications_pending", "gauge", ("channel",), "Notifications that wait to be sent."),
     Metric(

@@ -119,6 +119,8 @@ class PlatformCollector(Collector):
             found.set("exchange_clock_ahead_seconds", one.clock_ahead_ms / 1000, one.name)
         for group, waiting in one.backlog.items():
             found.set("closes_backlog_entries", waiting, one.name, group)
+        for group, seconds in one.standing_s.items():
+            found.set("closes_standing_seconds", seconds, one.name, group)
         for name in COUNTERS:
             found.set(name, one.counters.get(name, 0), one.name)
         for name, value in one.counters.items():

@@ -32,6 +32,7 @@ __all__ = [
     "consumed",
     "newest_entry",
     "read_closes",
+    "standing_sync",
     "trim_closes",
 ]
 
@@ -215,6 +216,32 @@ def backlog_sync(client: redis.Redis, exchange_id: int, cap: int = HARD_CAP) -> 
     entries = client.xlen(key)
     groups = cast("list[dict[str, Any]]", client.xinfo_groups(key) if client.exists(key) else [])
     return _judged(entries, groups, cap)
+
+
+def standing_sync(client: redis.Redis, exchange_id: int, now_ms: int) -> dict[str, int]:
+    """Per group: how long (ms) a close has waited while none was taken; 0 where none waits.
+
+    Not the oldest close's age alone: a warm-up brings more at once than is consumed in a minute. `now_ms`:
+    clock of the Redis server, which names the entries.
+    """
+    key = keys.closes(exchange_id)
+    groups = cast("list[dict[str, Any]]", client.xinfo_groups(key) if client.exists(key) else [])
+    delivered = {group["name"]: group["last-delivered-id"] for group in groups}
+    return {group: _standing(client, key, group, delivered.get(group), now_ms) for group in GROUPS}
+
+
+def _standing(client: redis.Redis, key: str, group: str, delivered: str | None, now_ms: int) -> int:
+    oldest, taken = None, []
+    if delivered is not None:
+        oldest = cast("Any", client.xpending(key, group))["min"]
+        # Absent before Redis 7.2, -1 for a consumer that has never got anything. Reading its own pending
+        # entries again, as one that fails does, does not count.
+        consumers = client.xinfo_consumers(key, group)
+        taken = [one["inactive"] for one in consumers if one.get("inactive", -1) >= 0]
+    if oldest is None:
+        rest = cast("Any", client.xrange(key, min=f"({delivered}" if delivered else "-", count=1))
+        oldest = rest[0][0] if rest else None
+    return 0 if oldest is None else max(0, min([now_ms - _parts(oldest)[0], *taken]))
 
 
 def _judged(entries: int, groups: Iterable[Mapping[str, Any]], cap: int) -> Backlog:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from livermore_dagster.platform.metrics_catalogue import METRICS
 from livermore_dagster.platform.metrics_collector import ProcessFacts
 from livermore_dagster.platform.metrics_server import MetricsServer
 from livermore_dagster.platform.vitals import ExchangeVitals, Health
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import Desired, write_desired_sync
 from livermore_dagster.stores.redis.metrics import LatencyHistogram, count, incident_sync
@@ -147,6 +150,51 @@ def test_a_running_one_is_judged_by_its_figures(get: Get, client: redis.Redis) -
     claim.update(breaker_open=False)
     client.set("exchange:2:settled", 1_767_225_600_000)
     assert "settled only up to" in health(get, "/health/binance")[1]["wrong"][0]
+    claim.release()
+
+
+def minutes_ago(minutes: int) -> int:
+    return time.time_ns() // 1_000_000 - minutes * 60_000
+
+
+def test_closes_that_nobody_takes_are_trouble_however_few(get: Get, client: redis.Redis) -> None:
+    write_desired_sync(client, BINANCE, Desired("running"))
+    claim = active(client, BINANCE, "binance")
+    client.xadd(keys.closes(BINANCE), {"s": "BTCUSDT"}, id=f"{minutes_ago(5)}-0")
+    assert health(get, "/health/binance")[1]["health"] == "ok", "it has just come up"
+    claim.update(last_state_change=minutes_ago(2))
+    code, facts = health(get, "/health/binance")
+    assert (code, facts["health"]) == (503, "degraded")
+    assert [re.sub(r"1[23]\d s", "120 s", text) for text in facts["wrong"]] == [
+        "nothing was computed for 120 s; closes waiting: 1",
+        "nothing was stored for 120 s; closes waiting: 1",
+    ]
+    found = samples(get("/metrics")[1])
+    assert found["livermore_exchange_healthy", (("exchange", "binance"),)] == 0
+    standing = found["livermore_closes_standing_seconds", (("exchange", "binance"), ("group", "store"))]
+    assert standing == pytest.approx(120, abs=15)
+    claim.update(paused=True)
+    wrong = health(get, "/health/binance")[1]["wrong"]
+    assert [text for text in wrong if "computed" in text] == [], "a close may wait for what is repaired"
+    claim.release()
+
+
+def test_a_warm_up_that_stands_still_is_trouble(get: Get, client: redis.Redis) -> None:
+    write_desired_sync(client, BINANCE, Desired("running"))
+    claim = Claim(client, BINANCE, "binance", run_id=None)
+    claim.acquire()
+    claim.advance(InstanceState.STARTING)
+    claim.advance(InstanceState.WARMING)
+    claim.update(last_state_change=minutes_ago(60))
+    client.set(keys.warmup_stats(BINANCE), json.dumps({"phase": "fetching", "updated_ms": minutes_ago(4)}))
+    assert health(get, "/health/binance")[1]["health"] == "starting", "an hour long, and it gets on"
+    client.set(keys.warmup_stats(BINANCE), json.dumps({"phase": "fetching", "updated_ms": minutes_ago(7)}))
+    (wrong,) = health(get, "/health/binance")[1]["wrong"]
+    assert re.fullmatch(r"its warm-up has stood still for 4[23]\d s", wrong)
+    client.hset(keys.budget(BINANCE), "closed_until", minutes_ago(-10))
+    code, facts = health(get)
+    assert (code, facts["health"]) == (503, "degraded")
+    assert facts["wrong"][1].startswith("binance: the exchange allows no request for another ")
     claim.release()
 
 

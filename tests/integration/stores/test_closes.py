@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import redis
 import redis.asyncio
 
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.candle_cache import CandleCache
-from livermore_dagster.stores.redis.closes import ClosesReader, backlog, read_closes, trim_closes
+from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.closes import (
+    ClosesReader,
+    backlog,
+    read_closes,
+    standing_sync,
+    trim_closes,
+)
 from tests.integration.stores.test_candle_cache import minute
 
 
@@ -84,3 +92,31 @@ async def test_entries_that_were_removed_by_hand_do_not_block_a_reader(client: r
     seen = await signals.fresh(3, 0)
     await client.xdel(keys.closes(2), seen[0].entry_id)
     assert [close.entry_id for close in await signals.pending(1)] == [seen[1].entry_id]
+
+
+def server_ms(client: redis.Redis) -> int:
+    seconds, microseconds = client.time()
+    return seconds * 1000 + microseconds // 1000
+
+
+async def test_a_group_stands_for_as_long_as_closes_wait_and_none_is_taken(
+    client: redis.asyncio.Redis, redis_url: str
+) -> None:
+    with connect(redis_url) as sync:
+        assert standing_sync(sync, 2, server_ms(sync)) == {"signals": 0, "store": 0}, "there is no stream"
+        begun_ms = server_ms(sync)
+        await CandleCache(client, 2).write([minute(0)], 5)
+        later = begun_ms + 90_000
+        assert min(standing_sync(sync, 2, later).values()) > 89_000, "there are no groups"
+        signals, store = await readers(client)
+        assert min(standing_sync(sync, 2, later).values()) > 89_000, "nobody has taken it"
+        taken = await store.fresh(1, 0)
+        assert standing_sync(sync, 2, later)["store"] < 10_000, "it was taken just now, old as it is"
+        while server_ms(sync) < begun_ms + 60:
+            assert await store.pending(1) == taken
+        assert standing_sync(sync, 2, later)["store"] >= 20, "reading the same again is no progress"
+        await store.ack(close.entry_id for close in taken)
+        found = standing_sync(sync, 2, later)
+        assert (found["store"], found["signals"] > 89_000) == (0, True)
+        await signals.ack(close.entry_id for close in await signals.fresh(1, 0))
+        assert standing_sync(sync, 2, later) == {"signals": 0, "store": 0}
