@@ -6,10 +6,10 @@ import dagster as dg
 
 from assets.checks import build_checks
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.exchange_candles import matches_exchange
+from livermore_dagster.audit.hourly import hourly_audit
 from livermore_dagster.audit.stored_candles import fresh, no_gaps, sane
 from livermore_dagster.audit.verdict import Verdict
-from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
+from livermore_dagster.market.timeframe import TIMEFRAMES
 
 __all__ = ["candle_checks"]
 
@@ -24,12 +24,6 @@ async def _sane(cell: Cell) -> Verdict:
     return await sane(cell, cell.bars_before(CHECKED_BARS))
 
 
-async def _matches_exchange(cell: Cell) -> Verdict:
-    """The last settled hour, or bar where that is longer."""
-    longest = max(Timeframe.H1.ms, cell.timeframe.ms)
-    return await matches_exchange(cell, cell.timeframe.open_of(cell.newest_open_ms - longest))
-
-
 def candle_checks() -> list[dg.AssetChecksDefinition]:
     """One op per timeframe."""
     return [
@@ -41,8 +35,9 @@ def candle_checks() -> list[dg.AssetChecksDefinition]:
                 "sane": (_sane, "low ≤ open, close ≤ high, prices above 0, volume not below 0."),
                 "fresh": (fresh, "the newest candle due by the exchange's clock is stored."),
                 "matches_exchange": (
-                    _matches_exchange,
-                    "the last settled hour equals the exchange's REST candles; differences are repaired.",
+                    hourly_audit,
+                    "what has settled since the last audit, an hour at least, equals the exchange's REST "
+                    "candles; differences are repaired.",
                 ),
             },
         )

@@ -51,11 +51,16 @@ def test_a_pause_is_made_good_without_asking_for_what_is_stored(burnt: Aftermath
 
 
 def audits(request: dict) -> bool:
-    """Whether it compares with the exchange at a full hour, which reads what is stored on purpose."""
+    """Whether it compares with the exchange once an hour, which reads what is stored on purpose: the last hour
+    or bar, and before it what no audit has compared since the pause began."""
     step, hour = STEP_MS[request["timeframe"]], STEP_MS["1h"]
-    end = request["at_ms"] // hour * hour - step
-    start = (end - max(step, hour)) // step * step
-    return (request["start_ms"], -(-request["end_ms"] // step) * step) == (start, end)
+    asked_end = -(-request["end_ms"] // step) * step
+    for boundary in (request["at_ms"] // every * every for every in (hour, STEP_MS["15m"])):
+        end = boundary // step * step - step
+        start = (end - max(step, hour)) // step * step
+        if asked_end == end and start - 2 * hour <= request["start_ms"] <= start:
+            return True
+    return False
 
 
 def requests_of(status: dict) -> dict[str, list[dict]]:

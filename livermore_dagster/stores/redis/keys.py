@@ -172,6 +172,11 @@ def settled(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:settled"
 
 
+def audited(exchange_id: int) -> str:
+    """Hash, timeframe -> open (ms) of the first candle that no completed audit has compared yet."""
+    return f"exchange:{exchange_id}:audited"
+
+
 def counters(exchange_id: int) -> str:
     """Hash of monotonic counters."""
     return f"exchange:{exchange_id}:counters"

@@ -54,6 +54,22 @@ def test_at_the_hour_the_streamed_timeframes_are_audited() -> None:
     assert audited == ["candles/5m"]
 
 
+def audited(event: BoundaryEvent) -> list[str]:
+    request = run_request(event)
+    assert request is not None
+    keys = request.asset_check_keys or []
+    return [key.asset_key.to_user_string() for key in keys if "matches" in key.name]
+
+
+def test_an_hour_whose_boundary_nobody_saw_is_audited_at_the_next() -> None:
+    both = [event(2, B + HOUR, Timeframe.M15, Timeframe.H1), event(2, B + HOUR + 900_000, Timeframe.M15)]
+    wanted = ["candles/1m", "candles/5m", "candles/15m", "candles/1h"]
+    assert [audited(one) for one in union(both)] == [wanted]
+    # As the live service raises it when it was away over the hour itself.
+    assert audited(event(2, B + HOUR + 900_000, Timeframe.M15, Timeframe.H1)) == wanted
+    assert audited(event(2, B + HOUR + 900_000, Timeframe.M15)) == []
+
+
 def test_what_is_too_old_leaves_when_a_day_ends() -> None:
     hour = run_request(event(1, B + HOUR, Timeframe.M15, Timeframe.H1))
     day = run_request(event(1, B, Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1))

@@ -1,0 +1,86 @@
+"""The hourly audit makes up for those that could not be."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.cells import open_cell
+from livermore_dagster.audit.hourly import hourly_audit, most_made_up
+from livermore_dagster.ingest.context import open_context
+from livermore_dagster.ingest.selection import tell_monitored
+from livermore_dagster.ingest.warmup import warm_up
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from tests.integration.ingest.played import IDS, Platform, played
+
+START_MS = 1_767_655_800_000
+SYMBOLS = ["BTC-USD", "ETH-USD"]
+M5, H1 = Timeframe.M5, Timeframe.H1
+EXCHANGE = IDS["coinbase"]
+
+
+@pytest.fixture
+def market(redis_url: str, database_url: str) -> Iterator[Platform]:
+    with played(redis_url, database_url, ["coinbase"], 1.0, START_MS) as platform:
+        yield platform
+
+
+@pytest.fixture
+async def cell(market: Platform) -> AsyncIterator[Cell]:
+    """5m candles up to the newest full hour, stored and whole."""
+    async with open_context("coinbase", market) as ctx:
+        await warm_up(ctx, SYMBOLS, timeframes=[M5])
+        for symbol in SYMBOLS:
+            await ctx.table.upsert(ctx.row.id, await ctx.cache.read(symbol, M5))
+        await tell_monitored(ctx, SYMBOLS, [])
+        yield await open_cell(ctx, M5, H1.open_of(market.market_now("coinbase")))
+
+
+def hours_before(cell: Cell, hours: int) -> Cell:
+    return replace(cell, boundary_ms=cell.boundary_ms - hours * H1.ms)
+
+
+def tamper(market: Platform, symbol: str, open_ms: int) -> None:
+    with market.redis() as client:
+        client.zremrangebyscore(keys.candles(EXCHANGE, symbol, M5), open_ms, open_ms)
+    market.execute(
+        "UPDATE candles SET close = high + 1 WHERE symbol = %s AND timeframe = '5m' AND open_ms = %s",
+        symbol,
+        open_ms,
+    )
+
+
+def mark(market: Platform) -> int:
+    with market.redis() as client:
+        return int(client.hget(keys.audited(EXCHANGE), "5m") or 0)
+
+
+async def test_hours_that_no_audit_saw_are_audited_by_the_next(market: Platform, cell: Cell) -> None:
+    first = hours_before(cell, 3)
+    assert (await hourly_audit(first)).passed
+    assert mark(market) == first.newest_open_ms
+    wrong = cell.boundary_ms - 2 * H1.ms
+    tamper(market, SYMBOLS[1], wrong)
+    verdict = await hourly_audit(cell)
+    assert [row["symbol"] for row in verdict.rows] == [SYMBOLS[1]]
+    assert market.differences("coinbase", [M5], wrong, cell.boundary_ms) == []
+    assert mark(market) == cell.newest_open_ms
+    # One that comes late, of an older boundary, takes nothing back.
+    assert (await hourly_audit(first)).passed
+    assert mark(market) == cell.newest_open_ms
+
+
+async def test_what_was_missed_for_too_long_is_left_to_a_person(market: Platform, cell: Cell) -> None:
+    with market.redis() as client:
+        client.hset(keys.audited(EXCHANGE), "5m", cell.newest_open_ms - most_made_up(M5) - 3 * H1.ms)
+    numbers = (await hourly_audit(cell)).numbers
+    assert numbers["candles compared"] == 2 * most_made_up(M5) // M5.ms
+    assert numbers["not audited (UTC)"] == (
+        "2026-01-04 18:55 to 2026-01-04 21:55, too long ago: "
+        "livermore audit coinbase --timeframes 5m --since 2026-01-04T18:55Z"
+    )
+    assert "not audited (UTC)" not in (await hourly_audit(cell)).numbers
