@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 import redis.asyncio
@@ -23,11 +24,22 @@ from livermore_dagster.stores.postgres.deliveries import (
 )
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["ExchangeClocks", "Router", "route"]
+__all__ = ["ExchangeClocks", "Left", "Routed", "Router", "route"]
 
 _BATCH: Final = 200
 _WINDOW_MS: Final = 86_400_000
 """The longest cooldown there is."""
+
+
+Left = Literal["nothing", "more", "held"]
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """`places` have something to do. `left`: 'held' is what somebody is just writing to, in a moment free."""
+
+    places: set[Place]
+    left: Left
 
 
 class ExchangeClocks:
@@ -62,28 +74,22 @@ class Router:
         self._simulated = simulated
         self.users: Sequence[UserSettings] = ()
 
-    async def route_all(self) -> set[Place]:
-        """Judges everything that waits; the places that have something to do."""
-        places: set[Place] = set()
-        while True:
-            found, busy = await self._route_some()
-            places |= busy
-            if found < _BATCH:
-                return places
-
-    async def _route_some(self) -> tuple[int, set[Place]]:
+    async def route_some(self) -> Routed:
+        """Judges what has waited longest."""
         async with self._pool.connection() as connection:
             heard = await take_unrouted(connection, _BATCH)
             if not heard:
-                return 0, set()
+                return Routed(set(), "nothing")
             ids = [one.alert.id for one in heard]
             await self._clocks.learn(sorted({one.exchange_id for one in heard}))
             for one in heard:
                 self._clocks.heard(one.exchange_id, one.alert.triggered_ms)
             told = await read_told(connection, ids, _WINDOW_MS)
             new = route(self.users, heard, told, self._clocks, simulated=self._simulated)
-            await store_deliveries(connection, ids, new, self._clock.now_ms())
-        return len(heard), {one.place for one in new if one.state == "pending"}
+            judged = await store_deliveries(connection, heard, new, self._clock.now_ms())
+        places = {one.place for one in new if one.state == "pending" and one.alert_id in judged}
+        left: Left = "held" if len(judged) < len(heard) else "more" if len(heard) == _BATCH else "nothing"
+        return Routed(places, left)
 
 
 def route(

@@ -1,8 +1,8 @@
 """The notifier: hears of alerts, decides whom to tell, and tells them; one per platform.
 
-It is woken by what is published (`channel:alerts:*`, changed settings) and looks into the tables at its start
-and after every failure, so nothing depends on a message that was lost. Nothing waits for it: whatever fails
-here is told, tried again, and delays nobody else.
+It is woken by what is published (`channel:alerts:*`, changed settings) and looks into the tables at its
+start, after every failure and every few seconds: nothing depends on a message that was lost. Nothing waits
+for it: whatever fails here is told, tried again, and delays nobody else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from livermore_dagster.notify.instances import watch_instances
 from livermore_dagster.notify.keeping import Part, keep
 from livermore_dagster.notify.listening import listen_to_incidents, listen_to_messages
 from livermore_dagster.notify.painter import Painter
-from livermore_dagster.notify.router import ExchangeClocks, Router
+from livermore_dagster.notify.router import ExchangeClocks, Left, Router
 from livermore_dagster.stores.postgres.connect import conninfo, open_pool
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis import keys
@@ -39,6 +39,9 @@ _ALONE_LOOK_S: Final = 2.0
 _BEAT_S: Final = 15.0
 _STATE_TTL_S: Final = 45
 _OLD_LOOK_S: Final = 600.0
+_LOOK_S: Final = 3.0
+"""A look into the table without a message: one that a revision brought back is not published again."""
+_HELD_S: Final = 0.05
 
 
 class Notifier:
@@ -152,11 +155,16 @@ class Notifier:
     async def _follow_alerts(self, router: Router, company: Company) -> None:
         # Judged before the settings are known, nobody would be told.
         await self.ready.wait()
-        self._route.set()
         while True:
-            await self._route.wait()
             self._route.clear()
-            company.wake(await router.route_all())
+            left: Left = "more"
+            while left != "nothing":
+                routed = await router.route_some()
+                company.wake(routed.places)
+                left = routed.left
+                if left == "held":
+                    await self._clock.sleep(_HELD_S)
+            await self._woken(self._route, _LOOK_S)
 
     async def _beat(self, company: Company) -> None:
         """Writes the state when it has changed, and from time to time."""
@@ -170,13 +178,17 @@ class Notifier:
                 "channels": company.states(),
             }
             await company.write_state(keys.NOTIFIER, facts, _STATE_TTL_S)
-            waiting = asyncio.create_task(self._news.wait())
-            beating = asyncio.create_task(self._clock.sleep(_BEAT_S))
-            try:
-                await asyncio.wait({waiting, beating}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                waiting.cancel()
-                beating.cancel()
+            await self._woken(self._news, _BEAT_S)
+
+    async def _woken(self, event: asyncio.Event, within_s: float) -> None:
+        """Until `event` is set, or `within_s` have passed."""
+        waiting = asyncio.create_task(event.wait())
+        sleeping = asyncio.create_task(self._clock.sleep(within_s))
+        try:
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            sleeping.cancel()
 
     async def _forget(self, company: Company) -> None:
         await self.ready.wait()

@@ -118,7 +118,7 @@ class ChannelCounts:
 
 
 async def take_unrouted(connection: AsyncConnection[Any], limit: int) -> list[HeardAlert]:
-    """Alerts nobody judged yet, oldest first, locked until the caller commits."""
+    """Alerts nobody judged yet, oldest first."""
     rows = await (await connection.execute(sql("take_unrouted_alerts"), {"limit": limit})).fetchall()
     return [_heard(row[0], 0, row[1:]) for row in rows]
 
@@ -133,10 +133,21 @@ async def read_told(
 
 
 async def store_deliveries(
-    connection: AsyncConnection[Any], ids: Collection[int], new: Sequence[NewDelivery], now_ms: int
-) -> None:
-    """Stores what was decided for these alerts and marks them as judged; the caller commits."""
+    connection: AsyncConnection[Any], heard: Sequence[HeardAlert], new: Sequence[NewDelivery], now_ms: int
+) -> set[int]:
+    """Stores what was decided for these alerts and marks them as judged; the caller commits.
+
+    Those alone whose ids are returned: another that is just being written to is to be judged again.
+    """
     await connection.execute(_SOON)
+    marking = {
+        "ids": [one.alert.id for one in heard],
+        "withdrawn": [one.alert.id for one in heard if one.withdrawn_ms is not None],
+        "now_ms": now_ms,
+    }
+    rows = await (await connection.execute(sql("mark_alerts_routed"), marking)).fetchall()
+    judged = {row[0] for row in rows}
+    new = [one for one in new if one.alert_id in judged]
     if new:
         given = {
             "alert_id": [one.alert_id for one in new],
@@ -148,7 +159,7 @@ async def store_deliveries(
             "now_ms": now_ms,
         }
         await connection.execute(sql("insert_deliveries"), given)
-    await connection.execute(sql("mark_alerts_routed"), {"ids": list(ids), "now_ms": now_ms})
+    return judged
 
 
 async def read_due(connection: AsyncConnection[Any], place: Place, now_ms: int, limit: int) -> list[Delivery]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,6 +179,27 @@ async def told(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatc
         yield Told(redis_url, database_url, client, pool, services, monkeypatch)
     await pool.close()
     await client.aclose()
+
+
+@contextmanager
+def process(told: Told, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The notifier as `up` starts it."""
+    environment = {
+        **os.environ,
+        **told.environment,
+        "LIVERMORE_REDIS_URL": told.redis_url,
+        "LIVERMORE_DATABASE_URL": told.database_url,
+        "LIVERMORE_PROVENANCE": "live",
+    }
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "livermore_dagster.notify"], env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
 
 
 def all_in(*states: str) -> Callable[[list[dict[str, Any]]], bool]:

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import redis
 
 from livermore_dagster.notify.text import BUNDLE_MOST
-from tests.integration.notify.conftest import Told, alert, all_in
+from tests.integration.notify.conftest import Told, alert, all_in, process
 from tests.integration.notify.stand_in import TOKEN
-
-
-@contextmanager
-def process(told: Told, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The notifier as `up` starts it."""
-    environment = {
-        **os.environ,
-        **told.environment,
-        "LIVERMORE_REDIS_URL": told.redis_url,
-        "LIVERMORE_DATABASE_URL": told.database_url,
-        "LIVERMORE_PROVENANCE": "live",
-    }
-    with log.open("ab") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "livermore_dagster.notify"], env=environment, stdout=output, stderr=output
-        )
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.wait()
 
 
 async def test_killed_twice_it_tells_every_alert_and_marks_what_it_repeats(

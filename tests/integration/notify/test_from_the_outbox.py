@@ -1,0 +1,69 @@
+"""Alerts from ingest's outbox to a channel: both ends write to the same rows, and none lies untold."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.ingest.outbox import HandedOver, Outbox
+from livermore_dagster.notify import service
+from livermore_dagster.stores.postgres.alerts import AlertRow, insert_alerts
+from livermore_dagster.stores.redis import keys
+from tests.integration.notify.conftest import BINANCE, Told, alert, all_in, process
+
+BOUND_S = 2.5
+"""Below the notifier's look into the table without a message."""
+
+
+async def deliver(told: Told, outbox: Outbox, one: AlertRow) -> int:
+    """As ingest does; its id."""
+    async with outbox.storing:
+        async with told.pool.connection() as connection:
+            (stored,) = await insert_alerts(connection, BINANCE, [one])
+        await outbox.deliver([HandedOver(stored, 1)])
+    return stored.id
+
+
+async def test_each_of_many_single_alerts_is_told_in_time(told: Told, tmp_path: Path) -> None:
+    """The outbox notes what it published while the notifier, woken by the same message, looks for it."""
+    await told.user(channels=[told.channel("main")])
+    outbox = Outbox(told.redis, told.pool, next(row for row in ROWS if row.id == BINANCE))
+    stop = asyncio.Event()
+    noting = asyncio.create_task(outbox.run(stop))
+    with process(told, tmp_path / "log"):
+        await deliver(told, outbox, alert(1, "FIRSTUSDT"))
+        await told.until_rows(all_in("sent"))
+        for n in range(25):
+            alert_id = await deliver(told, outbox, alert(1, f"A{n}USDT"))
+            await told.services.until(
+                lambda alert_id=alert_id: alert_id in told.services.alerts("main"), BOUND_S
+            )
+    stop.set()
+    await noting
+    assert len(set(told.services.alerts("main"))) == len(told.services.alerts("main")) == 26
+
+
+async def test_a_row_that_is_being_written_to_is_looked_at_again(told: Told) -> None:
+    """No second message comes for it."""
+    await told.user(channels=[told.channel("main")])
+    async with told.notifier():
+        await told.until_settings_taken()
+        (alert_id,) = await told.raise_alerts(alert(1), publish=False)
+        async with told.pool.connection() as connection:
+            await connection.execute("UPDATE alert_history SET published_ms = 1 WHERE id = %s", [alert_id])
+            await told.redis.publish(keys.channel_alerts(BINANCE), "{}")
+            (other,) = await told.raise_alerts(alert(1, "BBBUSDT"))
+            await told.services.until(lambda: told.services.alerts("main") == [other])
+        await told.services.until(lambda: told.services.alerts("main") == [other, alert_id], BOUND_S)
+
+
+async def test_an_alert_nobody_speaks_of_is_found(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_LOOK_S", 0.2)
+    await told.user(channels=[told.channel("main")])
+    async with told.notifier():
+        await told.until_settings_taken()
+        ids = await told.raise_alerts(alert(1), publish=False)
+        await told.services.until(lambda: told.services.alerts("main") == ids, BOUND_S)
