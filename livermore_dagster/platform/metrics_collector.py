@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -90,16 +90,26 @@ class PlatformCollector(Collector):
                 rows = self._rows()
                 for vitals in read_vitals(client, rows, self._market_time.now_ms()):
                     self._exchange(found, vitals)
-                names = {row.id: row.name for row in rows}
-                for (exchange_id, name), times in read_incident_counts_sync(client).items():
-                    known = names.get(exchange_id or 0, "")
-                    found.set("incidents", times, known, name, _severity(name))
+                self._incidents(found, rows, read_incident_counts_sync(client))
                 for name in LATENCIES:
                     found.histogram(name, LatencyHistogram(name), client)
                 found.set("notifier_up", int(bool(client.exists(keys.NOTIFIER))))
         except (redis.RedisError, PlatformError, OSError):
             return False
         return True
+
+    def _incidents(
+        self, found: _Families, rows: Sequence[ExchangeRow], told: Mapping[tuple[int | None, str], int]
+    ) -> None:
+        """Also those never told: `increase` of a series that begins at 1 is nothing."""
+        names = {row.id: row.name for row in rows}
+        active = (row.name for row in rows if row.active)
+        counts = {(known, name.value): 0 for known in ("", *active) for name in CATALOGUE}
+        for (exchange_id, name), times in told.items():
+            place = names.get(exchange_id or 0, ""), name
+            counts[place] = counts.get(place, 0) + times
+        for (known, name), times in counts.items():
+            found.set("incidents", times, known, name, _severity(name))
 
     def _exchange(self, found: _Families, one: ExchangeVitals) -> None:
         health, _ = one.judge(self._speed)

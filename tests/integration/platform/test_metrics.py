@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.rows import ROWS
-from livermore_dagster.incidents import IncidentName
+from livermore_dagster.incidents import CATALOGUE, IncidentName
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.metrics_catalogue import METRICS
 from livermore_dagster.platform.metrics_collector import ProcessFacts
@@ -97,6 +97,25 @@ def test_what_all_processes_counted_is_scraped_from_one_port(get: Get, client: r
     assert found["livermore_close_to_alert_seconds_bucket", (("le", "0.05"),)] == 9
     assert found["livermore_close_to_alert_seconds_bucket", (("le", "+Inf"),)] == 10
     assert found["livermore_close_to_alert_seconds_sum", ()] == pytest.approx(4.36, rel=0.02)
+
+
+def test_an_incident_never_told_is_zero_so_that_its_first_is_an_increase(
+    get: Get, client: redis.Redis
+) -> None:
+    def told() -> dict[tuple[str, str], float]:
+        return {
+            (dict(labels)["exchange"], dict(labels)["incident"]): value
+            for (name, labels), value in samples(get("/metrics")[1]).items()
+            if name == "livermore_incidents_total"
+        }
+
+    before = told()
+    active_names = {row.name for row in ROWS if row.active}
+    assert before == {(name, kind.value): 0 for name in {"", *active_names} for kind in CATALOGUE}
+    incident_sync(client, IncidentName.BREAKER_OPEN, BINANCE, "again and again")
+    incident_sync(client, IncidentName.ACCOUNT_REFUSED, None, "whose?")
+    rises = {place: value - before[place] for place, value in told().items() if value != before[place]}
+    assert rises == {("binance", "breaker_open"): 1, ("", "account_refused"): 1}
 
 
 def test_what_is_scraped_is_what_the_catalogue_lists(get: Get, client: redis.Redis) -> None:
