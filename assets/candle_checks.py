@@ -36,8 +36,7 @@ def candle_checks() -> list[dg.AssetChecksDefinition]:
                 "fresh": (fresh, "the newest candle due by the exchange's clock is stored."),
                 "matches_exchange": (
                     hourly_audit,
-                    "what has settled since the last audit, an hour at least, equals the exchange's REST "
-                    "candles; differences are repaired.",
+                    "what settled since the last audit equals the exchange's REST candles, or is repaired.",
                 ),
             },
         )

@@ -104,8 +104,8 @@ def _checks(row: ExchangeRow, event: BoundaryEvent, due: Sequence[Timeframe]) ->
 
 
 def _hour_ended(event: BoundaryEvent) -> bool:
-    """Whether a full hour lies in (last boundary handled, this one]: then what lasts so long is due, also where
-    the hour's own boundary found nobody and a later one stands for it."""
+    """Whether a full hour lies in (last boundary handled, this one]: what lasts so long is due then, also
+    where nobody was there at the hour itself and a later boundary stands for it."""
     return event.boundary_ms % AUDITED_MS == 0 or any(tf.ms >= AUDITED_MS for tf in event.timeframes)
 
 

@@ -51,8 +51,8 @@ def test_a_pause_is_made_good_without_asking_for_what_is_stored(burnt: Aftermath
 
 
 def audits(request: dict) -> bool:
-    """Whether it compares with the exchange once an hour, which reads what is stored on purpose: the last hour
-    or bar, and before it what no audit has compared since the pause began."""
+    """Whether it compares with the exchange once an hour, which reads what is stored on purpose: the last
+    hour or bar, and before it what no audit has compared since the pause began."""
     step, hour = STEP_MS[request["timeframe"]], STEP_MS["1h"]
     asked_end = -(-request["end_ms"] // step) * step
     for boundary in (request["at_ms"] // every * every for every in (hour, STEP_MS["15m"])):

@@ -1,4 +1,4 @@
-"""How far an exchange's candles have been compared with its own: what an audit could not ask, the next one does."""
+"""How far an exchange's candles have been compared with its own: what one audit could not, the next does."""
 
 from __future__ import annotations
 
