@@ -24,7 +24,7 @@ from livermore_dagster.platform.options import DEFAULT_METRICS_PORT
 from livermore_dagster.platform.processes import family_memory
 from livermore_dagster.platform.vitals import Health, read_vitals
 from livermore_dagster.platform.watch import MarketTime
-from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.client import ANSWER_S, connect
 
 __all__ = ["MetricsServer", "free_metrics_port", "process_facts"]
 
@@ -74,7 +74,7 @@ class MetricsServer:
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether all is well, and each exchange's figures."""
         try:
-            with connect(self._settings.redis_url) as client:
+            with connect(self._settings.redis_url, answer_s=ANSWER_S) as client:
                 found = read_vitals(client, self._rows(), self._market_time.now_ms())
         except (redis.RedisError, LivermoreError, OSError) as error:
             return False, {"health": Health.DOWN, "wrong": [str(error)], "exchanges": {}}

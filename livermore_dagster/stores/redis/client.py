@@ -14,10 +14,11 @@ from redis.retry import Retry
 
 from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError
 
-__all__ = ["connect", "connect_async", "no_answer", "refuse_cluster", "refuse_cluster_info"]
+__all__ = ["ANSWER_S", "connect", "connect_async", "no_answer", "refuse_cluster", "refuse_cluster_info"]
 
 CONNECT_TIMEOUT_S = 5.0
-
+ANSWER_S: Final = 3.0
+"""For whoever is waited for: a server that is stopped takes connections, and never answers."""
 
 _LIVELINESS: Final = {
     "TCP_KEEPIDLE": 15,
@@ -48,8 +49,15 @@ def _watched() -> dict[str, Any]:
     return {"socket_keepalive": True, "socket_keepalive_options": known}
 
 
-def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "strict") -> redis.Redis:
+def connect(
+    url: str,
+    max_connections: int = 64,
+    *,
+    encoding_errors: str = "strict",
+    answer_s: float | None = None,
+) -> redis.Redis:
     """A sync client, tried at once. `encoding_errors`, of `bytes.decode`: for replies that are no UTF-8.
+    `answer_s`: how long a reply may take; None where reads wait for news.
 
     Raises BadSetting for an address that cannot be read, PlatformError when no server answers and
     ClusterRefused for a Redis Cluster.
@@ -59,7 +67,7 @@ def connect(url: str, max_connections: int = 64, *, encoding_errors: str = "stri
             url,
             retry=Retry(NoBackoff(), 0),
             encoding_errors=encoding_errors,
-            **_options(url, max_connections),
+            **_options(url, max_connections) | {"socket_timeout": answer_s},
         )
     except ValueError:
         raise _unreadable() from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +21,7 @@ from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.incidents import CATALOGUE, IncidentName
+from livermore_dagster.platform import metrics_collector, metrics_server
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.metrics_catalogue import METRICS
 from livermore_dagster.platform.metrics_collector import ProcessFacts
@@ -239,6 +242,26 @@ def test_closes_that_pile_up_are_trouble_whoever_pauses(user: bool, told: str) -
     )
     verdict, wrong = vitals.judge()
     assert (verdict, told in wrong[-1]) == (Health.DEGRADED, True)
+
+
+def test_a_redis_that_is_stopped_holds_nobody_up(
+    get: Get, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for door in (metrics_server, metrics_collector):
+        monkeypatch.setattr(door, "ANSWER_S", 1.0)
+    pid = client.info("server")["process_id"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        code, text = get("/metrics")
+        told, facts = health(get)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    found = samples(text)
+    assert (code, found["livermore_store_up", (("store", "redis"),)]) == (200, 0)
+    assert found["livermore_store_up", (("store", "postgresql"),)] == 1
+    assert (told, facts["health"]) == (503, "down")
+    assert "Redis does not answer" in facts["wrong"][0]
+    assert health(get)[0] == 200
 
 
 def test_without_redis_and_postgresql_the_rest_is_still_told(tmp_path: Path) -> None:
