@@ -61,10 +61,7 @@ async def plan_audit(
 async def audit(
     plan: AuditPlan, *, ask: bool = True, on_page: Callable[[Timeframe, str], None] | None = None
 ) -> list[Audited]:
-    """Judges each cell; with `ask` the exchange is asked first, so that what it mends is judged mended.
-
-    Raises ExchangeError when the exchange cannot be asked; what was repaired by then stays so.
-    """
+    """Judges each cell; with `ask` the exchange is asked first, so that what it mends is judged mended."""
     found: list[Audited] = []
     for cell, from_ms in plan.cells:
         timeframe = cell.timeframe

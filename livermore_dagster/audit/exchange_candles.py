@@ -10,12 +10,15 @@ import structlog
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
+from livermore_dagster.errors import ExchangeError, RequestRefused
 from livermore_dagster.exchanges.client import CandlePage
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.incidents import IncidentName
+from livermore_dagster.ingest.intake import no_such_symbol
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.redis.metrics import count, incident
+from livermore_dagster.stores.redis.symbol_events import doubt_symbol
 
 __all__ = ["matches_exchange", "pages_of"]
 
@@ -33,6 +36,10 @@ class _Comparison:
     repaired: int = 0
     foreign: int = 0
     """Candles that are stored and that the exchange does not give."""
+    asked: int = 0
+    """Symbols compared to the end."""
+    ended_by: str = ""
+    """Why the exchange could be asked no further."""
     rows: list[Row] = field(default_factory=list)
 
     def note(self, row: Row) -> None:
@@ -51,16 +58,17 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
 
     The newest one is left out: exchanges still settle it. What differs or is missing here is written under
     the cache's rule, so that it enters the flow as any revision does; what only we hold is told and kept.
-    `on_page(symbol)` after each request. Raises ExchangeError when the exchange cannot be asked; what was
-    repaired by then is told.
+    A symbol the exchange refuses is doubted and holds up no other; an exchange that cannot be asked ends it,
+    incomplete. `on_page(symbol)` after each request.
     """
     end_ms = cell.newest_open_ms
     # What the store writer has not come to yet is late, and no difference from the exchange.
     await sync_from_cache(cell, min(CACHED_BARS, (end_ms - from_ms) // cell.timeframe.ms + 1))
     found = _Comparison()
     try:
-        for symbol in cell.judged:
-            await _compare_series(cell, symbol, (from_ms, end_ms), found, on_page)
+        await _compare_all(cell, (from_ms, end_ms), found, on_page)
+    except ExchangeError as error:
+        found.ended_by = error.message
     finally:
         if found.repaired:
             await _tell(cell, found.repaired)
@@ -69,9 +77,30 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
         "candles compared": found.compared,
         "differences, now repaired": found.repaired,
         "candles the exchange does not have": found.foreign,
+        "symbols not asked": len(cell.judged) - found.asked,
         "requests used": found.requests,
     }
-    return Verdict(not found.rows, numbers, rows=found.rows)
+    if found.ended_by:
+        numbers["ended early"] = found.ended_by
+    return Verdict(
+        not found.rows and not found.ended_by, numbers, rows=found.rows, complete=not found.ended_by
+    )
+
+
+async def _compare_all(
+    cell: Cell, span: tuple[int, int], found: _Comparison, on_page: Callable[[str], None] | None
+) -> None:
+    """Raises ExchangeError for what would befall the symbols that follow too."""
+    for symbol in cell.judged:
+        try:
+            await _compare_series(cell, symbol, span, found, on_page)
+            found.asked += 1
+        except RequestRefused as error:
+            if not no_such_symbol(error):
+                raise
+            ctx = cell.ctx
+            await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
+            found.note(_row(symbol, span[0], "request", "", error.message))
 
 
 async def _compare_series(

@@ -27,7 +27,9 @@ def most_made_up(timeframe: Timeframe) -> int:
 async def hourly_audit(cell: Cell) -> Verdict:
     """The last settled hour (or bar, where that is longer), and before it all that no audit has compared yet.
 
-    Only a completed one moves the mark on; repeating one changes nothing.
+    Only a completed one moves the mark on; repeating one changes nothing. One the exchange cut short is a
+    failed verdict and no failed run: to try again at once is what an exchange that is away, or has closed the
+    budget, needs least, and the next hour asks for all of it.
     """
     timeframe, end_ms = cell.timeframe, cell.newest_open_ms
     redis, exchange_id = cell.ctx.redis, cell.ctx.row.id
@@ -35,7 +37,8 @@ async def hourly_audit(cell: Cell) -> Verdict:
     missed_ms = min(regular_ms, await begin_audited(redis, exchange_id, timeframe, regular_ms))
     from_ms = max(missed_ms, timeframe.open_of(end_ms - most_made_up(timeframe)))
     verdict = await matches_exchange(cell, from_ms)
-    await note_audited(redis, exchange_id, timeframe, end_ms)
+    if verdict.complete:
+        await note_audited(redis, exchange_id, timeframe, end_ms)
     if missed_ms == from_ms:
         return verdict
     command = f"livermore audit {cell.ctx.row.name} --timeframes {timeframe.value} --since {_iso(missed_ms)}"

@@ -21,6 +21,8 @@ class Verdict:
     rows_title: str = "first 50"
     rows: list[Row] = field(default_factory=list)
     """What was found wrong, one by one."""
+    complete: bool = True
+    """False: it ended before all was judged; the numbers say why, and what was found until then counts."""
 
 
 async def judge(cell: Cell, check: Callable[[Cell], Awaitable[Verdict]]) -> Verdict:

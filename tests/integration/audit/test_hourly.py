@@ -74,6 +74,38 @@ async def test_hours_that_no_audit_saw_are_audited_by_the_next(market: Platform,
     assert mark(market) == cell.newest_open_ms
 
 
+async def test_an_audit_the_exchange_cut_short_is_made_up(market: Platform, cell: Cell) -> None:
+    first = hours_before(cell, 2)
+    closed = {"kind": "rate_limit", "endpoint": "candles", "count": 1}
+    market.fault("coinbase", **closed)
+    verdict = await hourly_audit(first)
+    assert (verdict.passed, verdict.complete) == (False, False)
+    assert verdict.numbers["symbols not asked"] == 2
+    assert "429" in str(verdict.numbers["ended early"])
+    assert mark(market) < first.newest_open_ms - 11 * M5.ms, "nothing of it counts as compared"
+    tamper(market, SYMBOLS[0], first.boundary_ms - 4 * M5.ms)
+    with market.redis() as client:
+        client.delete(keys.budget(EXCHANGE))  # the five seconds it is closed for are over
+    assert [row["symbol"] for row in (await hourly_audit(cell)).rows] == [SYMBOLS[0]]
+    assert mark(market) == cell.newest_open_ms
+
+
+async def test_a_symbol_the_exchange_lists_no_more_holds_up_no_other(market: Platform, cell: Cell) -> None:
+    wrong = cell.boundary_ms - 4 * M5.ms
+    tamper(market, SYMBOLS[1], wrong)
+    verdict = await hourly_audit(replace(cell, symbols=["GONE-USD", *SYMBOLS]))
+    assert [(row["symbol"], row["field"]) for row in verdict.rows] == [
+        ("GONE-USD", "request"), (SYMBOLS[1], "close"),
+    ]  # fmt: skip
+    assert not verdict.passed
+    assert verdict.numbers["symbols not asked"] == 1
+    assert market.differences("coinbase", [M5], wrong, cell.boundary_ms) == []
+    assert mark(market) == cell.newest_open_ms, "one that is gone is no reason to ask for the others again"
+    with market.redis() as client:
+        doubts = [fields for _, fields in client.xrange(keys.symbol_events(EXCHANGE))]
+    assert [fields["symbol"] for fields in doubts if fields["kind"] == "doubt"] == ["GONE-USD"]
+
+
 async def test_what_was_missed_for_too_long_is_left_to_a_person(market: Platform, cell: Cell) -> None:
     with market.redis() as client:
         client.hset(keys.audited(EXCHANGE), "5m", cell.newest_open_ms - most_made_up(M5) - 3 * H1.ms)
