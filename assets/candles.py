@@ -100,7 +100,9 @@ def _candles(timeframe: Timeframe) -> dg.AssetsDefinition:
             cell = await cell_of(ctx, timeframe, context.run.tags)
             async with boundary_lease(cell, context.run, created_ms):
                 brought = await bring_up(cell)
-            _fail_on_failures(brought)
+                # Before the boundary is finished: what failed stays due, and is tried again.
+                _fail_on(brought, "failed")
+            _fail_on(brought, "refused")
             return await _metadata(brought)
 
         return dg.MaterializeResult(metadata=exchange.use(exchange_of(context), work))
@@ -108,9 +110,9 @@ def _candles(timeframe: Timeframe) -> dg.AssetsDefinition:
     return candles
 
 
-def _fail_on_failures(brought: Brought) -> None:
+def _fail_on(brought: Brought, outcome: str) -> None:
     """A series that could not be fetched fails the asset, after all others were served."""
-    failed = [one for one in brought.fetched.series if one.outcome == "failed"] if brought.fetched else []
+    failed = [one for one in brought.fetched.series if one.outcome == outcome] if brought.fetched else []
     if failed:
         first = failed[0]
         raise dg.Failure(

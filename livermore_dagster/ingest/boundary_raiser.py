@@ -11,7 +11,7 @@ import redis.asyncio
 import structlog
 
 from livermore_dagster.clock import Clock
-from livermore_dagster.errors import ExchangeError
+from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.market.boundary import due
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.moments import utc_text
@@ -71,6 +71,8 @@ class BoundaryRaiser:
         self._reached = 0
         self._first = 0
         """The boundary behind which the first clock reading lay: history, when none was ever raised."""
+        self._raised = 0
+        """The newest raised here or found raised: what failed before it is due there."""
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
@@ -122,6 +124,7 @@ class BoundaryRaiser:
         entry = await boundaries.raise_boundary(
             self._redis, self._row.id, boundary_ms, timeframes, settled, unsettled, self._clock.now_ms()
         )
+        self._raised = boundary_ms
         if entry is None:
             return
         log.info(
@@ -149,12 +152,18 @@ class BoundaryRaiser:
             log.error("boundary_fallback_failed", exchange=self._row.name, exc_info=error)
 
     async def _watch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        """Fetches here when nobody has begun in time, or whoever had has died; tries on while it fails."""
+        """Fetches here when nobody has begun in time, or whoever had has died or failed.
+
+        Tries on while it fails, for some minutes more than the budget is closed, or until the next boundary
+        is raised.
+        """
         deadline = self._clock.monotonic() + _GIVE_UP_S
         wait_s, told, failure = _FALLBACK_S, False, ""
         while self._clock.monotonic() < deadline:
             await self._clock.sleep(wait_s)
             wait_s = _TAKE_OVER_S
+            if failure and self._raised > boundary_ms:
+                break
             try:
                 if await self._is_handled(boundary_ms):
                     return
@@ -166,6 +175,9 @@ class BoundaryRaiser:
                     return
             except _TRY_AGAIN as error:
                 failure = str(error) or type(error).__name__
+                if isinstance(error, RateLimited):
+                    wait_s = max(wait_s, (error.retry_at_ms - self._clock.now_ms()) / 1000)
+                    deadline = max(deadline, self._clock.monotonic() + wait_s + _TAKE_OVER_S)
                 log.warning("boundary_watch_waits", exchange=self._row.name, error=failure)
                 if told:
                     await self._on_failure(
@@ -174,8 +186,8 @@ class BoundaryRaiser:
                     )
         if failure:
             await self._on_failure(
-                f"{self._row.name}: the boundary of {utc_text(boundary_ms)} UTC could not be fetched within "
-                f"{_GIVE_UP_S:.0f} s; it is due again at the next one. Last: {failure}"
+                f"{self._row.name}: the boundary of {utc_text(boundary_ms)} UTC could not be fetched; what "
+                f"it lacks is due again at the next one. Last: {failure}"
             )
 
     async def _is_handled(self, boundary_ms: int) -> bool:

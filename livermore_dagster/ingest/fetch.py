@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from livermore_dagster.errors import ExchangeError
+from livermore_dagster.errors import ExchangeError, ExchangeUnavailable, RateLimited
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext, Servers, open_context
-from livermore_dagster.ingest.intake import ask, first_open, ledger, store_absent, store_candles
+from livermore_dagster.ingest.intake import (
+    ask,
+    first_open,
+    ledger,
+    no_such_symbol,
+    store_absent,
+    store_candles,
+)
 from livermore_dagster.ingest.together import together
 from livermore_dagster.market.candle import Origin, Rank
 from livermore_dagster.market.gaps import missing_ranges, plan_pages
@@ -39,8 +46,11 @@ class SeriesFetch:
     stored: int
     """Candles that became final or were revised by this fetch."""
     outcome: str
-    """'closed' (the due candle is here), 'absent' (proven), 'unknown' (asked again next time), 'failed'."""
+    """'closed' (the due candle is here), 'absent' (proven), 'unknown' (asked again next time), 'failed'
+    (worth another try) or 'refused' (the exchange has no such symbol any more)."""
     reason: str = ""
+    retry_at_ms: int = 0
+    """Wall clock before which another try cannot succeed: the budget is closed."""
 
 
 @dataclass(slots=True)
@@ -61,6 +71,19 @@ class FetchReport:
 
     def count(self, outcome: str) -> int:
         return sum(one.outcome == outcome for one in self.series)
+
+    def failure(self) -> ExchangeError | None:
+        """For a boundary that is not handled, because series failed that another try may bring."""
+        failed = [one for one in self.series if one.outcome == "failed"]
+        if not failed:
+            return None
+        first = failed[0]
+        words = (
+            f"{len(failed)} of {len(self.series)} series could not be fetched: first {first.symbol} "
+            f"{first.timeframe}: {first.reason}"
+        )
+        closed_until_ms = max(one.retry_at_ms for one in failed)
+        return RateLimited(words, closed_until_ms) if closed_until_ms else ExchangeUnavailable(words)
 
 
 async def fetch_due(
@@ -143,8 +166,10 @@ class _Series:
     async def fetch(self, newest: _Newest | None) -> SeriesFetch:
         try:
             return await self._fetch(newest)
+        except RateLimited as closed:
+            return replace(self._done("failed", closed.message), retry_at_ms=closed.retry_at_ms)
         except ExchangeError as error:
-            return self._done("failed", error.message)
+            return self._done("refused" if no_such_symbol(error) else "failed", error.message)
 
     async def _fetch(self, newest: _Newest | None) -> SeriesFetch:
         ctx, timeframe = self.ctx, self.timeframe

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from livermore_dagster.errors import RequestRefused
+from livermore_dagster.errors import ExchangeError, RequestRefused
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
@@ -23,6 +23,7 @@ __all__ = [
     "ask",
     "first_open",
     "ledger",
+    "no_such_symbol",
     "store_absent",
     "store_candles",
     "tell_listing",
@@ -54,6 +55,11 @@ _NO_SUCH_SYMBOL: Final = (400, 404)
 """How exchanges refuse the candles of what they no longer list (Binance 400 -1121, Coinbase 404)."""
 
 
+def no_such_symbol(error: ExchangeError) -> bool:
+    """Whether the exchange refused one symbol, which asking again does not mend."""
+    return isinstance(error, RequestRefused) and error.status in _NO_SUCH_SYMBOL
+
+
 async def ask(
     ctx: ExchangeContext,
     symbol: str,
@@ -75,7 +81,7 @@ async def ask(
     try:
         rows = await ctx.client.candles(symbol, timeframe, from_ms, beyond, priority)
     except RequestRefused as error:
-        if error.status in _NO_SUCH_SYMBOL:
+        if no_such_symbol(error):
             await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
         raise
     return Reply(rows, judge_reply(symbol, timeframe, page, rows, asked_ms, origin), asked_ms)

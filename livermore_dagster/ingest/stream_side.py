@@ -274,6 +274,7 @@ class StreamSide:
         return settled, unsettled
 
     async def _fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        """Raises when a series failed: the boundary is handled only when all were served."""
         report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols)
         log.info(
             "boundary_fetched",
@@ -282,7 +283,10 @@ class StreamSide:
             stored=report.stored,
             unknown=report.count("unknown"),
             failed=report.count("failed"),
+            refused=report.count("refused"),
         )
+        if (failure := report.failure()) is not None:
+            raise failure
 
     # --- telling ------------------------------------------------------------------------------------------
     def _tell_capacity(self) -> None:

@@ -88,6 +88,20 @@ def test_a_boundary_run_fetches_what_is_not_streamed_and_marks_the_boundary(
     assert market.differences("coinbase", [H1], boundary - 24 * H1.ms, boundary) == []
 
 
+def test_a_boundary_run_that_lacks_a_series_leaves_the_boundary_to_the_next_try(
+    stored_instance, market: Platform
+) -> None:
+    boundary = market.market_now("coinbase") // H1.ms * H1.ms
+    tags = {"livermore/boundary_ms": str(boundary), "livermore/due": "1h", "livermore/raised_ms": "1"}
+    market.fault("coinbase", kind="rate_limit", endpoint="candles", count=1, retry_after_s=1)
+    result = materialize(stored_instance, ["candles", "1h"], "coinbase", tags)
+    assert "1 of 4 symbols could not be fetched" in failure(result)
+    with market.redis() as client:
+        record = client.hget(keys.boundary_done(IDS["coinbase"]), str(boundary))
+    assert record is not None
+    assert '"started"' in record.replace(" ", "")
+
+
 @pytest.mark.parametrize(
     ("exchange", "timeframe", "words"),
     [("coinbase", "1m", "coinbase does not stream 1m"), ("kraken", "1h", "'kraken' is not active")],

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from psycopg_pool import PoolTimeout
 
 from livermore_dagster.clock import SystemClock
-from livermore_dagster.errors import ExchangeUnavailable
+from livermore_dagster.errors import ExchangeUnavailable, RateLimited
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest import boundary_raiser
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
@@ -169,6 +170,44 @@ async def test_a_fetch_that_fails_is_tried_again(client, monkeypatch) -> None:
     assert len(rig.fetched) == 4
     assert len(rig.told) == 1
     assert [text.rsplit(": ", 1)[1] for text in rig.failed] == ["no connection", "gone", "away"]
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_a_closed_budget_is_waited_out_however_long(client, monkeypatch) -> None:
+    for name, seconds in (("_FALLBACK_S", 0.05), ("_TAKE_OVER_S", 0.05), ("_GIVE_UP_S", 0.2)):
+        monkeypatch.setattr(boundary_raiser, name, seconds)
+    rig = Rig(client)
+    opens_ms = int(time.time() * 1000) + 1_000
+    rig.failures = [RateLimited("closed", opens_ms)]
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    await asyncio.wait_for(rig.done.wait(), 5)
+    assert time.time() * 1000 >= opens_ms
+    assert len(rig.fetched) == 2
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_what_fails_until_the_next_boundary_is_left_to_it(client, monkeypatch) -> None:
+    for name, seconds in (("_FALLBACK_S", 0.05), ("_TAKE_OVER_S", 0.3)):
+        monkeypatch.setattr(boundary_raiser, name, seconds)
+    rig = Rig(client)
+    rig.failures = [ExchangeUnavailable("away")]
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    async with asyncio.timeout(5):
+        while not rig.failed:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
+    await asyncio.wait_for(rig.done.wait(), 5)
+    async with asyncio.timeout(5):
+        while len(rig.failed) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    all_due = (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
+    assert rig.fetched == [(MIDNIGHT, all_due), (MIDNIGHT + STEP, all_due)]
     await rig.raiser.close()
     await rig.close()
 

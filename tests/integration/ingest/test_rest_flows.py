@@ -10,13 +10,17 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from livermore_dagster.errors import UnsupportedTimeframe
+from livermore_dagster.errors import RateLimited, UnsupportedTimeframe
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.backfill import backfill
+from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.ingest.fetch import fetch_due
+from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
 from livermore_dagster.ingest.repair import RepairQueue, repair
+from livermore_dagster.ingest.stream_side import StreamSide
+from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
 from livermore_dagster.market.candle import Rank
 from livermore_dagster.market.closing import Question, Reason
@@ -193,6 +197,34 @@ async def test_a_late_row_is_asked_for_again(market: Platform, coinbase: Exchang
     report = await fetch_due(coinbase, START - 30_000, [Timeframe.H1], [symbol])
     assert [one.outcome for one in report.series] == ["closed"]
     await assert_cache_is_true(market, coinbase, [symbol], Timeframe.H1)
+
+
+async def test_a_boundary_with_a_failed_series_is_not_handled(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    """A 429 or an outage of seconds must not cost a 1d candle its boundary."""
+    symbols = await symbols_of(market, "coinbase", {"liquid": 2})
+    board = StatusBoard(None, coinbase.redis, coinbase.row.id)  # type: ignore[arg-type]
+    side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, Patience())
+    market.fault("coinbase", kind="rate_limit", endpoint="candles", count=1, retry_after_s=1)
+    with pytest.raises(RateLimited, match=r"1 of 2 series could not be fetched") as closed:
+        await side._fetch(START - 30_000, [Timeframe.H1])
+    assert closed.value.retry_at_ms > 0
+    await side._fetch(START - 30_000, [Timeframe.H1])
+    await assert_cache_is_true(market, coinbase, symbols, Timeframe.H1)
+
+
+async def test_a_symbol_that_is_gone_does_not_keep_its_boundary_open(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    symbols = [*await symbols_of(market, "coinbase", {"liquid": 1}), "NOSUCH-USD"]
+    report = await fetch_due(coinbase, START - 30_000, [Timeframe.H1], symbols)
+    assert [one.outcome for one in report.series] == ["closed", "refused"]
+    assert report.failure() is None
+
+
+async def _untold(part: str, text: str) -> None:
+    raise AssertionError(f"{part} failed: {text}")
 
 
 async def test_repair_fills_asks_once_and_keeps_the_ledger(
