@@ -37,11 +37,18 @@ def rotate_logs(folder: Path, limit_bytes: int = FILE_BYTES) -> list[Path]:
 
 
 def _cut(path: Path) -> None:
+    # Copied first: on a full disk the older parts stay as they are.
+    copy = path.with_name(f"{path.name}.new")
+    try:
+        shutil.copyfile(path, copy)
+    except OSError:
+        copy.unlink(missing_ok=True)
+        raise
     for number in range(KEPT, 1, -1):
         newer = _part(path, number - 1)
         if newer.exists():
             newer.replace(_part(path, number))
-    shutil.copyfile(path, _part(path, 1))
+    copy.replace(_part(path, 1))
     os.truncate(path, 0)
 
 

@@ -19,6 +19,15 @@ for line in sys.stdin:
     print("done", flush=True)
 """
 
+_ROTATES_WITHOUT_ROOM = """
+import resource, sys
+from pathlib import Path
+from livermore_dagster.platform.log_rotation import rotate_logs
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+for _ in range(4):
+    assert rotate_logs(Path(sys.argv[1]), limit_bytes=500) == []
+"""
+
 
 def test_a_log_is_cut_while_it_is_written_and_three_parts_are_kept(tmp_path: Path) -> None:
     logs = tmp_path / "logs"
@@ -54,3 +63,14 @@ def test_what_is_small_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "daemon.log").write_text("words")
     assert rotate_logs(tmp_path, limit_bytes=500) == []
     assert (tmp_path / "daemon.log").read_text() == "words"
+
+
+def test_where_there_is_no_room_all_parts_stay_as_they_are(tmp_path: Path) -> None:
+    held = {"daemon.log": "now " * 200, **{f"daemon.log.{part}": f"part {part}" for part in (1, 2, 3)}}
+    for name, text in held.items():
+        (tmp_path / name).write_text(text)
+    command = [sys.executable, "-c", _ROTATES_WITHOUT_ROOM, str(tmp_path)]
+    assert b"log_not_rotated" in subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == held
+    assert rotate_logs(tmp_path, limit_bytes=500) == [tmp_path / "daemon.log"]
+    assert (tmp_path / "daemon.log.1").read_text() == held["daemon.log"]
