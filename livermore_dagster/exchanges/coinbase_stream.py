@@ -97,9 +97,28 @@ class _Other(msgspec.Struct, gc=False):
     sequence_num: int | None = None
 
 
+class _RawCandleEvent(msgspec.Struct, gc=False):
+    type: str
+    candles: list[msgspec.Raw] = []
+
+
+class _RawCandles(msgspec.Struct, gc=False):
+    """A candles frame whose candles are read one by one, for some of them are malformed."""
+
+    timestamp: str
+    events: list[_RawCandleEvent]
+
+
+class _Named(msgspec.Struct, gc=False):
+    product_id: str
+
+
 _READ = ("candles", "ticker", "ticker_batch", "heartbeats", "subscriptions")
 _frame = msgspec.json.Decoder(_Candles | _Tickers | _TickerBatch | _Heartbeats | _Subscriptions)
 _other = msgspec.json.Decoder(_Other)
+_raw_candles = msgspec.json.Decoder(_RawCandles)
+_one_candle = msgspec.json.Decoder(_Candle)
+_named = msgspec.json.Decoder(_Named)
 
 
 @lru_cache(maxsize=64)
@@ -116,7 +135,10 @@ def utc_ms(timestamp: str) -> int:
 
 
 class CoinbaseDecoder:
-    """One connection's decoder. `sequence_num` counts its frames over all channels."""
+    """One connection's decoder. `sequence_num` counts its frames over all channels.
+
+    A frame that cannot be read has used up its number, so no gap shows what it held: its ErrorFrame does.
+    """
 
     def __init__(self) -> None:
         self._expected: int | None = None
@@ -131,6 +153,8 @@ class CoinbaseDecoder:
         try:
             events += _events(message)
         except ValueError as error:
+            if type(message) is _Candles:
+                return events + _readable(frame)
             events.append(ErrorFrame(f"{error} in {_shown(frame)}"))
         return events
 
@@ -153,6 +177,8 @@ class CoinbaseDecoder:
         events = self._gap(other.sequence_num)
         if other.type == "error":
             events.append(ErrorFrame(": ".join(part for part in (other.message, other.reason) if part)))
+        elif other.channel == "candles":
+            events += _readable(frame)
         elif other.channel in _READ:
             events.append(ErrorFrame(f"malformed {other.channel} frame {_shown(frame)}"))
         return events
@@ -180,6 +206,32 @@ def _candles(message: _Candles) -> list[StreamEvent]:
         for event in message.events
         for c in event.candles
     ]
+
+
+def _readable(frame: str | bytes) -> list[StreamEvent]:
+    """What can be read of a malformed candles frame, each candle by itself, and what cannot."""
+    try:
+        message = _raw_candles.decode(frame)
+        event_ms = utc_ms(message.timestamp)
+    except ValueError as error:
+        return [ErrorFrame(f"malformed candles frame: {error} in {_shown(frame)}", loses_candles=True)]
+    return [
+        _one(raw, event_ms, snapshot=event.type == "snapshot")
+        for event in message.events
+        for raw in event.candles
+    ]
+
+
+def _one(raw: msgspec.Raw, event_ms: int, *, snapshot: bool) -> CandleFrame | ErrorFrame:
+    try:
+        c = _one_candle.decode(raw)
+        return CandleFrame(c.product_id, Timeframe.M5, _candle(c), event_ms, snapshot)
+    except ValueError as error:
+        message = f"malformed candle: {error} in {_shown(bytes(raw))}"
+    try:
+        return ErrorFrame(message, loses_candles=True, symbol=_named.decode(raw).product_id)
+    except ValueError:
+        return ErrorFrame(message, loses_candles=True)
 
 
 def _candle(c: _Candle) -> Candle:

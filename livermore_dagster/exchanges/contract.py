@@ -161,7 +161,15 @@ class ShutdownNotice:
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrame:
+    """What the exchange complains of, or what of its frames could not be read.
+
+    `loses_candles`: a candle update was among it, so that what is held over it is unproven: of `symbol`, or,
+    where not even that could be read, of all that the connection carries.
+    """
+
     message: str
+    loses_candles: bool = False
+    symbol: str | None = None
 
 
 StreamEvent = (

@@ -183,6 +183,8 @@ class Pipeline:
             self.on_notice(IncidentName.SUBSCRIPTION_REFUSED, connection, f"{what} refused: {event.reason}")
         elif isinstance(event, ErrorFrame):
             self._meter.count("error_frames")
+            if event.loses_candles:
+                self._apply(self._closer.on_unread(connection, event.symbol, event.message))
             self.on_notice(IncidentName.ERROR_FRAME, connection, event.message)
 
     def _apply(self, effects: Effects) -> None:

@@ -321,6 +321,16 @@ class Closer:
         self._next_due_ms = 0
         return Effects()
 
+    def on_unread(self, connection: str, symbol: str | None, reason: str) -> Effects:
+        """An update came that could not be read, of `symbol` alone, or of any if None: as if it were lost."""
+        if symbol is None:
+            return self.on_break(connection, reason)
+        for timeframe in self.timeframes:
+            if (symbol, timeframe) in self._series:
+                self._series[symbol, timeframe].doubt_held()
+        self._next_due_ms = 0
+        return Effects()
+
     def on_rest(
         self,
         symbol: str,

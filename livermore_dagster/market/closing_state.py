@@ -20,6 +20,7 @@ QUIET_BY_CHANCE = 4.0
 BACK_MS = 1_000
 """Real time: frames of one connection are stamped in order, within less."""
 MOST_RANGES = 32
+NO_EPOCH = -1
 _ACTIVITY_BITS = (1 << 32) - 1
 
 
@@ -186,6 +187,11 @@ class Series:
     def holds(self, slot: int) -> bool:
         """Whether the candle that is held lies in `slot`."""
         return self.held is not None and self.slot(self.held.candle.open_ms) == slot
+
+    def doubt_held(self) -> None:
+        """Something newer of the candle that is held may be lost: until the next update it is unproven."""
+        if self.held is not None:
+            self.held.epoch = NO_EPOCH
 
     def decide(self, slot: int, *, answered: bool = True) -> None:
         """`slot` is final or absent; the frontier moves over whatever is decided.

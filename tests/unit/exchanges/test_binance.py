@@ -23,8 +23,10 @@ from livermore_dagster.exchanges.contract import (
 )
 from livermore_dagster.exchanges.rows import BINANCE, BINANCE_US
 from livermore_dagster.market.candle import Candle, canonical
+from livermore_dagster.market.closing import Closer, Reason
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from tests.recorded import recorded
+from tests.unit.exchanges.closing_rig import Rig
 
 DIALECT = BinanceDialect(BINANCE)
 KLINE = (
@@ -81,6 +83,37 @@ def test_other_frames(frame: str, events: list[object]) -> None:
 def test_a_malformed_frame_is_an_error_frame(frame: str | bytes) -> None:
     events = DIALECT.decoder().decode(frame)
     assert [type(event) for event in events] == [ErrorFrame]
+
+
+@pytest.mark.parametrize(
+    ("read", "sent"),
+    [
+        ('"v":"120.00000000"', '"v":null'),
+        ('"v":"120.00000000"', '"v":"NaN"'),
+        ('"x":true', '"x":"true"'),
+        ('"E":1700000061760', '"E":"then"'),
+    ],
+)
+def test_a_malformed_final_frame_leaves_its_candle_to_rest(read: str, sent: str) -> None:
+    """Nothing is numbered here, and nothing need be: without its flag no candle is proven."""
+    decoder, start = DIALECT.decoder(), 1_700_000_000_000 // 60_000 * 60_000
+    rig = Rig(Closer(["ADAUSDT"], [Timeframe.M1], flagged=True))
+
+    def kline(open_ms: int, event_ms: int, *, closed: bool) -> str:
+        text = KLINE.replace('"t":1700000000000', f'"t":{open_ms}').replace(
+            '"E":1700000061760', f'"E":{event_ms}'
+        )
+        return text if closed else text.replace('"x":true', '"x":false')
+
+    for second in range(2, 60, 2):
+        rig.play(decoder.decode(kline(start, start + second * 1_000, closed=False)))
+    events = decoder.decode(KLINE.replace(read, sent))
+    assert [type(event) for event in events] == [ErrorFrame]
+    rig.play(events)
+    for second in range(62, 76, 2):
+        rig.play(decoder.decode(kline(start + 60_000, start + second * 1_000, closed=False)))
+    assert [write for write in rig.writes if write.rank] == []
+    assert [(one.from_ms, one.reason) for one in rig.questions] == [(start, Reason.UNPROVEN)]
 
 
 def test_subscriptions_are_batched_and_numbered() -> None:

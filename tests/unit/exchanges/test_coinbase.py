@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -19,8 +20,10 @@ from livermore_dagster.exchanges.contract import (
 from livermore_dagster.exchanges.rows import COINBASE
 from livermore_dagster.exchanges.universe import AliasTable
 from livermore_dagster.market.candle import Candle
+from livermore_dagster.market.closing import Closer, Reason
 from livermore_dagster.market.timeframe import Timeframe
 from tests.recorded import recorded
+from tests.unit.exchanges.closing_rig import Rig
 
 DIALECT = CoinbaseDialect(COINBASE)
 AT = "2026-01-05T23:30:01.39625135Z"
@@ -85,6 +88,65 @@ def test_a_gap_in_the_sequence_comes_before_the_frame_that_shows_it() -> None:
 )
 def test_a_malformed_frame_is_an_error_frame(text: str) -> None:
     assert ErrorFrame in [type(event) for event in DIALECT.decoder().decode(text)]
+
+
+def rows_of(number: int, *rows: dict[str, object]) -> str:
+    return frame("candles", number, [{"type": "update", "candles": list(rows)}])
+
+
+def row(product: str, start: int = 1767655800, **other: object) -> dict[str, object]:
+    plain: dict[str, object] = {"high": "2", "low": "1", "open": "1", "close": "2", "volume": "5"}
+    return {"start": str(start), **plain, "product_id": product, **other}
+
+
+@pytest.mark.parametrize("volume", [None, "NaN", "a lot", 5])
+def test_one_malformed_candle_of_a_frame_loses_no_other_and_says_whose_it_was(volume: object) -> None:
+    decoder = DIALECT.decoder()
+    first, lost, last = decoder.decode(rows_of(0, row("A"), row("B", volume=volume), row("C")))
+    assert isinstance(first, CandleFrame)
+    assert isinstance(last, CandleFrame)
+    assert (first.symbol, last.symbol, last.candle.volume) == ("A", "C", "5")
+    assert isinstance(lost, ErrorFrame)
+    assert (lost.loses_candles, lost.symbol) == (True, "B")
+    assert [type(event) for event in decoder.decode(candles(1))] == [CandleFrame], "its number was used up"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        candles(0).replace(AT, "yesterday"),
+        candles(0).replace('"BTC-USD"', "null"),
+        candles(0).replace('"update"', "7"),
+    ],
+)
+def test_a_candle_lost_without_its_name_may_be_anyones(text: str) -> None:
+    (lost,) = DIALECT.decoder().decode(text)
+    assert isinstance(lost, ErrorFrame)
+    assert (lost.loses_candles, lost.symbol) == (True, None)
+
+
+@pytest.mark.parametrize("successor", [True, False])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_candle_whose_last_update_was_malformed_is_not_proven(*, named: bool, successor: bool) -> None:
+    decoder, start = DIALECT.decoder(), 1767655800
+    rig = Rig(Closer(["A", "B"], [Timeframe.M5], flagged=False))
+    for second in range(1, 298):
+        rig.play(decoder.decode(_at(rows_of(second, row("A"), row("B")), start + second)))
+    bad = row("A", close="9", volume=None)
+    if not named:
+        del bad["product_id"]
+    rig.play(decoder.decode(_at(rows_of(298, row("B"), bad), start + 298)))
+    rig.play(decoder.decode(_at(rows_of(299, row("B", volume="6")), start + 299)))
+    after = [row("A", start + 300)] if successor else []
+    for second in range(301, 320):
+        text = rows_of(second - 1, *after, row("B", start + 300))
+        rig.play(decoder.decode(_at(text, start + second)))
+    assert [(write.symbol, write.candle.volume) for write in rig.writes if write.rank] == [("B", "6")]
+    assert [(one.symbol, one.reason) for one in rig.questions] == [("A", Reason.UNPROVEN)]
+
+
+def _at(text: str, second: int) -> str:
+    return text.replace(AT, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
 def test_an_error_frame() -> None:
