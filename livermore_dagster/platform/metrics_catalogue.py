@@ -158,7 +158,10 @@ FIXED: Final = (
     ),
     Metric("rest_requests", "counter", ("exchange", "endpoint"), "REST requests sent."),
     Metric(
-        "candles_closed", "counter", ("exchange", "timeframe"), "Candles that became final or were revised."
+        "candles_closed",
+        "counter",
+        ("exchange", "timeframe"),
+        "Candles that became final; livermore_revised_total counts those revised later.",
     ),
     Metric(
         "incidents",
