@@ -42,12 +42,17 @@ from livermore_dagster.stores.postgres.deliveries import (
 __all__ = ["ChannelState", "ChannelWorker", "delay_s"]
 
 _log = structlog.get_logger(__name__)
-_AT_ONCE: Final = 500
 _SINGLES: Final = 20
+_DIGEST_MOST: Final = 5_000
+"""Alerts in one digest."""
+_TOGETHER_TRIES: Final = 2
+"""Tried in vain so often, each goes alone: it may be one of them that is never taken."""
 _MANY: Final = 4
 """From so many due on, several go in one message."""
 _FIRST_DELAY_S: Final = 1.0
 _LONGEST_DELAY_S: Final = 60.0
+_REPEAT_PAUSE_S: Final = 5.0
+"""A repetition that failed speaks against itself more than against the channel: others wait no longer."""
 _LEAST_PAUSE_S: Final = 1.0
 _NOTE_AGAIN_S: Final = 0.5
 _WORDS_KEPT: Final = 20
@@ -165,19 +170,32 @@ class ChannelWorker:
             await self._say_next()
             return 0
         async with self._pool.connection() as connection:
-            due = await read_due(connection, self.place, self._clock.now_ms(), _AT_ONCE)
+            due = await self._read_like(connection)
             if not due:
                 next_ms = await read_next_due_ms(connection, self.place)
                 # Rounded up: a look just before the time would find nothing and look again.
                 return None if next_ms is None else max(0.05, (next_ms - self._clock.now_ms()) / 1000)
         with contextlib.suppress(RedisError):
             await self._clocks.learn(sorted({one.heard.exchange_id for one in due}))
-        singles = [one for one in due if one.form == "single"][:_SINGLES]
-        if singles:
-            await self._send_singles([one.heard for one in await self._sift(singles)])
-            return 0
-        await self._send_digests(due)
+        if due[0].form == "digest":
+            await self._send_digest([one.heard for one in due])
+        else:
+            await self._send_singles([one.heard for one in await self._sift(due)])
         return 0
+
+    async def _read_like(self, connection: psycopg.AsyncConnection[Any]) -> list[Delivery]:
+        """What is due next, and what may go with it: a digest's whole exchange, singles tried as often."""
+        now_ms = self._clock.now_ms()
+        due = await read_due(connection, self.place, now_ms, _SINGLES)
+        if not due:
+            return []
+        first = due[0]
+        if first.form == "digest":
+            exchange_id = first.heard.exchange_id
+            return await read_due(connection, self.place, now_ms, _DIGEST_MOST, digest_of=exchange_id)
+        if first.tried >= _TOGETHER_TRIES:
+            return [first]
+        return [one for one in due if one.form == "single" and one.tried == first.tried]
 
     async def _sift(self, due: Sequence[Delivery]) -> list[Delivery]:
         """What is still to be told singly: settings may have changed, time has passed."""
@@ -214,8 +232,9 @@ class ChannelWorker:
 
     async def _put_off(self, heard: Sequence[HeardAlert]) -> None:
         ids = [one.alert.id for one in heard]
+        next_ms = self._clock.now_ms() + int(max(0.0, self._pause_s()) * 1000)
         async with self._pool.connection() as connection:
-            await settle_deliveries(connection, self.place, ids, "pending", next_ms=self.state.retry_ms)
+            await settle_deliveries(connection, self.place, ids, "pending", next_ms=next_ms)
 
     async def _notice(self, heard: HeardAlert) -> Notice:
         chart, note = await self._chart(heard)
@@ -231,28 +250,24 @@ class ChannelWorker:
             _log.warning("chart_failed", alert=heard.alert.id, error=str(error))
             return None, f"without its chart: {error}"
 
-    async def _send_digests(self, due: Sequence[Delivery]) -> None:
-        """One message per exchange."""
+    async def _send_digest(self, heard: Sequence[HeardAlert]) -> None:
+        """All of one exchange in one message."""
         alerts, zone = self._wishes()
-        for exchange_id in dict.fromkeys(one.heard.exchange_id for one in due):
-            mine = [one.heard for one in due if one.heard.exchange_id == exchange_id]
-            now_ms = self._clocks.now_ms(exchange_id)
-            silent = {
-                heard.alert.id: against
-                for heard in mine
-                if (against := rules.withheld(alerts, zone, heard, now_ms, simulated=self._simulated))
-            }
-            async with self._pool.connection() as connection:
-                for alert_id, against in silent.items():
-                    await settle_deliveries(
-                        connection, self.place, [alert_id], against.state, reason=against.reason
-                    )
-            begun = await self._begin([heard for heard in mine if heard.alert.id not in silent])
-            if not begun:
-                continue
+        now_ms = self._clocks.now_ms(heard[0].exchange_id)
+        silent = {
+            one.alert.id: against
+            for one in heard
+            if (against := rules.withheld(alerts, zone, one, now_ms, simulated=self._simulated))
+        }
+        async with self._pool.connection() as connection:
+            for alert_id, against in silent.items():
+                await settle_deliveries(
+                    connection, self.place, [alert_id], against.state, reason=against.reason
+                )
+        begun = await self._begin([one for one in heard if one.alert.id not in silent])
+        if begun:
             notice = digest_notice(begun[0].exchange_title, begun, simulated=self._simulated)
-            if not await self._settle(begun, await self._deliver(notice)):
-                return
+            await self._settle(begun, await self._deliver(notice))
 
     async def _begin(self, heard: Sequence[HeardAlert]) -> list[HeardAlert]:
         """Those that may leave, each with the number of this attempt, which is durable by now."""
@@ -274,7 +289,7 @@ class ChannelWorker:
     async def _settle(self, heard: Sequence[HeardAlert], reply: Reply) -> bool:
         """Notes how it went, and again until that is durable; whether the next may follow."""
         ids, now_ms = [one.alert.id for one in heard], self._clock.now_ms()
-        self._note(reply)
+        next_ms = self._note(reply, max(one.alert.attempt for one in heard))
         facts: dict[str, Any]
         match reply:
             case Sent(receipt):
@@ -282,7 +297,6 @@ class ChannelWorker:
             case Refused(reason):
                 facts = {"state": "failed", "error": reason}
             case TryAgain(reason):
-                next_ms = self.state.retry_ms or now_ms
                 facts = {"state": "pending", "error": reason, "next_ms": next_ms}
         while True:
             try:
@@ -294,11 +308,12 @@ class ChannelWorker:
                 _log.warning("delivery_unnoted", alerts=ids, error=type(error).__name__)
                 await self._clock.sleep(_NOTE_AGAIN_S)
 
-    def _note(self, reply: Reply) -> None:
+    def _note(self, reply: Reply, tried: int = 1) -> int | None:
+        """How the channel fares; when, wall clock, what was tried so often is to be tried again."""
         now_ms = self._clock.now_ms()
         if isinstance(reply, Sent):
             self._show(state="ready", failures=0, last_sent_ms=now_ms, retry_ms=None)
-            return
+            return None
         _log.warning(
             "not_delivered",
             user=self.place.user_id,
@@ -308,20 +323,24 @@ class ChannelWorker:
         )
         if isinstance(reply, Refused):
             self._show(state="refused", last_error=reply.reason, last_error_ms=now_ms, retry_ms=None)
-            return
+            return None
         failures = self.state.failures + 1
-        wait_s = delay_s(failures, self._draw)
+        pause_s = wait_s = delay_s(tried if tried > 1 else failures, self._draw)
         if reply.after_s is not None:
             # As it says; but one that says "at once" and refuses again is not asked without a pause.
-            wait_s = max(reply.after_s, min(wait_s, _LEAST_PAUSE_S))
-        self._resume_at = self._clock.monotonic() + wait_s
+            pause_s = wait_s = max(reply.after_s, min(wait_s, _LEAST_PAUSE_S))
+        elif tried > 1:
+            pause_s = min(wait_s, _REPEAT_PAUSE_S)
+        self._resume_at = self._clock.monotonic() + pause_s
+        next_ms = now_ms + int(wait_s * 1000)
         self._show(
             state="waiting",
             failures=failures,
             last_error=reply.reason,
             last_error_ms=now_ms,
-            retry_ms=now_ms + int(wait_s * 1000),
+            retry_ms=next_ms,
         )
+        return next_ms
 
     async def _say_next(self) -> None:
         notice, tries = self._words.popleft()

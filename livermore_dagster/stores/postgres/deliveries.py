@@ -101,6 +101,11 @@ class Delivery:
     def alert_id(self) -> int:
         return self.heard.alert.id
 
+    @property
+    def tried(self) -> int:
+        """Attempts so far."""
+        return self.heard.alert.attempt
+
 
 @dataclass(frozen=True, slots=True)
 class ChannelCounts:
@@ -162,9 +167,12 @@ async def store_deliveries(
     return judged
 
 
-async def read_due(connection: AsyncConnection[Any], place: Place, now_ms: int, limit: int) -> list[Delivery]:
-    """What is due at a place, singles before digests, oldest first."""
-    given = {**_of(place), **_HOLD, "now_ms": now_ms, "limit": limit}
+async def read_due(
+    connection: AsyncConnection[Any], place: Place, now_ms: int, limit: int, *, digest_of: int | None = None
+) -> list[Delivery]:
+    """What is due at a place: first what was never tried, singles before digests. `digest_of`: what belongs
+    into that exchange's digest alone."""
+    given = {**_of(place), **_HOLD, "now_ms": now_ms, "limit": limit, "digest_of": digest_of}
     rows = await (await connection.execute(sql("read_due_deliveries"), given)).fetchall()
     return [Delivery(_heard(row[0], row[1], row[3:]), row[2]) for row in rows]
 

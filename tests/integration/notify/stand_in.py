@@ -45,6 +45,8 @@ class StandIn:
     scripts: dict[str, deque[str]] = field(default_factory=dict)
     default: dict[str, str] = field(default_factory=dict)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    spoiled: dict[str, str] = field(default_factory=dict)
+    """What a message with this word is answered, always: '500', or '413:file' where a file comes with it."""
     posts: list[dict[str, Any]] = field(default_factory=list)
     """What the json:// service was sent."""
 
@@ -93,7 +95,9 @@ class StandIn:
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()
-        await self._take(hook, request)
+        refused = await self._take(hook, request)
+        if refused is not None:
+            return web.json_response({"message": "Invalid Form Body"}, status=refused)
         if kind == "take-and-drop":
             assert request.transport is not None
             request.transport.abort()
@@ -102,7 +106,8 @@ class StandIn:
             headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": seconds}
         return web.json_response({"id": str(10_000 + len(self.received))}, headers=headers)
 
-    async def _take(self, hook: str, request: web.Request) -> None:
+    async def _take(self, hook: str, request: web.Request) -> int | None:
+        """The status where the message is spoiled."""
         assert request.query["wait"] == "true"
         files: dict[str, bytes] = {}
         if request.content_type == "multipart/form-data":
@@ -114,11 +119,16 @@ class StandIn:
         else:
             payload = await request.json()
         assert payload["allowed_mentions"] == {"parse": []}
+        for word, answer in self.spoiled.items():
+            status, _, when = answer.partition(":")
+            if word in str(payload) and (files or not when):
+                return int(status)
         embeds = payload["embeds"]
         told = [pair for embed in embeds for pair in told_in(embed, files)]
         self.received.append(Received(hook, embeds[0], files, told, len(embeds)))
         async with self.arrived:
             self.arrived.notify_all()
+        return None
 
     async def post(self, request: web.Request) -> web.Response:
         self.posts.append(await request.json())
