@@ -104,6 +104,8 @@ class SeriesFold:
     """… and folded as they were there, where they open at or after this and before `included_to` (epoch ms):
     others were not looked at, or taken from their closes."""
     included_to: int = 0
+    owed_from: int | None = None
+    """What opens from here on is to be folded again when the cache has its rows once more (epoch ms)."""
     unknown_bars: int = 0
     """Bars stepped over that were neither there nor proven absent."""
     history_start: int | None = None
@@ -171,10 +173,30 @@ class SeriesFold:
         """Whether that row was, or should have been, judged, and no state is kept from before it."""
         return self.is_judged(open_ms) and bool(self.kept) and open_ms <= self._opens(0)
 
+    def again_from(self, open_ms: int) -> int | None:
+        """The open from which rows are to be folded again as the row at `open_ms` comes; None: none are."""
+        wanted = [] if self.owed_from is None else [self.owed_from]
+        if self.kept and open_ms <= self._opens(-1):
+            wanted.append(open_ms)
+        # To judge again is to compute anew all that lies before it as well.
+        return min(wanted, key=lambda at: (not self.is_judged(at), at), default=None)
+
+    def is_among(self, rows: Sequence[StampedCandle]) -> bool:
+        """Whether `rows` have those of the kept states; a cache that is being filled again may lack them."""
+        return {kept.state.open_ms for kept in self.kept} <= {row.candle.open_ms for row in rows}
+
+    def owe(self, from_ms: int) -> None:
+        """All that opens from there on is folded again when the cache has its rows."""
+        self.owed_from = from_ms
+        end = self._opens(-1) + 1
+        judged = end if self.judged_from is None else self.judged_from
+        # A judged row further on, of which a close tells, is to be judged again: that is owed then.
+        self.included_from, self.included_to = from_ms, end if self.is_judged(from_ms) else min(end, judged)
+
     def restart(self, first_ms: int) -> None:
         """Forgets all states: the whole series, from that row on, is being computed anew."""
         self.included_from, self.included_to = 0, (self.newest_ms or 0) + 1
-        self.kept, self.first_ms = [], first_ms
+        self.kept, self.first_ms, self.owed_from = [], first_ms, None
 
     def bars_before(self, open_ms: int) -> range:
         """Grid opens between the newest row and `open_ms`."""
@@ -224,6 +246,7 @@ class SeriesFold:
     # --- revisions and older rows -----------------------------------------------------------------------
     def refold(self, from_ms: int, rows: Sequence[StampedCandle], now_ms: int, outcome: Outcome) -> None:
         """Folds again what opens at `from_ms` or later. `rows`: the cache's, final, oldest first."""
+        self.owed_from = None
         base = next((at for at in range(len(self.kept) - 1, -1, -1) if self._opens(at) < from_ms), None)
         if base is None:
             # Up to the newest row folded: there may be a hole behind it, which its own closes wait for.
@@ -315,6 +338,7 @@ class SeriesFold:
             "included": self.included,
             "included_from": self.included_from,
             "included_to": self.included_to,
+            "owed_from": self.owed_from,
             "unknown_bars": self.unknown_bars,
             "history_start": self.history_start,
         }
@@ -333,7 +357,7 @@ class SeriesFold:
                 fold.kept.append(Kept(state, rules, value, tuple(labels)))
         if fold.kept:
             fold.included, fold.included_from = given["included"], given.get("included_from", 0)
-            fold.included_to = given.get("included_to", 0)
+            fold.included_to, fold.owed_from = given.get("included_to", 0), given.get("owed_from")
             fold.first_ms = fold.kept[-1].state.first_open_ms
         return fold
 

@@ -234,7 +234,7 @@ class SignalsConsumer:
                 # The first live close may have been folded, unjudged, with the history it came behind.
                 if first or not fold.includes(close.entry_id, open_ms):
                     return close
-            elif fold.bars_before(open_ms):
+            elif fold.owed_from is not None or fold.bars_before(open_ms):
                 return close
             else:
                 fold.take(close.stamped(), work.now_ms[key], work.of(key))
@@ -279,8 +279,9 @@ class SignalsConsumer:
         return moved
 
     async def _standing(self, heads: dict[SeriesKey, Close]) -> dict[SeriesKey, list[Known]]:
-        """Alerts of the series whose heads lie further back than their kept states."""
-        beyond = [key for key, close in heads.items() if self._folds[key].is_beyond(close.candle.open_ms)]
+        """Alerts of the series that are to be judged again from further back than their kept states."""
+        again = {key: self._folds[key].again_from(close.candle.open_ms) for key, close in heads.items()}
+        beyond = [key for key, at in again.items() if at is not None and self._folds[key].is_beyond(at)]
         if not beyond:
             return {}
         async with self._pool.connection() as connection:
