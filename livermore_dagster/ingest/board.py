@@ -93,11 +93,13 @@ class StatusBoard:
 
     async def _tell(self) -> None:
         while self._troubles:
+            # A full queue drops its head when another comes while this one is on its way.
             trouble = self._troubles[0]
             await metrics.incident(self._redis, trouble.name, self._exchange_id, trouble.text)
             if trouble.error:
                 await asyncio.to_thread(self._claim.record_error, trouble.text)
-            self._troubles.popleft()
+            if self._troubles and self._troubles[0] is trouble:
+                self._troubles.popleft()
         if self._facts:
             facts, self._facts = self._facts, {}
             await asyncio.to_thread(self._claim.update, **facts)
