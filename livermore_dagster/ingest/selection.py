@@ -13,7 +13,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired
 
-__all__ = ["Selection", "select", "tell_gone", "tell_monitored", "tell_warm"]
+__all__ = ["Selection", "select", "signal_timeframes", "tell_gone", "tell_monitored", "tell_warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Selection:
 async def select(ctx: ExchangeContext, desired: Desired) -> Selection:
     """Raises UnknownSymbol for a chosen symbol the exchange never had, and ExchangeError."""
     monitored = await resolve_monitored(ctx, desired)
-    return Selection(tuple(monitored.ids), await _timeframes(ctx), monitored.owners)
+    return Selection(tuple(monitored.ids), await signal_timeframes(ctx), monitored.owners)
 
 
-async def _timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:
+async def signal_timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:
     """Those any active user wants who has not switched this exchange off; all where there is no user."""
     async with ctx.pool.connection() as connection:
         users = await load_active(connection)
@@ -55,6 +55,8 @@ async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str], cold: Col
 
 async def tell_warm(ctx: ExchangeContext, symbols: Collection[str], now_ms: int | None) -> None:
     """Their history is there, as far as the exchange gave it. `now_ms`: exchange clock, where it is known."""
+    if not symbols:
+        return
     async with ctx.redis.pipeline(transaction=True) as pipe:
         if now_ms is not None:
             for symbol in symbols:

@@ -140,6 +140,22 @@ class CandleTable:
             rows = await (await connection.execute(sql("read_newest_opens"), given)).fetchall()
         return {row[0]: row[1] for row in rows}
 
+    async def observed_lead(
+        self, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int, count: int
+    ) -> int | None:
+        """Open (ms) from which on [start_ms, end_ms) holds just `count` observed candles; None: fewer."""
+        given = {
+            "exchange_id": exchange_id,
+            "symbol": symbol,
+            "timeframe": timeframe.value,
+            "start_ms": start_ms,
+            "end_ms": end_ms,
+            "count": count,
+        }
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(sql("find_observed_lead"), given)).fetchone()
+        return int(row[0]) if row else None
+
     async def gaps(
         self, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int
     ) -> list[Span]:
