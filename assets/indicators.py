@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from psycopg import AsyncConnection
 
 from assets.candles import BOUNDARY_BARS
 from assets.cells import OWNERS, cell_of, exchange_of, table
@@ -21,6 +22,7 @@ from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.standard_indicators import (
     COLUMNS,
+    read_newest_obv,
     read_standard_indicators,
     upsert_standard_indicators,
 )
@@ -31,6 +33,10 @@ SETTLE_BARS = 240
 """Bars before the stored window that RSI and ADX need to have forgotten where they began."""
 ADX_ROWS = 29
 """`ta` raises on fewer rows than twice its window and one."""
+PAGE_BARS = 5_000
+"""Candles read at once where OBV is carried on over a long absence."""
+Held = Mapping[int, Mapping[str, float | None]]
+"""Stored rows of one series by open (ms)."""
 OBV_NOTE = "OBV counts from the first bar ever read, so only its differences mean something."
 
 
@@ -122,20 +128,18 @@ async def _recompute(cell: Cell) -> Mapping[str, Any]:
 async def _recompute_series(cell: Cell, symbol: str) -> tuple[int, Row] | None:
     """Rows stored and the table's row; None for a symbol without candles."""
     keep = WINDOW_BARS if cell.by_hand else BOUNDARY_BARS
-    candles = await cell.ctx.table.read(
-        cell.ctx.row.id, symbol, cell.timeframe, 0, cell.boundary_ms, keep + SETTLE_BARS, newest=True
-    )
-    if not candles:
-        return None
-    # Before the stored window lie the bars it needs to settle, unless the series begins inside it.
-    first = 0 if len(candles) < keep + SETTLE_BARS else SETTLE_BARS
-    opens = [one.candle.open_ms for one in candles]
-    columns = standard_columns(candles)
     async with cell.ctx.pool.connection() as connection:
-        held = await read_standard_indicators(
-            connection, cell.ctx.row.id, symbol, cell.timeframe, opens[first]
-        )
-        columns["obv"] = continued_obv(opens, columns["obv"], held)
+        candles, held = await _read(connection, cell, symbol, keep)
+        if keep < WINDOW_BARS and await _behind(connection, cell, candles, held, keep):
+            keep = WINDOW_BARS
+            candles, held = await _read(connection, cell, symbol, keep)
+        if not candles:
+            return None
+        opens = [one.candle.open_ms for one in candles]
+        columns = standard_columns(candles)
+        anchors = await _obv_anchors(connection, cell, candles, held)
+        columns["obv"] = continued_obv(opens, columns["obv"], anchors)
+        first = _first_stored(candles, keep)
         todo = [i for i in range(first, len(opens)) if _differs(columns, i, held.get(opens[i]))]
         changed = await upsert_standard_indicators(
             connection,
@@ -150,9 +154,76 @@ async def _recompute_series(cell: Cell, symbol: str) -> tuple[int, Row] | None:
     return changed, {"symbol": symbol, "newest (UTC)": utc_text(opens[-1]), "bars": len(candles), **shown}
 
 
-def continued_obv(
-    opens: Sequence[int], obv: Sequence[float | None], held: Mapping[int, Mapping[str, float | None]]
-) -> list[float | None]:
+async def _read(
+    connection: AsyncConnection[Any], cell: Cell, symbol: str, keep: int
+) -> tuple[list[StampedCandle], Held]:
+    """The newest `keep` candles and those before them that they need to settle, and what is stored of
+    them."""
+    candles = await cell.ctx.table.read(
+        cell.ctx.row.id, symbol, cell.timeframe, 0, cell.boundary_ms, keep + SETTLE_BARS, newest=True
+    )
+    if not candles:
+        return candles, {}
+    held = await read_standard_indicators(
+        connection, cell.ctx.row.id, symbol, cell.timeframe, candles[0].candle.open_ms
+    )
+    return candles, held
+
+
+def _first_stored(candles: Sequence[StampedCandle], keep: int) -> int:
+    """Before the stored window lie the bars it needs to settle, unless the series begins inside it."""
+    return 0 if len(candles) < keep + SETTLE_BARS else SETTLE_BARS
+
+
+async def _behind(
+    connection: AsyncConnection[Any], cell: Cell, candles: Sequence[StampedCandle], held: Held, keep: int
+) -> bool:
+    """Whether rows lack between what is stored and the stored window: boundaries were missed."""
+    first = _first_stored(candles, keep)
+    if first == 0 or candles[first - 1].candle.open_ms in held:
+        return False
+    begin = candles[first].candle
+    series = cell.ctx.row.id, candles[first].symbol, cell.timeframe
+    return await read_newest_obv(connection, *series, begin.open_ms) is not None
+
+
+async def _obv_anchors(
+    connection: AsyncConnection[Any], cell: Cell, candles: Sequence[StampedCandle], held: Held
+) -> Held:
+    """Stored OBV of some of the candles; where none of them has any, that of the newest row before them,
+    carried on to the first one over all that traded since."""
+    if any(held.get(one.candle.open_ms, {}).get("obv") is not None for one in candles):
+        return held
+    until_ms = candles[0].candle.open_ms
+    series = cell.ctx.row.id, candles[0].symbol, cell.timeframe
+    stored = await read_newest_obv(connection, *series, until_ms)
+    if stored is None:
+        return held
+    at_ms, value = stored
+    while at_ms < until_ms:
+        page = await cell.ctx.table.read(*series, at_ms, until_ms + 1, PAGE_BARS)
+        if len(page) < 2:
+            break
+        obv = _on_balance(page)
+        value += obv[-1] - obv[0]
+        at_ms = page[-1].candle.open_ms
+    return {until_ms: {"obv": value}}
+
+
+def _on_balance(candles: Sequence[StampedCandle]) -> list[float]:
+    """OBV that counts from the first of `candles`, in base currency."""
+    import pandas as pd
+    from ta.volume import OnBalanceVolumeIndicator
+
+    close, volume = (
+        pd.Series([float(getattr(one.candle, name)) for one in candles], dtype="float64")
+        for name in ("close", "volume")
+    )
+    found: list[float] = OnBalanceVolumeIndicator(close, volume).on_balance_volume().tolist()
+    return found
+
+
+def continued_obv(opens: Sequence[int], obv: Sequence[float | None], held: Held) -> list[float | None]:
     """OBV moved so that it goes on from what is stored: its zero is where the series was first read."""
     for open_ms, value in zip(opens, obv, strict=True):
         stored = held.get(open_ms, {}).get("obv")

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["COLUMNS", "read_standard_indicators", "upsert_standard_indicators"]
+__all__ = ["COLUMNS", "read_newest_obv", "read_standard_indicators", "upsert_standard_indicators"]
 
 COLUMNS: Final = (
     "rsi_14",
@@ -58,3 +58,17 @@ async def read_standard_indicators(
     }
     rows = await (await connection.execute(sql("read_standard_indicators"), given)).fetchall()
     return {row[0]: dict(zip(COLUMNS, row[1:], strict=True)) for row in rows}
+
+
+async def read_newest_obv(
+    connection: AsyncConnection[Any], exchange_id: int, symbol: str, timeframe: Timeframe, before_ms: int
+) -> tuple[int, float] | None:
+    """Open (ms) and OBV of the newest row of one series that opens before `before_ms`."""
+    given = {
+        "exchange_id": exchange_id,
+        "symbol": symbol,
+        "timeframe": timeframe.value,
+        "before_ms": before_ms,
+    }
+    row = await (await connection.execute(sql("read_newest_obv"), given)).fetchone()
+    return (row[0], row[1]) if row else None

@@ -1,0 +1,82 @@
+"""Indicators at rest after absences, with sparse trading, and beside what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+
+import psycopg
+import pytest
+
+from assets import indicators
+from livermore_dagster.audit.cell import Cell
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.ingest.context import ExchangeContext, open_context
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.exchanges import upsert_rows
+from livermore_dagster.stores.postgres.standard_indicators import read_standard_indicators
+from tests.integration.ingest.played import Platform
+
+ID = 2
+M15 = Timeframe.M15
+B = 1_767_657_600_000
+SYMBOL = "BTCUSDT"
+
+
+@pytest.fixture
+async def ctx(redis_url: str, database_url: str) -> AsyncIterator[ExchangeContext]:
+    """Of an exchange that nobody asks anything."""
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await upsert_rows(connection, ROWS)
+    async with open_context("binance", Platform(redis_url, database_url, {})) as opened:
+        yield opened
+
+
+def cell(
+    ctx: ExchangeContext, boundary_ms: int, *, by_hand: bool = False, symbols: Sequence[str] = (SYMBOL,)
+) -> Cell:
+    return Cell(ctx, M15, symbols, boundary_ms, by_hand)
+
+
+def series(first: int, until: int, *, observed_each: int = 1, symbol: str = SYMBOL) -> list[StampedCandle]:
+    """Bars [first, until) counted from B; one in `observed_each` traded, the others are fillers."""
+    made, close = [], 100.0
+    for i in range(first, until):
+        open_ms = B + i * M15.ms
+        traded = i % observed_each == 0
+        close = 100.0 + (i * 7919 % 101) / 50 if traded else close
+        high, low = (close + 1, close - 1) if traded else (close, close)
+        volume = str(1 + i % 5) if traded else "0"
+        candle = Candle(open_ms, f"{close}", f"{high}", f"{low}", f"{close}", volume)
+        made.append(StampedCandle(symbol, M15, candle, Rank.FINAL, open_ms + M15.ms + 1, Origin.BACKFILL, 1))
+    return made
+
+
+async def stored(ctx: ExchangeContext) -> dict[int, dict[str, float | None]]:
+    """The standard indicators' rows by bar, counted from B."""
+    async with ctx.pool.connection() as connection:
+        held = await read_standard_indicators(connection, ID, SYMBOL, M15, 0)
+    return {(open_ms - B) // M15.ms: row for open_ms, row in held.items()}
+
+
+@pytest.mark.parametrize(("missed", "rows_lack"), [(100, False), (700, True)])
+async def test_obv_goes_on_over_an_absence_and_a_short_one_leaves_no_rows_out(
+    ctx: ExchangeContext, monkeypatch: pytest.MonkeyPatch, missed: int, rows_lack: bool
+) -> None:
+    monkeypatch.setattr(indicators, "PAGE_BARS", 50)
+    candles = series(-420, missed)
+    await ctx.table.upsert(ID, candles[:420])
+    await indicators._recompute(cell(ctx, B))
+    await ctx.table.upsert(ID, candles[420:])
+    await indicators._recompute(cell(ctx, B + missed * M15.ms))
+    obv = {bar: row["obv"] for bar, row in (await stored(ctx)).items()}
+    assert (len(obv) < 60 + missed) is rows_lack
+    true = {-420: 0.0}
+    for before, after in pairwise(candles):
+        bar = (after.candle.open_ms - B) // M15.ms
+        sign = -1 if float(after.candle.close) < float(before.candle.close) else 1
+        true[bar] = true[bar - 1] + sign * float(after.candle.volume)
+    differences = {bar: value - true[bar] for bar, value in obv.items() if value is not None}
+    assert len(differences) == len(obv)
+    assert max(differences.values()) - min(differences.values()) < 1e-6
