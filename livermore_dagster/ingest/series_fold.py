@@ -304,14 +304,18 @@ class SeriesFold:
             [float(candle.volume) for candle in candles],
             self.timeframe,
         )
-        rules = self.kept[-1].rules if self.kept else RuleState()
-        known = {kept.state.open_ms: kept.labels for kept in self.kept}
+        before, rules = self.kept, RuleState()
+        known = {kept.state.open_ms: kept.labels for kept in before}
         first_new = len(rows) if self.watermark is None else self._first_after(rows, self.watermark)
         start = max(0, min(first_new, len(rows) - KEPT))
         value = next((columns.point(i).macdv for i in range(start - 1, -1, -1) if columns.observed[i]), None)
         self.kept = []
         for index in range(start, len(rows)):
             stamped, point = rows[index], columns.point(index)
+            if index <= first_new:
+                # What is judged already is not judged here: the rules are those there were after it.
+                judged = point.open_ms if self.watermark is None else min(point.open_ms, self.watermark)
+                rules = _rules_after(before, judged)
             rules, raised = self._judge(stamped, point, rules, value)
             for one in raised:
                 tardy = late(stamped.end_ms, now_ms, self.timeframe.ms, history=stamped.origin.is_history)
@@ -360,6 +364,10 @@ class SeriesFold:
             fold.included_to, fold.owed_from = given.get("included_to", 0), given.get("owed_from")
             fold.first_ms = fold.kept[-1].state.first_open_ms
         return fold
+
+
+def _rules_after(kept: Sequence[Kept], open_ms: int) -> RuleState:
+    return next((one.rules for one in reversed(kept) if one.state.open_ms <= open_ms), RuleState())
 
 
 def _parts(entry_id: str) -> tuple[int, int]:

@@ -150,6 +150,26 @@ def test_a_revised_price_leaves_what_the_written_rules_say_of_the_whole_series(
     }
 
 
+@settings(max_examples=40)
+@given(SEEDS, st.integers(0, 10_000), st.integers(1, 4), st.integers(0, 3))
+def test_older_history_leaves_the_rules_of_what_was_judged_as_they_were(
+    seed: int, alert: int, after: int, back: int
+) -> None:
+    """The series is seeded anew by it; a harmless revision of a newest candle then takes nothing back."""
+    alerts = sorted(life(seed).standing)
+    upto = (alerts[alert % len(alerts)][0] - BEGIN) // M5.ms + after
+    rows = market(seed)[max(0, upto - CACHED + 1) : upto]
+    one = Life(rows[1:], min(WARM, len(rows) - 2))
+    standing, kept = {*one.standing}, [(each.rules, each.labels) for each in one.fold.kept]
+    outcome = one.close(replace(rows[0], origin=Origin.BACKFILL))
+    assert one.fold.first_ms == rows[0].candle.open_ms
+    assert (outcome.alerts, outcome.vanished) == ([], [])
+    assert [(each.rules, each.labels) for each in one.fold.kept] == kept
+    outcome = one.close(as_volume(rows[-1 - back]))
+    assert (outcome.alerts, outcome.vanished) == ([], [])
+    assert one.standing == standing
+
+
 @settings(max_examples=15)
 @given(SEEDS, st.integers(20, 400), st.integers(201, CACHED - 10))
 def test_a_cache_that_is_filled_again_sets_nothing_back_and_hides_no_revision(
