@@ -63,9 +63,22 @@ def _notify(address: str, notice: Notice) -> bool | None:
     from apprise.attachment.memory import AttachMemory
 
     logging.getLogger("apprise").disabled = True  # its lines hold addresses
-    door = apprise.Apprise()
-    if not door.add(address):
+    plugin = apprise.Apprise.instantiate(address)
+    if not isinstance(plugin, apprise.NotifyBase):
         return None
+    if plugin.overflow_mode == apprise.OverflowMode.UPSTREAM:
+        # What is longer than the service takes would never be taken. An address may ask for another way.
+        plugin.overflow_mode = apprise.OverflowMode.SPLIT
+    door = apprise.Apprise()
+    door.add(plugin)
     attach: Any = AttachMemory
     files = [attach(content=one.content, name=one.name, mimetype=one.kind) for one in notice.files]
-    return bool(door.notify(title=notice.title, body=notice.text, attach=files or None))
+    return bool(
+        door.notify(
+            title=notice.title,
+            body=notice.text,
+            # Said, so that services of HTML (mail) keep its lines.
+            body_format=apprise.NotifyFormat.TEXT,
+            attach=files or None,
+        )
+    )
