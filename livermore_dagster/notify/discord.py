@@ -25,7 +25,9 @@ _TIMEOUT: Final = httpx.Timeout(10.0, connect=5.0)
 _WHOLE_S: Final = 15.0
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_WAIT_S: Final = 5.0
-_LONGEST_WAIT_S: Final = 3_600.0
+_LONGEST_WAIT_S: Final = 86_400.0
+"""What waits for longer has expired."""
+_TELLING: Final = ("retry-after", "x-ratelimit-global", "x-ratelimit-remaining", "x-ratelimit-reset-after")
 
 
 class Gates:
@@ -81,17 +83,31 @@ class DiscordChannel:
             return Refused(f"the webhook's address is wrong: {self._wrong}")
         try:
             async with asyncio.timeout(_WHOLE_S):
-                reply = await self._client.post(self._address, params={"wait": "true"}, **_body(notice))
+                reply = await self._post(notice)
         except (httpx.TimeoutException, TimeoutError):
             return TryAgain("Discord did not answer in time")
         except httpx.ConnectError:
             return TryAgain("no connection to Discord")
         except httpx.TransportError:
             return TryAgain("the connection to Discord was dropped")
+        except httpx.HTTPError as error:
+            return TryAgain(f"the talk with Discord failed ({type(error).__name__})")
         except (httpx.InvalidURL, UnicodeError, ValueError):
             return Refused("the webhook's address is wrong: it is no address")
         self._heed(reply)
         return self._judge(reply)
+
+    async def _post(self, notice: Notice) -> httpx.Response:
+        # Merged: the address may hold a thread_id.
+        url = httpx.URL(self._address).copy_merge_params({"wait": "true"})
+        async with self._client.stream("POST", url, **_body(notice)) as reply:
+            try:
+                await reply.aread()
+            except httpx.DecodingError:
+                # A proxy's garbled body: the status still tells whether the message was taken.
+                headers = [(name, value) for name, value in reply.headers.items() if name in _TELLING]
+                return httpx.Response(reply.status_code, headers=headers)
+            return reply
 
     def _heed(self, reply: httpx.Response) -> None:
         """Closes the gate for as long as Discord's headers say."""

@@ -34,12 +34,13 @@ class StandIn:
     """Answers what its script says, one step a request, then takes everything.
 
     Steps: 'ok', '429:SECONDS', '429-global:SECONDS', 'last:SECONDS' (taken, the window then closed), '500',
-    '401', '404', 'slow:SECONDS', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost). `default`
-    is what a hook answers when its steps are used up.
+    '401', '404', 'slow:SECONDS', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost), 'garbled' (it
+    arrived, the answer cannot be unpacked). `default` is what a hook answers when its steps are used up.
     """
 
     port: int = 0
     received: list[Received] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
     requests: list[tuple[str, str, float]] = field(default_factory=list)
     """(hook, step, loop time) of each request."""
     scripts: dict[str, deque[str]] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class StandIn:
         script = self.scripts[hook]
         step = script.popleft() if script else self.default[hook]
         kind, _, seconds = step.partition(":")
+        self.queries.append(request.query_string)
         self.requests.append((hook, step, asyncio.get_running_loop().time()))
         async with self.arrived:
             self.arrived.notify_all()
@@ -102,6 +104,8 @@ class StandIn:
             assert request.transport is not None
             request.transport.abort()
         headers = {}
+        if kind == "garbled":
+            return web.Response(body=b"no gzip", headers={"Content-Encoding": "gzip"})
         if kind == "last":
             headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset-After": seconds}
         return web.json_response({"id": str(10_000 + len(self.received))}, headers=headers)
