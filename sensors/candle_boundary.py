@@ -94,11 +94,17 @@ def run_request(event: BoundaryEvent) -> dg.RunRequest | None:
 
 
 def _checks(row: ExchangeRow, event: BoundaryEvent, due: Sequence[Timeframe]) -> list[dg.AssetCheckKey]:
-    """What can be judged without a request, of the timeframes due; once an hour the audit of the streamed."""
-    found = [check_key("candles", tf, name, row.name) for tf in due for name in ("no_gaps", "sane", "fresh")]
-    found += [check_key("macdv", tf, "live_equals_batch", row.name) for tf in due]
-    if _hour_ended(event):
-        audited = [tf for tf in row.streamed_timeframes if tf in due or tf.ms < Timeframe.M15.ms]
+    """What can be judged without a request, of the timeframes due; once an hour of those shorter than any
+    boundary too, and the audit of all that are streamed."""
+    hour_ended = _hour_ended(event)
+    short = [tf for tf in row.streamed_timeframes if tf.ms < Timeframe.M15.ms and hour_ended]
+    judged = [*short, *due]
+    found = [
+        check_key("candles", tf, name, row.name) for tf in judged for name in ("no_gaps", "sane", "fresh")
+    ]
+    found += [check_key("macdv", tf, "live_equals_batch", row.name) for tf in judged]
+    if hour_ended:
+        audited = [tf for tf in judged if tf in row.streamed_timeframes]
         found += [check_key("candles", tf, "matches_exchange", row.name) for tf in audited]
     return found
 

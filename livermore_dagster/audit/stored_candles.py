@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.series_sync import find_gaps, settled_until
+from livermore_dagster.audit.series_sync import WINDOW_BARS, find_gaps, settled_until, sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.postgres.soundness import judge_candles
@@ -14,6 +14,10 @@ __all__ = ["fresh", "no_gaps", "sane"]
 async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     """Every bar that opens at or after `from_ms` is stored, or proven absent by REST."""
     gaps = await find_gaps(cell, cell.judged, from_ms)
+    if gaps:
+        # What the store writer has not come to yet is late, and no gap.
+        await sync_from_cache(cell, WINDOW_BARS)
+        gaps = await find_gaps(cell, list(gaps), from_ms)
     rows: list[Row] = [
         {
             "symbol": symbol,
@@ -61,6 +65,7 @@ async def sane(cell: Cell, from_ms: int) -> Verdict:
 async def fresh(cell: Cell) -> Verdict:
     """Some symbol always trades: the newest candle of all is the due one, or the bar before while it is
     proven."""
+    await sync_from_cache(cell, 2)
     newest = await cell.ctx.table.newest(cell.ctx.row.id, cell.judged, cell.timeframe)
     step = cell.timeframe.ms
     due_ms = cell.timeframe.open_of(await settled_until(cell)) - step

@@ -64,6 +64,19 @@ async def test_a_symbol_that_is_warming_up_is_no_gap(market: Platform) -> None:
             assert (await open_cell(ctx, H1)).judged == [OLD, NEW]
 
 
+async def test_what_the_store_writer_has_not_come_to_yet_is_neither_gap_nor_stale(market: Platform) -> None:
+    """Nothing brings short timeframes up before they are judged."""
+    async with open_context("coinbase", market) as ctx:
+        await warm_up(ctx, [OLD], timeframes=[Timeframe.M5])
+        await ctx.table.upsert(ctx.row.id, (await ctx.cache.read(OLD, Timeframe.M5))[:-2])
+        await tell_monitored(ctx, [OLD], [])
+        cell = await open_cell(ctx, Timeframe.M5)
+        judged = [await fresh(cell), await no_gaps(cell, cell.bars_before(200))]
+        assert [one.passed for one in judged] == [True, True]
+        market.execute("DELETE FROM candles WHERE open_ms >= %s", cell.bars_before(2))
+        assert (await no_gaps(cell, cell.bars_before(200))).passed
+
+
 async def test_what_an_instance_settled_before_it_was_stopped_is_not_now(market: Platform) -> None:
     """It stays registered, idle, with its last `settled` in Redis."""
     hours_ago = market.market_now("coinbase") - 5 * H1.ms

@@ -45,13 +45,19 @@ def test_checks_are_those_of_the_exchange_and_cost_no_request_between_hours() ->
     }
 
 
-def test_at_the_hour_the_streamed_timeframes_are_audited() -> None:
+def test_at_the_hour_what_no_boundary_is_due_for_is_judged_too() -> None:
     request = run_request(event(1, B + HOUR, Timeframe.M15, Timeframe.H1))
     assert request is not None
-    audited = [
-        key.asset_key.to_user_string() for key in request.asset_check_keys or [] if "matches" in key.name
-    ]
-    assert audited == ["candles/5m"]
+    names = {f"{key.asset_key.to_user_string()}:{key.name}" for key in request.asset_check_keys or []}
+    assert {name for name in names if "/5m:" in name} == {
+        "candles/5m:matches_exchange_coinbase",
+        "candles/5m:no_gaps_coinbase",
+        "candles/5m:sane_coinbase",
+        "candles/5m:fresh_coinbase",
+        "macdv/5m:live_equals_batch_coinbase",
+    }
+    assert not any("/1m:" in name for name in names), "Coinbase does not stream it"
+    assert audited(event(1, B + HOUR, Timeframe.M15, Timeframe.H1)) == ["candles/5m"]
 
 
 def audited(event: BoundaryEvent) -> list[str]:
