@@ -2,7 +2,7 @@
 
 # Annotations are not postponed here: Dagster compares that of `context` as it stands.
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,9 +15,10 @@ from livermore_dagster.audit.cells import instance_of
 from livermore_dagster.audit.series_sync import WINDOW_BARS
 from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.market.macdv import FORMULA
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.macdv import FORMULA, MacdvPoint
 from livermore_dagster.market.moments import utc_text
-from livermore_dagster.market.series_macdv import FORGET_BARS, macdv_points
+from livermore_dagster.market.series_macdv import EXACT_BARS, columns_of
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.indicators import (
@@ -28,6 +29,9 @@ from livermore_dagster.stores.postgres.indicators import (
 )
 
 __all__ = ["macdv_assets"]
+
+LEAD_BARS = 24_000
+"""Bars read before a missing value at most, of a series that is hardly traded."""
 
 
 def macdv_assets() -> list[dg.AssetsDefinition]:
@@ -88,21 +92,17 @@ async def _fill(cell: Cell) -> Mapping[str, Any]:
 async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tuple[int, Row]:
     """Values added, and the symbol's row of the table."""
     exchange_id = cell.ctx.row.id
-    candles = await cell.ctx.table.read(
-        exchange_id, symbol, cell.timeframe, 0, cell.boundary_ms, keep + FORGET_BARS, newest=True
-    )
     from_ms = cell.newest_open_ms - keep * cell.timeframe.ms
+    window = await cell.ctx.table.read(exchange_id, symbol, cell.timeframe, from_ms, cell.boundary_ms)
     async with cell.ctx.pool.connection() as connection:
         held = await read_indicators(connection, exchange_id, symbol, cell.timeframe, from_ms, limit=None)
         known = {row.open_ms for row in held}
-        wanted = [
+        missing = {
             one.candle.open_ms
-            for one in candles
-            if one.candle.observed and from_ms <= one.candle.open_ms < until_ms
-        ]
-        missing = {open_ms for open_ms in wanted if open_ms not in known}
-        points = macdv_points(candles, cell.timeframe) if missing else []
-        found = [point for point in points if point.open_ms in missing]
+            for one in window
+            if one.candle.observed and one.candle.open_ms < until_ms and one.candle.open_ms not in known
+        }
+        found = await _points(cell, symbol, window, missing) if missing else []
         rows = [IndicatorRow(symbol, cell.timeframe, point) for point in found]
         added = await upsert_indicators(connection, exchange_id, rows, "batch")
     known_rows = [*held, *(stored_indicator(point, "batch") for point in found)]
@@ -119,6 +119,33 @@ async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tup
         "reason": (newest.reason or "") if newest else "No candles",
         "added": added,
     }
+
+
+async def _points(
+    cell: Cell, symbol: str, window: Sequence[StampedCandle], wanted: Collection[int]
+) -> list[MacdvPoint]:
+    """MACD-V at the candles of `window` whose opens (ms) are `wanted`."""
+    lead = await _lead(cell, symbol, window[0].candle.open_ms)
+    candles = [*lead, *window]
+    columns = columns_of(candles, cell.timeframe)
+    return [columns.point(index) for index, one in enumerate(candles) if one.candle.open_ms in wanted]
+
+
+async def _lead(cell: Cell, symbol: str, before_ms: int) -> list[StampedCandle]:
+    """Candles before `before_ms`, so many that EXACT_BARS of them were traded in; of a series that begins
+    later, all."""
+    found: list[StampedCandle] = []
+    observed = 0
+    while observed < EXACT_BARS and len(found) < LEAD_BARS:
+        page = await cell.ctx.table.read(
+            cell.ctx.row.id, symbol, cell.timeframe, 0, before_ms, EXACT_BARS, newest=True
+        )
+        found[:0] = page
+        observed += sum(one.candle.observed for one in page)
+        if len(page) < EXACT_BARS:
+            break
+        before_ms = page[0].candle.open_ms
+    return found
 
 
 def _shown(value: float | None) -> float | None:

@@ -8,13 +8,15 @@ from itertools import pairwise
 import psycopg
 import pytest
 
-from assets import indicators
+from assets import indicators, macdv
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
+from livermore_dagster.market.series_macdv import macdv_points
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
+from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.postgres.standard_indicators import read_standard_indicators
 from tests.integration.ingest.played import Platform
 
@@ -80,3 +82,33 @@ async def test_obv_goes_on_over_an_absence_and_a_short_one_leaves_no_rows_out(
     differences = {bar: value - true[bar] for bar, value in obv.items() if value is not None}
     assert len(differences) == len(obv)
     assert max(differences.values()) - min(differences.values()) < 1e-6
+
+
+@pytest.mark.parametrize("observed_each", [1, 10])
+async def test_macdv_in_batch_is_that_of_the_whole_series_however_seldom_it_trades(
+    ctx: ExchangeContext, observed_each: int
+) -> None:
+    candles = series(-8_000, 0, observed_each=observed_each)
+    await ctx.table.upsert(ID, candles)
+    told = await macdv._fill(cell(ctx, B))
+    whole = {one.open_ms: one for one in macdv_points(candles, M15)}
+    async with ctx.pool.connection() as connection:
+        rows = await read_indicators(connection, ID, SYMBOL, M15, limit=None)
+    assert len(rows) == told["values added in batch"] > 0
+    assert rows[-1].open_ms == max(whole)
+    assert not rows[-1].warming
+    for row in rows:
+        assert row.macdv == pytest.approx(whole[row.open_ms].macdv, abs=1e-6)
+        assert row.signal == pytest.approx(whole[row.open_ms].signal, abs=1e-6)
+    again = await macdv._fill(cell(ctx, B))
+    assert again["values added in batch"] == 0
+
+
+async def test_macdv_of_a_young_series_begins_with_it(ctx: ExchangeContext) -> None:
+    candles = series(-100, 0)
+    await ctx.table.upsert(ID, candles)
+    await macdv._fill(cell(ctx, B))
+    async with ctx.pool.connection() as connection:
+        rows = await read_indicators(connection, ID, SYMBOL, M15, limit=None)
+    assert {row.seed_open_ms for row in rows} == {candles[0].candle.open_ms}
+    assert rows[-1].n_eff == 100
