@@ -28,6 +28,10 @@ BOUNDARY_BARS = 60
 """What a boundary run verifies: more than a day of 15m bars missed is a hand-run's work."""
 
 
+COUNT_TO = 1_000
+"""So many candles of a series a boundary run counts: all of them are millions, every 15 minutes."""
+
+
 @dataclass(slots=True)
 class Brought:
     """What bringing a cell up to its boundary took and left."""
@@ -38,6 +42,12 @@ class Brought:
     synced: SyncReport = field(default_factory=SyncReport)
     gaps: dict[str, list[Span]] = field(default_factory=dict)
     facts: list[SeriesFacts] = field(default_factory=list)
+    """Of a boundary run each counted to COUNT_TO at most."""
+
+    @property
+    def counted(self) -> bool:
+        """Whether the facts count every candle there is."""
+        return self.cell.by_hand or all(fact.count < COUNT_TO for fact in self.facts)
 
     @property
     def requests(self) -> int:
@@ -63,7 +73,9 @@ async def bring_up(cell: Cell) -> Brought:
         again.changed += brought.synced.changed
         brought.synced = again
         brought.gaps = await find_gaps(cell, list(brought.gaps), cell.bars_before(bars))
-    brought.facts = await cell.ctx.table.facts(cell.ctx.row.id, cell.symbols, cell.timeframe)
+    brought.facts = await cell.ctx.table.facts(
+        cell.ctx.row.id, cell.symbols, cell.timeframe, count_to=None if cell.by_hand else COUNT_TO
+    )
     return brought
 
 
@@ -131,11 +143,12 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
     for rank, symbol in enumerate(cell.symbols, 1):
         fact, fetched = facts.get(symbol), by_symbol.get(symbol)
         end_ms = fact.last_open_ms + cell.timeframe.ms if fact else None
+        held = fact.count if fact else 0
         rows.append(
             {
                 "rank": rank,
                 "symbol": symbol,
-                "candles": fact.count if fact else 0,
+                "candles" if brought.counted else f"candles (counted to {COUNT_TO:,})": held,
                 "oldest (UTC)": utc_text(fact.first_open_ms) if fact else "",
                 "newest (UTC)": utc_text(fact.last_open_ms) if fact else "",
                 "behind boundary (s)": (cell.boundary_ms - end_ms) // 1000 if end_ms is not None else None,
@@ -149,7 +162,10 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
         "exchange": cell.ctx.row.display_name,
         "picture": await picture_of(cell),
         "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
-        "dagster/row_count": sum(fact.count for fact in brought.facts),
+        # Dagster shows the row count as that of the whole asset.
+        "dagster/row_count" if brought.counted else "candles, at least": sum(
+            fact.count for fact in brought.facts
+        ),
         "symbols monitored": len(cell.symbols),
         "candles fetched": brought.fetched.stored if brought.fetched else 0,
         "candles stored": brought.synced.added,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dagster as dg
 import pytest
 
+from assets import candles
 from livermore_dagster.definitions import defs
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
@@ -55,6 +56,8 @@ def test_by_hand_an_asset_fills_what_is_missing_once(stored_instance, market: Pl
     assert facts["requests used"].value > 0
     assert facts["gaps left"].value == 0
     assert "data:image/svg+xml" in str(facts["picture"].value)
+    stored = market.query("SELECT count(*) FROM candles WHERE exchange_id = 2 AND timeframe = '1h'")[0][0]
+    assert facts["dagster/row_count"].value == stored > SYMBOLS * 100
     end_ms = int(facts["boundary"].value * 1000)
     assert len(market.symbols("binance")) == SYMBOLS
     with market.redis() as client:
@@ -86,6 +89,20 @@ def test_a_boundary_run_fetches_what_is_not_streamed_and_marks_the_boundary(
     assert record is not None
     assert '"finished"' in record.replace(" ", "")
     assert market.differences("coinbase", [H1], boundary - 24 * H1.ms, boundary) == []
+
+
+def test_a_boundary_run_does_not_count_whole_series(
+    stored_instance, market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candles, "COUNT_TO", 20)
+    boundary = market.market_now("coinbase") // H1.ms * H1.ms
+    tags = {"livermore/boundary_ms": str(boundary), "livermore/due": "1h", "livermore/raised_ms": "1"}
+    facts = metadata(materialize(stored_instance, ["candles", "1h"], "coinbase", tags), ["candles", "1h"])
+    stored = market.query("SELECT min(held) FROM (SELECT count(*) held FROM candles GROUP BY symbol)")[0][0]
+    assert stored > 20
+    assert facts["candles, at least"].value == 20 * SYMBOLS
+    assert "dagster/row_count" not in facts
+    assert {row.data["candles (counted to 20)"] for row in facts["symbols"].records} == {20}
 
 
 def test_a_boundary_run_that_lacks_a_series_leaves_the_boundary_to_the_next_try(
