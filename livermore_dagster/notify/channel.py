@@ -32,9 +32,10 @@ class TryAgain:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It will not arrive, however often it is sent."""
+    """It will not arrive, however often it is sent. `of_message`: for what is in it, another may arrive."""
 
     reason: str
+    of_message: bool = False
 
 
 Reply = Sent | TryAgain | Refused

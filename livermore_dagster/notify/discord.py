@@ -134,7 +134,8 @@ class DiscordChannel:
             404: "there is no such webhook (any more): make a new one and put its address into the variable",
         }.get(status, "")
         told = "; ".join(part for part in (said, advice) if part)
-        return Refused(f"Discord answered {status}" + (f": {told}" if told else ""))
+        at_fault = status in (httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+        return Refused(f"Discord answered {status}" + (f": {told}" if told else ""), of_message=at_fault)
 
     def _retry_after(self, reply: httpx.Response) -> float:
         stated = reply.headers.get("Retry-After") or _json(reply).get("retry_after")

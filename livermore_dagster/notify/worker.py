@@ -57,7 +57,9 @@ _LEAST_PAUSE_S: Final = 1.0
 _NOTE_AGAIN_S: Final = 0.5
 _WORDS_KEPT: Final = 20
 _WORD_TRIES: Final = 3
+_NOT_WITH_CHART: Final = "without its chart: the service refused it"
 
+Told = tuple[HeardAlert, Notice]
 State = Literal["ready", "sending", "waiting", "refused"]
 
 
@@ -219,16 +221,46 @@ class ChannelWorker:
         """One message each, and where many are due a few in one: a service takes only so many messages."""
         at_once = BUNDLE_MOST if len(heard) >= _MANY else 1
         for start in range(0, len(heard), at_once):
-            if self._leaving.is_set() or self._pause_s() > 0:
+            if self._held():
                 return
             begun = await self._begin(heard[start : start + at_once])
             notices = await asyncio.gather(*(self._notice(one) for one in begun))
-            for notice in bundled(notices):
-                told, begun = begun[: len(notice.embeds)], begun[len(notice.embeds) :]
-                if not await self._settle(told, await self._deliver(notice)):
-                    # Their attempt was counted and not made; they are due again with those.
-                    await self._put_off(begun)
-                    return
+            told, parts = list(zip(begun, notices, strict=True)), []
+            for message in bundled(notices):
+                parts.append(told[: len(message.embeds)])
+                told = told[len(message.embeds) :]
+            if not await self._send_all(parts):
+                return
+
+    async def _send_all(self, parts: Sequence[Sequence[Told]]) -> bool:
+        """One message for each part; whether the next may follow."""
+        for number, part in enumerate(parts):
+            held = self._held()
+            if held or not await self._send(part):
+                # Their attempt was counted and not made; they are due again when the channel is.
+                left = parts[number if held else number + 1 :]
+                await self._put_off([heard for some in left for heard, _ in some])
+                return False
+        return True
+
+    async def _send(self, part: Sequence[Told]) -> bool:
+        """One message; what is refused for what is in it goes apart, at last without its chart."""
+        heard = [one for one, _ in part]
+        (message,) = bundled([notice for _, notice in part])
+        reply = await self._deliver(message)
+        if isinstance(reply, Refused) and reply.of_message and (len(part) > 1 or message.files):
+            _log.warning("sent_apart", alerts=[one.alert.id for one in heard], reason=reply.reason)
+            if len(part) > 1:
+                return await self._send_all([[one] for one in part])
+            if self._held():
+                reply = TryAgain(reply.reason)
+            else:
+                reply = await self._deliver(self._words_of(heard[0], None, _NOT_WITH_CHART))
+        return await self._settle(heard, reply)
+
+    def _held(self) -> bool:
+        """Whether nothing may be sent just now."""
+        return self._leaving.is_set() or self._pause_s() > 0
 
     async def _put_off(self, heard: Sequence[HeardAlert]) -> None:
         ids = [one.alert.id for one in heard]
@@ -237,7 +269,9 @@ class ChannelWorker:
             await settle_deliveries(connection, self.place, ids, "pending", next_ms=next_ms)
 
     async def _notice(self, heard: HeardAlert) -> Notice:
-        chart, note = await self._chart(heard)
+        return self._words_of(heard, *await self._chart(heard))
+
+    def _words_of(self, heard: HeardAlert, chart: bytes | None, note: str | None) -> Notice:
         url = self._page_url(heard.exchange, heard.alert.symbol)
         return alert_notice(heard, url, simulated=self._simulated, chart=chart, chart_note=note)
 

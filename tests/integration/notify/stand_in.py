@@ -34,8 +34,8 @@ class StandIn:
     """Answers what its script says, one step a request, then takes everything.
 
     Steps: 'ok', '429:SECONDS', '429-global:SECONDS', 'last:SECONDS' (taken, the window then closed), '500',
-    '401', '404', 'slow:SECONDS', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost), 'garbled' (it
-    arrived, the answer cannot be unpacked). `default` is what a hook answers when its steps are used up.
+    '401', '404', 'slow:SECONDS', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost), 'garbled'
+    (it arrived, the answer cannot be unpacked). `default` is what a hook answers when its steps are used up.
     """
 
     port: int = 0

@@ -7,7 +7,7 @@ import pytest
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.notify import worker
 from livermore_dagster.stores.postgres.alerts import AlertRow
-from tests.integration.notify.conftest import BEGIN, M5, Told, alert, all_in
+from tests.integration.notify.conftest import BEGIN, BINANCE, COINBASE, M5, Told, alert, all_in
 
 pytestmark = pytest.mark.usefixtures("hurried")
 DAY_MS = Timeframe.D1.ms
@@ -59,3 +59,49 @@ async def test_a_digest_takes_all_of_its_exchange_however_many(told: Told) -> No
     async with told.notifier():
         await told.until_rows(all_in("sent"))
     assert [len(one.alerts) for one in told.services.received] == [520]
+
+
+async def test_one_that_is_refused_for_good_takes_no_other_with_it(told: Told) -> None:
+    told.services.spoiled["POISON"] = "400"
+    await told.user(channels=[told.channel("main")])
+    symbols = ("AUSDT", "BUSDT", "POISON", "CUSDT", "DUSDT")
+    ids = await told.raise_alerts(*(alert(1, symbol) for symbol in symbols), publish=False)
+    async with told.notifier():
+        rows = await told.until_rows(all_in("sent", "failed"))
+    assert [row["state"] for row in rows] == ["sent", "sent", "failed", "sent", "sent"]
+    assert "Discord answered 400: Invalid Form Body" in rows[2]["last_error"]
+    assert told.services.alerts("main") == [ids[0], ids[1], *ids[3:]]
+
+
+async def test_one_whose_chart_is_refused_goes_without(told: Told) -> None:
+    told.services.spoiled["AAAUSDT"] = "413:file"
+    await told.user(channels=[told.channel("main", chart=True)])
+    await told.candles(200)
+    async with told.notifier():
+        await told.raise_alerts(alert(150))
+        await told.until_rows(all_in("sent"))
+    (message,) = told.services.received
+    assert message.files == {}
+    assert message.embed["footer"]["text"].endswith("without its chart: the service refused it")
+
+
+async def test_nothing_of_a_split_bundle_is_sent_into_a_closed_window(told: Told) -> None:
+    """Five long alerts are more than one message may hold."""
+    board = {one.value: {"value": 1.0, "stage": "x" * 150, "reason": "y" * 150} for one in Timeframe}
+    await told.user(channels=[told.channel("main", "last:0.6")])
+    await told.raise_alerts(*(alert(1, f"A{n}USDT", timeframes=board) for n in range(5)), publish=False)
+    async with told.notifier():
+        await told.until_rows(all_in("sent"))
+    at = [when for _, _, when in told.services.requests]
+    assert len(at) >= 2
+    assert at[1] - at[0] >= 0.59
+
+
+async def test_no_digest_is_sent_into_a_closed_window(told: Told) -> None:
+    await told.user(channels=[told.channel("main", "last:0.6")])
+    for exchange_id in (BINANCE, COINBASE):
+        await told.raise_alerts(late(1, "AUSDT"), exchange_id=exchange_id, publish=False)
+    async with told.notifier():
+        await told.until_rows(all_in("sent"))
+    first, second = [when for _, _, when in told.services.requests]
+    assert second - first >= 0.59
