@@ -11,6 +11,8 @@ from livermore_dagster.audit.cells import open_cell
 from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.market_now import market_now
 from livermore_dagster.resources import BOUNDARY_TAG
 
 __all__ = ["OWNERS", "cell_of", "exchange_of", "table"]
@@ -28,7 +30,8 @@ def exchange_of(
 async def cell_of(ctx: ExchangeContext, timeframe: Timeframe, tags: Mapping[str, str]) -> Cell:
     """The cell of a run with `tags`: up to its boundary, or by hand up to the newest closed candle."""
     stated = tags.get(BOUNDARY_TAG)
-    return await open_cell(ctx, timeframe, int(stated) if stated is not None else None)
+    boundary = int(stated) if stated is not None else None
+    return await open_cell(ctx, timeframe, boundary, market_now(Settings.discover()))
 
 
 def table(rows: Sequence[Row]) -> dg.TableMetadataValue:

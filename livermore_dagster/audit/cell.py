@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["Cell"]
+__all__ = ["Cell", "MarketNow"]
+
+
+@dataclass(frozen=True, slots=True)
+class MarketNow:
+    """`at_ms`: market time by this machine's clock; `speed`: market time per real time."""
+
+    at_ms: int
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class Cell:
     """Asked for in a shell or the UI, not by a boundary event."""
     warming: Collection[str] = ()
     """Those whose history is being fetched: what they lack yet is no fault."""
+    market: MarketNow | None = None
+    """None where this machine does not know the time of a market that is played elsewhere."""
 
     @property
     def judged(self) -> list[str]:

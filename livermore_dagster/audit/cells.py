@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.cell import Cell, MarketNow
 from livermore_dagster.control.status import InstanceStatus, living_status
 from livermore_dagster.errors import UnsupportedTimeframe, UsageError
 from livermore_dagster.exchanges.contract import Priority
@@ -32,12 +32,17 @@ def require_timeframe(ctx: ExchangeContext, timeframe: Timeframe) -> None:
         )
 
 
-async def open_cell(ctx: ExchangeContext, timeframe: Timeframe, boundary_ms: int | None = None) -> Cell:
+async def open_cell(
+    ctx: ExchangeContext,
+    timeframe: Timeframe,
+    boundary_ms: int | None = None,
+    market: MarketNow | None = None,
+) -> Cell:
     """The cell at `boundary_ms`, or where none is given, by hand at the newest closed candle."""
     require_timeframe(ctx, timeframe)
     symbols = await monitored_symbols(ctx)
     boundary = await newest_boundary(ctx, timeframe) if boundary_ms is None else boundary_ms
-    return Cell(ctx, timeframe, symbols, boundary, boundary_ms is None, await _warming(ctx))
+    return Cell(ctx, timeframe, symbols, boundary, boundary_ms is None, await _warming(ctx), market)
 
 
 async def instance_of(ctx: ExchangeContext) -> InstanceStatus | None:

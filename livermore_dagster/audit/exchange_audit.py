@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from livermore_dagster.audit.cell import Cell
+from livermore_dagster.audit.cell import Cell, MarketNow
 from livermore_dagster.audit.cells import newest_boundary, open_cell
 from livermore_dagster.audit.exchange_candles import matches_exchange, pages_of
 from livermore_dagster.audit.live_values import live_equals_batch
@@ -43,6 +43,7 @@ async def plan_audit(
     timeframes: Sequence[Timeframe],
     symbols: Sequence[str] | None,
     since_ms: int | None,
+    market: MarketNow | None = None,
 ) -> AuditPlan:
     """What an audit of `timeframes` takes; `symbols` None: the monitored ones.
 
@@ -50,7 +51,7 @@ async def plan_audit(
     """
     cells = []
     for timeframe in timeframes:
-        cell = await open_cell(ctx, timeframe, await newest_boundary(ctx, timeframe))
+        cell = await open_cell(ctx, timeframe, await newest_boundary(ctx, timeframe), market)
         if symbols is not None:
             cell = replace(cell, symbols=tuple(symbols))
         from_ms = cell.bars_before(LEAST_BARS) if since_ms is None else timeframe.open_of(since_ms)

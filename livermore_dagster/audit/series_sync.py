@@ -11,7 +11,7 @@ from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.stores.postgres.candles import Span, UpsertCounts
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["WINDOW_BARS", "SyncReport", "find_gaps", "settled_until", "sync_from_cache"]
+__all__ = ["WINDOW_BARS", "SyncReport", "find_gaps", "flowing_settled", "settled_until", "sync_from_cache"]
 
 WINDOW_BARS = 300
 """What is verified by hand: the bars a MACD-V needs to have forgotten its seed."""
@@ -30,11 +30,15 @@ class SyncReport:
 
 async def settled_until(cell: Cell) -> int:
     """Exchange-clock ms up to which the cell may be judged: a bar still being proven is no gap."""
+    settled_ms = await flowing_settled(cell) if cell.streamed else None
+    return cell.boundary_ms if settled_ms is None else min(cell.boundary_ms, settled_ms)
+
+
+async def flowing_settled(cell: Cell) -> int | None:
+    """Up to when (ms) the running instance has settled all it streams; None where none runs, or none yet."""
     text = await cell.ctx.redis.get(keys.settled(cell.ctx.row.id))
     instance = await instance_of(cell.ctx)
-    if not cell.streamed or not text or instance is None or not instance.flowing:
-        return cell.boundary_ms
-    return min(cell.boundary_ms, int(text))
+    return int(text) if text and instance is not None and instance.flowing else None
 
 
 async def sync_from_cache(cell: Cell, bars: int) -> SyncReport:

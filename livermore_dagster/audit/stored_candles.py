@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.series_sync import WINDOW_BARS, find_gaps, settled_until, sync_from_cache
+from livermore_dagster.audit.series_sync import (
+    WINDOW_BARS,
+    find_gaps,
+    flowing_settled,
+    settled_until,
+    sync_from_cache,
+)
 from livermore_dagster.audit.verdict import Row, Verdict
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.postgres.soundness import judge_candles
 
 __all__ = ["fresh", "no_gaps", "sane"]
+
+SETTLED_LATE_MS: Final = 180_000
+"""Of real time: as long as `livermore status` calls an exchange healthy."""
+_LOOKED_AT: Final = 5
 
 
 async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
@@ -63,8 +76,11 @@ async def sane(cell: Cell, from_ms: int) -> Verdict:
 
 
 async def fresh(cell: Cell) -> Verdict:
-    """Some symbol always trades: the newest candle of all is the due one, or the bar before while it is
-    proven."""
+    """Some symbol always trades: the newest candle of all is the due one, or where no stream brings it, the
+    bar before until it is fetched; and what the instance has settled keeps up with the market.
+
+    A symbol whose bars since its newest are proven absent is up to date as well.
+    """
     await sync_from_cache(cell, 2)
     newest = await cell.ctx.table.newest(cell.ctx.row.id, cell.judged, cell.timeframe)
     step = cell.timeframe.ms
@@ -83,4 +99,31 @@ async def fresh(cell: Cell) -> Verdict:
         "symbols without that candle": len(silent),
         "symbols without any": len(cell.judged) - len(behind),
     }
-    return Verdict(least is not None and least <= 1, numbers, "behind", rows)
+    settled_ms = await flowing_settled(cell)
+    allowed = 0 if cell.streamed and settled_ms is not None else 1
+    passed = least is not None and (least <= allowed or await _proven_silent(cell, newest, behind, due_ms))
+    if (late := _late(cell, settled_ms)) is not None:
+        numbers["settled only up to (UTC)"] = late
+    return Verdict(passed and late is None, numbers, "behind", rows)
+
+
+async def _proven_silent(
+    cell: Cell, newest: Mapping[str, int], behind: Mapping[str, int], due_ms: int
+) -> bool:
+    """Whether REST proved that nobody traded one of the freshest symbols since its newest candle."""
+    step = cell.timeframe.ms
+    for symbol in sorted(behind, key=lambda one: behind[one])[:_LOOKED_AT]:
+        begin_ms = cell.timeframe.open_of(newest[symbol]) + step
+        exchange_id = cell.ctx.row.id
+        if not await cell.ctx.table.gaps(exchange_id, symbol, cell.timeframe, begin_ms, due_ms + step):
+            return True
+    return False
+
+
+def _late(cell: Cell, settled_ms: int | None) -> str | None:
+    """Up to when all is settled, where the market's time has left that behind: it stands still, then."""
+    if settled_ms is None or cell.market is None:
+        return None
+    if cell.market.at_ms - settled_ms <= SETTLED_LATE_MS * cell.market.speed:
+        return None
+    return f"{utc_text(settled_ms)}, the market is at {utc_text(cell.market.at_ms)}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from livermore_dagster.audit.cell import MarketNow
 from livermore_dagster.audit.cells import newest_boundary, open_cell
 from livermore_dagster.audit.exchange_audit import audit, plan_audit
 from livermore_dagster.audit.series_sync import settled_until
@@ -13,6 +15,7 @@ from livermore_dagster.audit.stored_candles import fresh, no_gaps
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.ingest.context import open_context
+from livermore_dagster.ingest.intake import store_absent
 from livermore_dagster.ingest.selection import tell_monitored, tell_warm
 from livermore_dagster.ingest.warmup import warm_up
 from livermore_dagster.market.timeframe import Timeframe
@@ -101,3 +104,44 @@ async def test_what_an_instance_settled_before_it_was_stopped_is_not_now(market:
                 assert await settled_until(await open_cell(ctx, Timeframe.M5, now)) == now
             assert not (await fresh(await open_cell(ctx, H1))).passed
         claim.release()
+
+
+@contextmanager
+def flowing(market: Platform, settled_ms: int) -> Iterator[None]:
+    with market.redis() as client:
+        claim = Claim(client, IDS["coinbase"], "coinbase")
+        claim.acquire()
+        for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+            claim.advance(state)
+        client.set(keys.settled(IDS["coinbase"]), settled_ms)
+        yield
+        claim.release()
+
+
+async def test_an_instance_whose_candles_stand_still_is_not_fresh(market: Platform) -> None:
+    """By hand the boundary is that of what has settled: against it nothing is ever late."""
+    five = Timeframe.M5
+    async with open_context("coinbase", market) as ctx:
+        await warm_up(ctx, [OLD], timeframes=[five])
+        await tell_monitored(ctx, [OLD], [])
+        end_ms = (await ctx.cache.read(OLD, five))[-1].end_ms
+        with flowing(market, end_ms):
+            for minutes, speed, passed in ((2, 1.0, True), (180, 1.0, False), (100, 60.0, True)):
+                cell = await open_cell(ctx, five, market=MarketNow(end_ms + minutes * 60_000, speed))
+                verdict = await fresh(cell)
+                assert verdict.passed == passed, minutes
+                assert ("settled only up to (UTC)" in verdict.numbers) != passed
+
+
+async def test_a_streamed_bar_that_nobody_has_is_not_fresh_unless_it_is_absent(market: Platform) -> None:
+    five = Timeframe.M5
+    async with open_context("coinbase", market) as ctx:
+        await warm_up(ctx, [OLD], timeframes=[five])
+        await tell_monitored(ctx, [OLD], [])
+        end_ms = (await ctx.cache.read(OLD, five))[-1].end_ms
+        cell = await open_cell(ctx, five, end_ms + five.ms)
+        assert (await fresh(cell)).passed, "nothing streams it: it may be fetched yet"
+        with flowing(market, cell.boundary_ms):
+            assert not (await fresh(cell)).passed
+            await store_absent(ctx, [(OLD, five, end_ms, cell.boundary_ms)], end_ms)
+            assert (await fresh(cell)).passed
