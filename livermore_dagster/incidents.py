@@ -58,6 +58,7 @@ class IncidentName(StrEnum):
     INSTANCE_OFFLINE = "instance_offline"
     INSTANCE_BACK = "instance_back"
     START_FAILED = "start_failed"
+    WARMUP_FAILED = "warmup_failed"
     INGEST_FAILED = "ingest_failed"
     PART_FAILED = "part_failed"
     COMMANDS_UNRECORDED = "commands_unrecorded"
@@ -168,6 +169,7 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.INSTANCE_OFFLINE: _warning("An exchange's live service ended without a word."),
     _N.INSTANCE_BACK: _info("An exchange is active again after its live service had gone."),
     _N.START_FAILED: _error("An exchange's live service could not start."),
+    _N.WARMUP_FAILED: _warning("The history of some symbols could not be read yet and is asked for again."),
     _N.INGEST_FAILED: _error("An exchange's live service ended because of an error."),
     _N.PART_FAILED: _warning("A part of the live service failed and was started again.", "parts_failed"),
     _N.COMMANDS_UNRECORDED: _error(

@@ -29,6 +29,8 @@ class Patience:
     """So long new connections may take until they bring something, before a change of symbols is given up."""
     again_s: float = 30.0
     """After this a change of symbols that was given up is tried again."""
+    warm_again_s: tuple[float, ...] = (5.0, 15.0, 60.0)
+    """Before a warm-up that failed in part is tried again; the last one again and again."""
     flag_s: float = 10.0
     """So long after a candle's end the exchange's closed flag may take."""
     skew_look_s: float = 300.0

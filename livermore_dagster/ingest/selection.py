@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from livermore_dagster.accounts.settings import load_active
+from livermore_dagster.accounts.wishes import timeframes_of
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.symbols import resolve_monitored
 from livermore_dagster.market.timeframe import Timeframe
@@ -34,14 +35,10 @@ async def select(ctx: ExchangeContext, desired: Desired) -> Selection:
 
 
 async def signal_timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:
-    """Those any active user wants who has not switched this exchange off; all where there is no user."""
+    """Those any active user wants."""
     async with ctx.pool.connection() as connection:
         users = await load_active(connection)
-    wanted: set[Timeframe] = set()
-    for user in users:
-        if user.document.trades_at(ctx.row.name):
-            wanted.update(user.document.runtime.timeframes)
-    return frozenset(wanted or Timeframe)
+    return timeframes_of(users, ctx.row.name)
 
 
 async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str], cold: Collection[str]) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import psycopg
-import structlog
 from redis.exceptions import RedisError
 
 from livermore_dagster.control.states import InstanceState
@@ -20,21 +19,20 @@ from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.own_clock import OwnClock
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.selection import Selection, select, tell_gone, tell_monitored, tell_warm
+from livermore_dagster.ingest.selection import Selection, select, tell_gone, tell_monitored
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
-from livermore_dagster.ingest.warmup import WarmupStats, warm_up
+from livermore_dagster.ingest.warmth import Warmth
 from livermore_dagster.stores.redis.desired import Desired, read_desired
 from livermore_dagster.stores.redis.overview import read_monitored
 from livermore_dagster.stores.redis.symbol_events import SymbolEvent, append_symbol_event
 
 __all__ = ["Change", "Session"]
 
-log = structlog.get_logger(__name__)
-
 _FOLLOW_S: Final = 0.5
 _FIRST_TIME_S: Final = 5.0
 _REPAIR: Final = "repair"
 _WARM: Final = "warm"
+_WARM_AGAIN: Final = "warm again"
 
 T = TypeVar("T")
 Advance = Callable[[InstanceState, str], Awaitable[None]]
@@ -84,7 +82,7 @@ class Session:
         """What a pause interrupts: the first warm-up, or a change of connections."""
         self._active = asyncio.Event()
         self._over = asyncio.Event()
-        self._warming = asyncio.Lock()
+        self._warmth = Warmth(ctx, board, patience, self.now, lambda: self.symbols)
         self._warmups = 0
         self._again_at: float | None = None
         """When (monotonic) a change is tried again that the exchange did not let be."""
@@ -160,7 +158,7 @@ class Session:
     async def _begin(self, machinery: Machinery) -> None:
         async with self._turn:
             if not self._paused:
-                machinery.open_stream()
+                self._open_stream(machinery)
         if not self._paused:
             await self._first_time()
         await self._advance(InstanceState.WARMING, "")
@@ -168,18 +166,24 @@ class Session:
         if not self._paused:
             seconds = await self._first_warm_up()
             words = "paused before it was warm" if seconds is None else f"warm in {seconds:.1f} s"
+            if cold := len(self._warmth.cold):
+                words += f", but for {cold} symbols, which are tried again"
         self._board.facts(paused=self._paused)
         await self._advance(InstanceState.ACTIVE, words)
         if not self._paused:
             machinery.warmed()
         self._active.set()
 
+    def _open_stream(self, machinery: Machinery) -> None:
+        machinery.open_stream()
+        machinery.supervisor.start(_WARM_AGAIN, self._warmth.again)
+
     async def _first_warm_up(self) -> float | None:
         """Seconds it took; None when a pause came first."""
         took: list[float] = []
 
         async def warm() -> None:
-            took.append(await self._warm(self._selection.symbols))
+            took.append(await self._warmth.warm(self._selection.symbols))
 
         await self._interruptible(warm())
         return took[0] if took else None
@@ -231,7 +235,8 @@ class Session:
         self._paused = True
         machinery = await self._built()
         self._interrupt()
-        await machinery.supervisor.stop(_REPAIR, *(f"{_WARM} {n}" for n in range(self._warmups + 1)))
+        added = (f"{_WARM} {n}" for n in range(self._warmups + 1))
+        await machinery.supervisor.stop(_REPAIR, _WARM_AGAIN, *added)
         async with self._turn:
             await machinery.close_stream()
         self._board.facts(paused=True)
@@ -251,7 +256,7 @@ class Session:
             if not self._paused:
                 return False  # somebody else resumed it meanwhile
             self._paused = False
-            machinery.open_stream()
+            self._open_stream(machinery)
         machinery.supervisor.start(_REPAIR, self._repair)
         return True
 
@@ -266,7 +271,7 @@ class Session:
     async def _repair(self) -> None:
         """Part: until the gap is repaired."""
         await self._first_time()
-        await self._warm(self._selection.symbols)
+        await self._warmth.warm(self._selection.symbols)
         if self._machinery is not None:
             self._machinery.warmed()
         self._board.facts(paused=False)
@@ -361,29 +366,15 @@ class Session:
         """Part: until they are warm, or a pause came, after which all are warmed up."""
         wanted = [symbol for symbol in symbols if symbol in set(self._selection.symbols)]
         if not self._paused:
-            await self._warm(wanted)
+            await self._warmth.warm(wanted)
 
     async def _tell_selection(self, selection: Selection, cold: Sequence[str]) -> None:
         self._board.facts(symbol_count=len(selection.symbols), mode=self._desired.mode)
         await self._ctx.cache.place(selection.owners)
         await tell_monitored(self._ctx, selection.symbols, cold)
 
-    async def _warm(self, symbols: Sequence[str]) -> float:
-        if not symbols:
-            return 0.0
-        async with self._warming:
-            report = await warm_up(
-                self._ctx, symbols, self.now(), _log_progress, timeframes=self._ctx.row.live_timeframes
-            )
-        await tell_warm(self._ctx, symbols, self.now())
-        return report.seconds
-
     async def _built(self) -> Machinery:
         """The machinery, once there is one."""
         while self._machinery is None:
             await self._ctx.clock.sleep(0.02)
         return self._machinery
-
-
-def _log_progress(stats: WarmupStats) -> None:
-    log.debug("warmup", phase=stats.phase, percent=round(stats.percent, 1), current=stats.current)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from msgspec.structs import replace
 
-from livermore_dagster.errors import ExchangeError
+from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.coverage import Coverage
@@ -17,6 +17,7 @@ from livermore_dagster.ingest.intake import (
     ask,
     first_open,
     ledger,
+    no_such_symbol,
     store_absent,
     store_candles,
     tell_listing,
@@ -29,7 +30,7 @@ from livermore_dagster.stores.postgres.candles import SeriesFacts
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.candle_cache import CACHE_SIZE
 
-__all__ = ["WARMUP_BARS", "WarmupReport", "WarmupStats", "warm_up"]
+__all__ = ["WARMUP_BARS", "WarmupReport", "WarmupStats", "publish", "warm_up"]
 
 WARMUP_BARS = 300
 SCAN_AT_ONCE = 50
@@ -37,6 +38,10 @@ SCAN_AT_ONCE = 50
 CONCURRENCY = 8
 """Series under way at once; the rate budget sets the pace, this only covers the requests' latency."""
 TELL_EVERY_S = 0.25
+LONGEST_CLOSURE_MS = 180_000
+"""A budget that opens within this is waited for; a longer ban fails the series, which are tried again."""
+CLOSURES = 3
+"""So many closures one series waits out."""
 
 
 @dataclass(slots=True)
@@ -60,12 +65,20 @@ class WarmupStats:
     candles: int = 0
     started_ms: int = 0
     updated_ms: int = 0
+    closed_until_ms: int = 0
+    """Wall clock when the closed budget opens that it waits for; 0 while it does not."""
+    again_ms: int = 0
+    """Wall clock when what failed is tried again; 0 where nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class WarmupReport:
     stats: WarmupStats
     seconds: float
+    again: frozenset[str] = frozenset()
+    """Symbols of which a series failed that another try may bring."""
+    retry_at_ms: int = 0
+    """Wall clock before which another try cannot succeed: the budget is closed."""
 
 
 async def warm_up(
@@ -92,7 +105,13 @@ async def warm_up(
         await run.scan(symbols, timeframe)
     await run.publish_schedule()
     await run.fetch()
-    return WarmupReport(run.stats, ctx.clock.monotonic() - run.started)
+    return WarmupReport(run.stats, ctx.clock.monotonic() - run.started, frozenset(run.again), run.retry_at_ms)
+
+
+async def publish(ctx: ExchangeContext, stats: WarmupStats) -> None:
+    """At keys.warmup_stats, as of now."""
+    stats.updated_ms = ctx.clock.now_ms()
+    await ctx.redis.set(keys.warmup_stats(ctx.row.id), json.dumps(asdict(stats)))
 
 
 class _Run:
@@ -108,6 +127,8 @@ class _Run:
         self.ctx = ctx
         self.started = ctx.clock.monotonic()
         self.stats = WarmupStats("scanning", started_ms=ctx.clock.now_ms())
+        self.again: set[str] = set()
+        self.retry_at_ms = 0
         self._now_ms = now_ms
         self._bars = bars
         self._on_progress = on_progress
@@ -197,15 +218,36 @@ class _Run:
         try:
             # Newest first: what matters most is there soonest, and a sparse series is read further back.
             while pages := self._pages(known):
-                await self._ask(known, pages[-1])
+                await self._ask_when_open(known, pages[-1])
                 await self._tell()
         except ExchangeError as error:
+            if not no_such_symbol(error):
+                self.again.add(known.symbol)
+            if isinstance(error, RateLimited):
+                self.retry_at_ms = max(self.retry_at_ms, error.retry_at_ms)
             self.stats.failed.append(
                 {"symbol": known.symbol, "timeframe": known.timeframe.value, "reason": error.message}
             )
         else:
             self.stats.done += 1
         await self._tell()
+
+    async def _ask_when_open(self, known: Coverage, page: tuple[int, int]) -> None:
+        """Waits out a closed budget; failing every series at once would leave all of them cold."""
+        closures = 0
+        while True:
+            try:
+                await self._ask(known, page)
+                return
+            except RateLimited as closed:
+                closures += 1
+                wait_ms = closed.retry_at_ms - self.ctx.clock.now_ms()
+                if closures > CLOSURES or wait_ms > LONGEST_CLOSURE_MS:
+                    raise
+                self.stats.closed_until_ms = closed.retry_at_ms
+                await self._tell(always=True)
+                await self.ctx.clock.sleep(max(1.0, wait_ms / 1000))
+                self.stats.closed_until_ms = 0
 
     async def _ask(self, known: Coverage, page: tuple[int, int]) -> None:
         symbol, timeframe = known.symbol, known.timeframe
@@ -235,8 +277,7 @@ class _Run:
             stats.eta_s = round(left * (now - self.started) / stats.requests, 1)
         elif stats.phase == "done":
             stats.percent, stats.eta_s = 100.0, 0.0
-        stats.updated_ms = self.ctx.clock.now_ms()
-        await self.ctx.redis.set(keys.warmup_stats(self.ctx.row.id), json.dumps(asdict(stats)))
+        await publish(self.ctx, stats)
         if self._on_progress is not None:
             self._on_progress(stats)
 

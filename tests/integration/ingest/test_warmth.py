@@ -1,0 +1,125 @@
+"""A warm-up that cannot have everything waits, or goes on and gets the rest later (P10, R3)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from livermore_dagster.exchanges import budget
+from livermore_dagster.exchanges.budget import RateBudget
+from livermore_dagster.exchanges.contract import BudgetFeedback
+from livermore_dagster.incidents import IncidentName
+from livermore_dagster.ingest import warmup
+from livermore_dagster.ingest.board import StatusBoard
+from livermore_dagster.ingest.context import ExchangeContext, open_context
+from livermore_dagster.ingest.patience import Patience
+from livermore_dagster.ingest.selection import tell_monitored
+from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.ingest.warmth import Warmth
+from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
+from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.metrics import read_incidents_sync
+from tests.integration.ingest.played import IDS, Platform, played, until
+
+START = 1_767_657_600_000 + 30_000
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+CLOSED_S = 1.5
+
+
+@pytest.fixture
+def market(redis_url: str, database_url: str) -> Iterator[Platform]:
+    frames = (Timeframe.M1, Timeframe.M15, Timeframe.H1)
+    with played(redis_url, database_url, ["binance"], 1.0, START, timeframes=frames) as platform:
+        yield platform
+
+
+@pytest.fixture
+async def ctx(market: Platform) -> AsyncIterator[ExchangeContext]:
+    async with open_context("binance", market) as context:
+        await context.exchange_now()
+        yield context
+
+
+@pytest.fixture
+async def closed(ctx: ExchangeContext, monkeypatch: pytest.MonkeyPatch) -> float:
+    """The budget is closed for so long that requests are refused rather than kept; until when (monotonic)."""
+    monkeypatch.setattr(budget, "_LONGEST_CLOSURE_WAIT_MS", 100)
+    assert isinstance(ctx.client.budget, RateBudget)
+    await ctx.client.budget.feedback(BudgetFeedback(retry_after_ms=int(CLOSED_S * 1000)))
+    return time.monotonic() + CLOSED_S
+
+
+async def bars(ctx: ExchangeContext, symbol: str) -> int:
+    return min([len(await ctx.cache.read(symbol, tf)) for tf in ctx.timeframes()])
+
+
+async def test_a_closed_budget_is_waited_out(ctx: ExchangeContext, closed: float) -> None:
+    report = await warm_up(ctx, SYMBOLS)
+    assert time.monotonic() >= closed - 0.1
+    assert (report.stats.failed, report.again) == ([], frozenset())
+    for symbol in SYMBOLS:
+        assert await bars(ctx, symbol) >= WARMUP_BARS
+
+
+async def test_what_failed_is_warmed_up_when_the_budget_opens(
+    market: Platform, ctx: ExchangeContext, closed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warmup, "LONGEST_CLOSURE_MS", 0)
+    board = StatusBoard(None, ctx.redis, ctx.row.id)  # type: ignore[arg-type]
+    warmth = Warmth(ctx, board, Patience(warm_again_s=(0.05,)), ctx.known_now, lambda: SYMBOLS)
+    await tell_monitored(ctx, SYMBOLS, SYMBOLS)
+    await warmth.warm(SYMBOLS)
+    assert warmth.cold == set(SYMBOLS)
+    assert await ctx.redis.smembers(keys.warming(ctx.row.id)) == set(SYMBOLS)
+    assert not await ctx.redis.hgetall(keys.warmed(ctx.row.id))
+    asked = market.ask("binance", "counters")["requests"]
+    again = asyncio.create_task(warmth.again())
+    async with asyncio.timeout(20):
+        await asyncio.sleep(0.5)
+        assert market.ask("binance", "counters")["requests"] == asked, "nothing is asked while it is closed"
+        told = json.loads(await ctx.redis.get(keys.warmup_stats(ctx.row.id)))
+        assert (len(told["failed"]), told["again_ms"] > told["updated_ms"]) == (6, True)
+        while warmth.cold:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        while await ctx.redis.scard(keys.warming(ctx.row.id)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    again.cancel()
+    assert time.monotonic() >= closed - 0.1
+    for symbol in SYMBOLS:
+        assert await bars(ctx, symbol) >= WARMUP_BARS
+    assert len(board._troubles) == 1
+    assert json.loads(await ctx.redis.get(keys.warmup_stats(ctx.row.id)))["again_ms"] == 0
+
+
+async def test_a_symbol_that_is_gone_is_not_asked_for_again(ctx: ExchangeContext) -> None:
+    report = await warm_up(ctx, [SYMBOLS[0], "NOSUCHUSDT"], timeframes=[Timeframe.H1])
+    assert [one["symbol"] for one in report.stats.failed] == ["NOSUCHUSDT"]
+    assert report.again == frozenset()
+
+
+def test_an_outage_of_rest_at_the_start_ends_warm_all_the_same(market: Platform) -> None:
+    market.want("binance", top=3)
+    # Four attempts of a series end within it.
+    market.fault("binance", kind="error_page", endpoint="candles", status=503, duration_s=6)
+    service = IngestService(
+        market, "binance", provenance=market.provenance, patience=Patience(warm_again_s=(0.3,))
+    )
+    service.start()
+    try:
+        until(lambda: market.state("binance") == "active", 60, "active")
+        with market.redis() as client:
+            until(lambda: client.scard(keys.warming(IDS["binance"])) == 0, 60, "all are warm")
+            for symbol in market.symbols("binance"):
+                for timeframe in (Timeframe.M15, Timeframe.H1):
+                    held = client.zcard(keys.candles(IDS["binance"], symbol, timeframe))
+                    assert held >= WARMUP_BARS, f"{symbol} {timeframe}"
+            told = [one.name for one in read_incidents_sync(client)]
+        assert told.count(IncidentName.WARMUP_FAILED) == 1
+    finally:
+        assert service.stop(10.0)
+    assert service.error is None
