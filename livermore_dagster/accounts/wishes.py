@@ -11,11 +11,12 @@ from psycopg import AsyncConnection
 from livermore_dagster.accounts.monitored import MonitoredList, Wish, merge
 from livermore_dagster.accounts.settings import UserSettings, load_active
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.balances import Holding, read_holdings
 from livermore_dagster.stores.postgres.symbols import SymbolRow, load_symbols
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice
 
-__all__ = ["DEFAULT_TOP", "choice_for", "load_monitored", "main_markets", "wishes_of"]
+__all__ = ["DEFAULT_TOP", "choice_for", "load_monitored", "main_markets", "timeframes_of", "wishes_of"]
 
 DEFAULT_TOP: Final = 50
 """Tier 1's size where nobody says otherwise (X3)."""
@@ -63,6 +64,16 @@ def wishes_of(
         if one.user_id in present and one.currency in markets and not _dust(one, markets[one.currency])
     ]
     return added + held
+
+
+def timeframes_of(people: Iterable[UserSettings], exchange: str) -> frozenset[Timeframe]:
+    """Those of which MACD-V and alerts are computed: what any of `people` wants who has not switched the
+    exchange off; all where nobody is."""
+    wanted: set[Timeframe] = set()
+    for person in people:
+        if person.document.trades_at(exchange):
+            wanted.update(person.document.runtime.timeframes)
+    return frozenset(wanted or Timeframe)
 
 
 def main_markets(rows: Sequence[SymbolRow]) -> dict[str, SymbolRow]:

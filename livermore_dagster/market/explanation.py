@@ -51,16 +51,9 @@ def explain(facts: KnownSeries) -> list[Section]:
 
 # --- source ------------------------------------------------------------------------------------------------
 def _source(facts: KnownSeries) -> list[Sentence]:
-    found = []
-    state, name = facts.instance_state, facts.exchange
-    if state == "active":
-        found.append(Sentence(f"{name} is active.", "good"))
-    elif state in ("starting", "warming"):
-        found.append(Sentence(f"{name} is {state}: candles are still being fetched.", "wait"))
-    else:
-        error = f" Its last error: {facts.instance_error}" if facts.instance_error else ""
-        found.append(Sentence(f"{name} is {state}, so nothing comes in.{error}", "bad"))
-    if not facts.monitored:
+    name = facts.exchange
+    found = [_instance(facts)]
+    if _running(facts) and not facts.monitored:
         found.append(
             Sentence(
                 f"{facts.symbol} is not among the symbols {name} monitors: nothing of it comes live.", "bad"
@@ -79,7 +72,37 @@ def _source(facts: KnownSeries) -> list[Sentence]:
                 f"{facts.timeframe.value} candles are fetched by REST when one has closed (it streams none)."
             )
         )
+    if facts.live and not facts.computed:
+        found.append(Sentence(_not_computed(facts), "bad"))
     return found
+
+
+def _instance(facts: KnownSeries) -> Sentence:
+    state, name = facts.instance_state, facts.exchange
+    if not _running(facts):
+        error = f" Its last error: {facts.instance_error}" if facts.instance_error else ""
+        return Sentence(f"{name} is {state}, so nothing comes in.{error}", "bad")
+    if facts.paused:
+        return Sentence(f"{name} is paused: its sockets are closed, and nothing comes in.", "bad")
+    if state == "active":
+        return Sentence(f"{name} is active.", "good")
+    return Sentence(f"{name} is {state}: candles are still being fetched.", "wait")
+
+
+def _running(facts: KnownSeries) -> bool:
+    return facts.instance_state in ("starting", "warming", "active")
+
+
+def _judges(facts: KnownSeries) -> bool:
+    """MACD-V of it is computed as it closes."""
+    return facts.live and facts.computed
+
+
+def _not_computed(facts: KnownSeries) -> str:
+    return (
+        f"MACD-V and alerts of {facts.timeframe.value} are not computed: no active user wants them here "
+        "(runtime.timeframes). Its candles are kept."
+    )
 
 
 # --- candles -----------------------------------------------------------------------------------------------
@@ -124,6 +147,8 @@ def _coverage(facts: KnownSeries) -> str:
 
 # --- value -------------------------------------------------------------------------------------------------
 def _value(facts: KnownSeries) -> list[Sentence]:
+    if facts.value_open_ms is None and not _judges(facts):
+        return [Sentence("No MACD-V of it is computed.")]
     if facts.value_open_ms is None:
         return [
             Sentence("No MACD-V has been computed yet: no candle has closed while it was watched.", "wait")
@@ -139,7 +164,8 @@ def _value(facts: KnownSeries) -> list[Sentence]:
         text = f"MACD-V {facts.value:+.2f}, {signal}{histogram}: {facts.stage}, as of {time_text(end)}."
         found.append(Sentence(text, "good"))
     if is_stale(facts.timeframe, age):
-        found.append(Sentence(f"That is {span_text(age)} old: stale. Newer candles should have come.", "bad"))
+        due = " Newer candles should have come." if _judges(facts) and not facts.paused else ""
+        found.append(Sentence(f"That is {span_text(age)} old: stale.{due}", "bad" if due else "plain"))
     found.append(_ripeness(facts))
     if facts.unknown_bars:
         found.append(
@@ -182,8 +208,8 @@ def _ripeness(facts: KnownSeries) -> Sentence:
 
 # --- alerts ------------------------------------------------------------------------------------------------
 def _alerts(facts: KnownSeries) -> list[Sentence]:
-    found = [_watermark(facts)]
-    if facts.value is not None:
+    found = [_watermark(facts)] if _judges(facts) else [Sentence("No alert of it can come.")]
+    if facts.value is not None and _judges(facts):
         found += _levels(facts, facts.value)
         found.append(_reversal(facts, facts.value))
     for label, end_ms in facts.cooldowns:
@@ -204,13 +230,14 @@ def _watermark(facts: KnownSeries) -> Sentence:
         return Sentence(
             "No candle has been judged yet: only history has come. The next live close begins it.", "wait"
         )
+    tf, watermark = facts.timeframe, facts.watermark_ms
+    newest = tf.open_of(watermark)
+    if newest != watermark:  # a new series': the moment before the first candle that is judged
+        first = time_text(newest + tf.ms)
+        return Sentence(f"Candles are judged for alerts from the one opening {first} on.", "good")
     return Sentence(
-        f"Candles are judged for alerts; all up to the one opening {_bar(facts)} have been.", "good"
+        f"Candles are judged for alerts; all up to the one opening {time_text(newest)} have been.", "good"
     )
-
-
-def _bar(facts: KnownSeries) -> str:
-    return time_text(facts.timeframe.open_of(facts.watermark_ms or 0))
 
 
 def _levels(facts: KnownSeries, value: float) -> list[Sentence]:
@@ -230,8 +257,9 @@ def _levels(facts: KnownSeries, value: float) -> list[Sentence]:
                 )
             )
         else:
-            away = -(near.speed or 0.0)
-            found.append(Sentence(f"It moves {away:.1f} points a candle away from {near.level:+d}."))
+            away = round(-(near.speed or 0.0), 1)
+            moves = f"It moves {away:.1f} points a candle away from {near.level:+d}."
+            found.append(Sentence(moves if away else "It moves by less than 0.1 points a candle."))
     return found
 
 
@@ -272,17 +300,15 @@ def _next(facts: KnownSeries) -> list[Sentence]:
     if not facts.live:
         command = f"livermore backfill {facts.exchange} --timeframes {facts.timeframe.value}"
         return [Sentence(f"Nothing comes by itself. For its history: {command}", "bad")]
-    if facts.instance_state in ("idle", "offline", "stopped") or not facts.monitored:
-        return [
-            Sentence(
-                f"Nothing comes by itself. Start it: livermore start {facts.exchange} --symbols …", "bad"
-            )
-        ]
+    what = _to_do(facts)
+    if what is not None:
+        return [what]
     tf = facts.timeframe
     newest = facts.value_open_ms if facts.value_open_ms is not None else facts.stored_to_ms
     current = tf.open_of(facts.now_ms)
     found = []
-    if newest is not None and newest < current - tf.ms and facts.now_ms - current > _GRACE_MS:
+    late = newest is not None and newest < current - tf.ms and facts.now_ms - current > _GRACE_MS
+    if late and facts.computed:
         missing = time_text(current - tf.ms)
         found.append(
             Sentence(
@@ -294,7 +320,27 @@ def _next(facts: KnownSeries) -> list[Sentence]:
     found.append(
         Sentence(f"The next close is expected at {time_text(end)}, in {span_text(end - facts.now_ms)}.")
     )
+    if not facts.computed:
+        words = f"Only its candle comes. For its MACD-V add {tf.value} to runtime.timeframes"
+        found.append(Sentence(f"{words}: livermore settings get runtime.timeframes", "bad"))
     return found
+
+
+def _to_do(facts: KnownSeries) -> Sentence | None:
+    """What somebody has to do, or waits for, before anything of it comes; None where it comes by itself."""
+    name = facts.exchange
+    if not _running(facts):
+        if facts.wanted:
+            return Sentence(f"{name} is started again by itself while its platform runs.", "wait")
+        return Sentence(f"Nothing comes by itself. Start it: livermore start {name}", "bad")
+    if not facts.monitored:
+        command = f"livermore symbols add {name} {facts.symbol}"
+        if facts.mode == "position-monitor":
+            command += f" (and switch {name} from position-monitor, which has only what is held)"
+        return Sentence(f"Nothing comes by itself. Add it: {command}", "bad")
+    if facts.paused:
+        return Sentence(f"Nothing comes by itself. Go on: livermore command resume -e {name}", "bad")
+    return None
 
 
 # --- words -------------------------------------------------------------------------------------------------

@@ -38,6 +38,13 @@ class KnownSeries:
     instance_state: str
     """As `status` says: idle, starting, warming, active, offline …"""
     instance_error: str | None = None
+    wanted: bool = True
+    """It shall run: where it does not, it is started again by itself."""
+    paused: bool = False
+    mode: str = "scalper-macdv"
+    """What it monitors: 'position-monitor' only what is held."""
+    computed: bool = True
+    """An active user wants the timeframe, so MACD-V and alerts of it are computed."""
     monitored: bool = False
     cached: int = 0
     """Final candles in the cache."""

@@ -9,8 +9,9 @@ from typing import Any, Final, cast
 from psycopg import AsyncConnection
 from redis.asyncio import Redis
 
-from livermore_dagster.accounts.settings import load_active
-from livermore_dagster.control.status import InstanceStatus, living_status
+from livermore_dagster.accounts.settings import UserSettings, load_active
+from livermore_dagster.accounts.wishes import timeframes_of
+from livermore_dagster.control.registry import InstanceView
 from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.market.candle import Rank
 from livermore_dagster.market.exchange import ExchangeRow
@@ -24,6 +25,7 @@ from livermore_dagster.stores.postgres.series import first_opens
 from livermore_dagster.stores.postgres.statements import sql
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.candle_cache import CACHE_SIZE, CandleCache
+from livermore_dagster.stores.redis.desired import Desired, read_desired
 
 __all__ = ["gather_series"]
 
@@ -34,10 +36,17 @@ WINDOW_BARS: Final = 300
 
 
 async def gather_series(
-    redis: Redis, pool: Pool, row: ExchangeRow, symbol: str, timeframe: Timeframe, now_ms: int
+    redis: Redis,
+    pool: Pool,
+    row: ExchangeRow,
+    symbol: str,
+    timeframe: Timeframe,
+    now_ms: int,
+    view: InstanceView,
 ) -> KnownSeries:
-    """`symbol` is canonical. `now_ms`: market time."""
-    status, monitored, indicator, state = await _from_redis(redis, row, symbol, timeframe)
+    """`symbol` is canonical. `now_ms`: market time. `view`: the exchange's instance."""
+    monitored, indicator, state = await _from_redis(redis, row, symbol, timeframe)
+    desired = await read_desired(redis, row.id) or Desired("idle")
     cached = await CandleCache(redis, row.id).read(symbol, timeframe, CACHE_SIZE, final_only=False)
     final = [one for one in cached if one.rank is not Rank.OPEN]
     table = CandleTable(pool)
@@ -48,7 +57,8 @@ async def gather_series(
         asked = await read_asked_ranges(connection, row.id, symbol, timeframe)
         first = (await first_opens(connection, row.id, [symbol], timeframe)).get(symbol)
         alerts = await _alerts(connection, row, symbol, timeframe)
-        mutes = await _mutes(connection, row.name, symbol, timeframe, now_ms)
+        people = await load_active(connection)
+    mutes = _mutes(people, row.name, symbol, timeframe, now_ms)
     fold = SeriesFold.from_json(symbol, timeframe, state) if state else SeriesFold(symbol, timeframe)
     rules = fold.kept[-1].rules if fold.kept else None
     return KnownSeries(
@@ -58,9 +68,9 @@ async def gather_series(
         now_ms=now_ms,
         live=timeframe in row.live_timeframes,
         streamed=timeframe in row.streamed_timeframes,
-        instance_state=status.connection_state.value if status else "idle",
-        instance_error=status.last_error if status else None,
-        monitored=symbol in monitored,
+        **_instance(view, desired),
+        computed=timeframe in timeframes_of(people, row.name),
+        monitored=_runs(view) and symbol in monitored,
         cached=len(final),
         stored=stored.count if stored else 0,
         stored_from_ms=stored.first_open_ms if stored else None,
@@ -81,6 +91,26 @@ async def gather_series(
     )
 
 
+def _instance(view: InstanceView, desired: Desired) -> dict[str, Any]:
+    status = view.claim.status if view.live and view.claim is not None else None
+    last, wanted = status or view.last_known, desired.state == "running"
+    error = desired.reason
+    # An old error of one that is idle because somebody wants that says nothing.
+    if last is not None and (wanted or view.lost is not None):
+        error = last.last_error or error
+    return {
+        "instance_state": view.state,
+        "instance_error": error or None,
+        "wanted": wanted,
+        "paused": status is not None and status.paused,
+        "mode": desired.mode,
+    }
+
+
+def _runs(view: InstanceView) -> bool:
+    return view.live and view.claim is not None and view.claim.status.running
+
+
 async def _gaps(
     table: CandleTable, row: ExchangeRow, symbol: str, timeframe: Timeframe, newest_ms: int
 ) -> list[tuple[int, int]]:
@@ -92,16 +122,13 @@ async def _gaps(
 
 async def _from_redis(
     redis: Redis, row: ExchangeRow, symbol: str, timeframe: Timeframe
-) -> tuple[InstanceStatus | None, Sequence[str], dict[str, Any], str | None]:
+) -> tuple[Sequence[str], dict[str, Any], str | None]:
+    """What its instance monitors, or monitored; the newest indicator; the fold's state."""
     at = (row.id, symbol, timeframe)
-    names = [
-        keys.status(row.id), keys.monitored(row.id), keys.indicator(*at), keys.indicator_state(*at),
-    ]  # fmt: skip
-    text, monitored, indicator, state = await redis.mget(names)
-    status = living_status(text)
+    names = [keys.monitored(row.id), keys.indicator(*at), keys.indicator_state(*at)]
+    monitored, indicator, state = await redis.mget(names)
     return (
-        status,
-        json.loads(monitored) if monitored and status is not None and status.running else [],
+        json.loads(monitored) if monitored else [],
         json.loads(indicator) if indicator else {},
         cast("str | None", state),
     )
@@ -149,12 +176,12 @@ async def _deliveries(
     return found
 
 
-async def _mutes(
-    connection: AsyncConnection[Any], exchange: str, symbol: str, timeframe: Timeframe, now_ms: int
+def _mutes(
+    people: Sequence[UserSettings], exchange: str, symbol: str, timeframe: Timeframe, now_ms: int
 ) -> list[str]:
     """What keeps users from being told of this series, in words."""
     found = []
-    for user in await load_active(connection):
+    for user in people:
         alerts = user.document.alerts
         if not alerts.enabled:
             found.append(f"{user.display_name} has switched notifications off")

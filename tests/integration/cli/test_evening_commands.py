@@ -27,6 +27,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.alerts import AlertRow, insert_alerts
 from livermore_dagster.stores.postgres.connect import open_pool
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.desired import Desired, write_desired_sync
 
 from .conftest import BINANCE, Command, alert
 
@@ -175,6 +176,29 @@ def test_only_a_running_instance_monitors_what_an_earlier_one_did(
     claim.advance(InstanceState.STARTING)
     assert monitored()
     claim.release()
+
+
+def test_a_crashed_instance_is_explained_with_its_error(command: Command, client: redis.Redis) -> None:
+    write_desired_sync(client, BINANCE, Desired("running"))
+    claim = Claim(client, BINANCE, "binance")
+    claim.acquire()
+    claim.advance(InstanceState.STARTING)
+    claim.record_error("no route to host")
+    client.delete(keys.status(BINANCE))
+    told = command("explain", "binance", "BTCUSDT", "1h").out
+    for words in ("binance is offline", "no route to host", "started again by itself"):
+        assert words in told
+    assert "livermore start" not in told
+
+
+def test_a_timeframe_nobody_wants_is_explained_as_not_computed(
+    command: Command, client: redis.Redis, database_url: str
+) -> None:
+    assert command("user", "add", "me", "--role", "admin").code == 0
+    assert command("settings", "set", "runtime.timeframes", '["5m"]', "--user", "me").code == 0
+    facts = json.loads(command("explain", "binance", "BTCUSDT", "1h", "--json").out)["facts"]
+    assert facts["computed"] is False
+    assert json.loads(command("explain", "binance", "BTCUSDT", "5m", "--json").out)["facts"]["computed"]
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,26 @@ def test_a_sound_series_has_nothing_bad() -> None:
         ({"instance_state": "offline", "instance_error": "no net"}, "source", "last error: no net", "bad"),
         ({"monitored": False}, "source", "not among the symbols binance monitors", "bad"),
         ({"live": False, "streamed": False}, "next", "livermore backfill binance --timeframes 1h", "bad"),
+        ({"monitored": False}, "next", "Add it: livermore symbols add binance BTCUSDT", "bad"),
+        (
+            {"monitored": False, "mode": "position-monitor"},
+            "next", "(and switch binance from position-monitor", "bad",
+        ),
+        (
+            {"instance_state": "idle", "wanted": False, "monitored": False},
+            "next", "Start it: livermore start binance", "bad",
+        ),
+        (
+            {"instance_state": "offline", "monitored": False},
+            "next", "binance is started again by itself while its platform runs", "wait",
+        ),
+        ({"paused": True}, "source", "binance is paused", "bad"),
+        ({"paused": True}, "next", "livermore command resume -e binance", "bad"),
+        ({"computed": False}, "source", "of 1h are not computed: no active user wants them", "bad"),
+        ({"computed": False}, "next", "add 1h to runtime.timeframes", "bad"),
+        ({"live": False, "value_open_ms": None, "value": None}, "value", "of it is computed", "plain"),
+        ({"watermark_ms": NOON - 1}, "alerts", "from the one opening 2026-01-05 12:00 UTC on", "good"),
+        ({"previous": (140.0, 1)}, "alerts", "less than 0.1 points", "plain"),
         ({"cached": 0, "stored": 0}, "candles", "No candle of it is here", "bad"),
         ({"gaps": [(NOON - 9 * H1.ms, NOON - 7 * H1.ms)]}, "candles", "2 bars are missing in 1 gap", "wait"),
         ({"absent": [(NOON - 9 * H1.ms, NOON - 8 * H1.ms)]}, "candles", "1 bar had no trades", "plain"),
@@ -78,6 +98,22 @@ def test_each_finding_is_said_in_its_tone(
     found = [one for one in said(replace(GOOD, **change), title) if told in one.text]  # type: ignore[arg-type]
     assert [one.tone for one in found] == [tone]
     assert told not in words(GOOD, title)
+
+
+def test_nobody_is_told_to_start_what_runs() -> None:
+    """A start with --symbols names what is monitored from then on: nothing but this."""
+    assert "livermore start" not in words(replace(GOOD, monitored=False), "next")
+    idle = words(replace(GOOD, instance_state="idle", wanted=False, monitored=False), "next")
+    assert "--symbols" not in idle
+
+
+@pytest.mark.parametrize("change", [{"computed": False}, {"live": False, "streamed": False}])
+def test_what_is_not_computed_is_neither_late_nor_about_to_alert(change: dict[str, bool]) -> None:
+    facts = replace(GOOD, value_open_ms=NOON - 9 * H1.ms, **change)  # type: ignore[arg-type]
+    told = " ".join(words(facts, title) for title in ("value", "alerts", "next"))
+    for wrong in ("should have come", "is not folded", "A level alert comes", "are judged for alerts"):
+        assert wrong not in told
+    assert "should have come" in words(replace(GOOD, value_open_ms=NOON - 9 * H1.ms), "value")
 
 
 def test_a_cooldown_that_is_over_is_not_told() -> None:
