@@ -28,7 +28,7 @@ from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.ingest.series_rejudge import Known, take_with_cache
 from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
 from livermore_dagster.ingest.signals_round import Round, in_parts
-from livermore_dagster.ingest.unknown_bars import unknown_bars
+from livermore_dagster.ingest.unknown_bars import AwaitedBars, unknown_bars
 from livermore_dagster.ingest.waiting import SIGNALS, Waiting
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
@@ -54,8 +54,8 @@ __all__ = ["SignalsConsumer"]
 _log = structlog.get_logger(__name__)
 
 _encode = msgspec.json.Encoder().encode
-_LOOK_AGAIN_MS: Final = 100
-"""While a series waits for REST, the cache and the ledger are looked at this often."""
+_ROUND_MS: Final = 100
+"""While there is work that no close tells of, a round begins this often."""
 _ASK_HISTORY_S: Final = 2.0
 
 
@@ -87,12 +87,11 @@ class SignalsConsumer:
         self._outbox = outbox
         self._batch = batch
         self._block_ms = block_ms
-        self._patience_s = patience_s
-        self._warm = warm
         self._timeframes = frozenset(Timeframe if timeframes is None else timeframes)
         self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
         self._indicators = IndicatorCache(client, row.id, token)
+        self._awaited = AwaitedBars(self._clock, patience_s, warm)
         self._troubles = SeriesTroubles(client, row.id, self._clock)
         self._waiting = Waiting(client, row.id, SIGNALS)
         self._forget()
@@ -100,9 +99,9 @@ class SignalsConsumer:
     def _forget(self) -> None:
         self._folds: dict[SeriesKey, SeriesFold] = {}
         self._queues: dict[SeriesKey, deque[Close]] = {}
-        self._deadlines: dict[SeriesKey, float] = {}
         self._asked_history: dict[SeriesKey, float] = {}
         self._seeding: set[SeriesKey] = set()
+        self._awaited.clear()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. What is unfinished stays unacknowledged for the next start."""
@@ -126,20 +125,25 @@ class SignalsConsumer:
             after = closes[-1].entry_id
             await self._process(closes)
         while not stop.is_set():
-            open_work = self._deadlines or self._troubles.again
-            closes = await self._reader.fresh(self._batch, _LOOK_AGAIN_MS if open_work else self._block_ms)
+            open_work = self._awaited or self._troubles.again
+            closes = await self._reader.fresh(self._batch, _ROUND_MS if open_work else self._block_ms)
             if closes or open_work:
                 await self._process(closes)
             await self._waiting.over()
 
     # --- folding ------------------------------------------------------------------------------------------
     async def _process(self, closes: Sequence[Close]) -> None:
-        active = {*self._deadlines, *(key for key in self._troubles.again if self._queues.get(key))}
+        # Also those of which no close has come.
+        active = self._awaited.due() | {key for key in self._troubles.again if self._queues.get(key)}
         self._troubles.again.clear()
         for close in closes:
             key = (close.symbol, close.timeframe)
-            self._queues.setdefault(key, deque()).append(close)
-            active.add(key)
+            queue = self._queues.setdefault(key, deque())
+            queue.append(close)
+            # What comes after the close that waits is not what that waits for.
+            older = close.origin.is_history or close.candle.open_ms < queue[0].candle.open_ms
+            if older or key not in self._awaited:
+                active.add(key)
         await self._load(active)
         await self._learn_warmth(active)
         await self._learn_history(active)
@@ -212,9 +216,10 @@ class SignalsConsumer:
         queue = self._queues[key]
         entry_id = queue[0].entry_id if queue else ""
         queue.extendleft(reversed(work.drop(key)))
-        for known in (self._folds, self._deadlines, self._asked_history):
+        for known in (self._folds, self._asked_history):
             known.pop(key, None)
         self._seeding.discard(key)
+        self._awaited.over(key)
         self._troubles.failed(key, entry_id or queue[-1].entry_id, error)
 
     def _go_on(self, key: SeriesKey, work: Round) -> Close | None:
@@ -243,20 +248,21 @@ class SignalsConsumer:
 
     def _finish(self, key: SeriesKey, work: Round) -> None:
         work.taken.setdefault(key, []).append(self._queues[key].popleft())
-        self._deadlines.pop(key, None)
+        self._awaited.over(key)
 
     async def _with_cache(self, heads: dict[SeriesKey, Close], work: Round) -> set[SeriesKey]:
         """Takes each series' head, all of one timeframe, with the cache's help; the series that got on."""
         # Read first: every close up to this entry is then in the cache as it is read.
         included = str((await self._redis.xinfo_stream(keys.closes(self._row.id)))["last-generated-id"])
         timeframe = next(iter(heads))[1]
-        found = await self._candles.read_many([symbol for symbol, _ in heads], timeframe)
+        symbols = [symbol for symbol, _ in heads]
+        found = await self._candles.read_many(symbols, timeframe, since_ms=self._since(heads))
         rows = {(symbol, timeframe): candles for symbol, candles in found.items()}
         unknown = await unknown_bars(self._pool, self._row.id, heads, self._folds, rows)
         standing = await self._standing(heads)
         moved: set[SeriesKey] = set()
         for key, close in heads.items():
-            if unknown.get(key) and not self._out_of_patience(key):
+            if unknown.get(key) and not self._awaited.in_vain(key):
                 continue
             fold = self._folds[key]
             fold.unknown_bars += unknown.get(key, 0)
@@ -278,6 +284,20 @@ class SignalsConsumer:
             _log.warning("unknown_bars", exchange=self._row.name, bars=lost)
         return moved
 
+    def _since(self, heads: dict[SeriesKey, Close]) -> dict[str, int]:
+        """From where on rows are needed of the series that only go on; of the others all are."""
+        since: dict[str, int] = {}
+        for key, close in heads.items():
+            fold = self._folds[key]
+            newest = fold.newest_ms
+            if (
+                newest is not None
+                and key not in self._seeding
+                and fold.again_from(close.candle.open_ms) is None
+            ):
+                since[key[0]] = newest
+        return since
+
     async def _standing(self, heads: dict[SeriesKey, Close]) -> dict[SeriesKey, list[Known]]:
         """Alerts of the series that are to be judged again from further back than their kept states."""
         again = {key: self._folds[key].again_from(close.candle.open_ms) for key, close in heads.items()}
@@ -286,13 +306,6 @@ class SignalsConsumer:
             return {}
         async with self._pool.connection() as connection:
             return {key: await read_standing(connection, self._row.id, *key) for key in beyond}
-
-    def _out_of_patience(self, key: SeriesKey) -> bool:
-        now = self._clock.monotonic()
-        if self._warm is not None and not self._warm.is_set():
-            self._deadlines[key] = now + self._patience_s
-            return False
-        return now >= self._deadlines.setdefault(key, now + self._patience_s)
 
     # --- making it durable --------------------------------------------------------------------------------
     async def _make_durable(self, work: Round) -> None:

@@ -135,12 +135,16 @@ class CandleCache:
         *,
         final_only: bool = True,
         until_ms: int | None = None,
+        since_ms: Mapping[str, int] | None = None,
     ) -> dict[str, list[StampedCandle]]:
-        """`read` for several symbols in one round trip; a symbol without candles has an empty list."""
+        """`read` for several symbols in one round trip; a symbol without candles has an empty list.
+
+        `since_ms`: of these symbols only what opens then or later.
+        """
         wanted = list(dict.fromkeys(symbols))
         # One more than asked for: the newest may be open and is then left out.
         ask = count + 1 if final_only else count
-        found = await self._newest(wanted, timeframe, ask, until_ms)
+        found = await self._newest(wanted, timeframe, ask, until_ms, since_ms)
         if not final_only:
             return found
         # After an outage several may be unproven: those symbols are read whole.
@@ -149,14 +153,19 @@ class CandleCache:
             for symbol, candles in found.items()
             if len(candles) == ask and sum(one.rank is not Rank.OPEN for one in candles) < count
         ]
-        found |= await self._newest(short, timeframe, self._size, until_ms)
+        found |= await self._newest(short, timeframe, self._size, until_ms, since_ms)
         return {
             symbol: [one for one in candles if one.rank is not Rank.OPEN][-count:]
             for symbol, candles in found.items()
         }
 
     async def _newest(
-        self, symbols: Sequence[str], timeframe: Timeframe, count: int, until_ms: int | None
+        self,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        count: int,
+        until_ms: int | None,
+        since_ms: Mapping[str, int] | None,
     ) -> dict[str, list[StampedCandle]]:
         """The shared key, and the owner's where a symbol has one, read at one instant.
 
@@ -165,12 +174,13 @@ class CandleCache:
         if not symbols or count < 1:
             return {symbol: [] for symbol in symbols}
         upper = "+inf" if until_ms is None else f"({until_ms}"
+        lowest: Mapping[str, int] = since_ms or {}
         while True:
             places = [(symbol, key) for symbol in symbols for key in self._places(symbol, timeframe)]
             pipe = self._client.pipeline(transaction=True)
             pipe.hmget(keys.candle_owners(self._exchange_id), list(symbols))
-            for _, key in places:
-                pipe.zrevrangebyscore(key, upper, "-inf", start=0, num=count)
+            for symbol, key in places:
+                pipe.zrevrangebyscore(key, upper, lowest.get(symbol, "-inf"), start=0, num=count)
             owners, *replies = cast("list[list[Any]]", await pipe.execute())
             known = {symbol: owner for symbol, owner in zip(symbols, owners, strict=True) if owner}
             if known == {symbol: self._owners[symbol] for symbol in symbols if symbol in self._owners}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 from msgspec.structs import replace
 
@@ -259,6 +260,49 @@ async def test_patience_does_not_end_while_the_warm_up_is_on_its_way(signals: Si
     assert sorted(await signals.labels()) == expected(candles, candles[300].open_ms)
     found = await IndicatorCache(signals.redis, signals.row.id).read([("AAAUSDT", Timeframe.M5)])
     assert found["AAAUSDT", Timeframe.M5]["unknown_bars"] == 0
+
+
+async def test_series_that_wait_for_the_warm_up_are_not_looked_at_with_every_close(signals: Signals) -> None:
+    """After a pause hundreds wait for minutes, on the loop that reads sockets and warms up."""
+    candles, warm = walk(600, seed=4), asyncio.Event()
+    waiting = [f"W{index}USDT" for index in range(5)]
+    async with signals.running():
+        for symbol in (*waiting, "BBBUSDT"):
+            await signals.close(candles[:300], symbol, origin=Origin.WARMUP)
+            await signals.close(candles[300:301], symbol)
+        await signals.settle()
+    async with signals.running(patience_s=0.2, warm=warm):
+        for symbol in waiting:
+            await signals.close(candles[310:311], symbol)
+        begun, before = time.monotonic(), await _cache_reads(signals)
+        for index in range(40):
+            await signals.close(candles[301 + index : 302 + index], "BBBUSDT")
+            for symbol in waiting if index % 8 == 0 else ():
+                await signals.close(candles[311 + index // 8 : 312 + index // 8], symbol)
+            await asyncio.sleep(0.02)
+        looks = (await _cache_reads(signals) - before) / len(waiting)
+        assert looks <= 2 + (time.monotonic() - begun) / 2
+        # What they wait for tells of itself.
+        begun = time.monotonic()
+        for symbol in waiting:
+            await signals.close(candles[301:310], symbol, origin=Origin.WARMUP)
+        await signals.settle()
+        assert time.monotonic() - begun < 1.5
+        # And what tells nothing is seen all the same.
+        await signals.close(candles[351:352], "BBBUSDT")
+        ledger = AskedRange("BBBUSDT", Timeframe.M5, candles[341].open_ms, candles[351].open_ms, 0)
+        async with signals.pool.connection() as connection:
+            await add_asked_ranges(connection, signals.row.id, [ledger])
+        await signals.settle()
+    keys_of = [(symbol, Timeframe.M5) for symbol in (*waiting, "BBBUSDT")]
+    found = await IndicatorCache(signals.redis, signals.row.id).read(keys_of)
+    assert {found[key]["open_ms"] for key in keys_of} == {candles[315].open_ms, candles[351].open_ms}
+    assert {one["unknown_bars"] for one in found.values()} == {0}
+
+
+async def _cache_reads(signals: Signals) -> int:
+    found = await signals.redis.info("commandstats")
+    return int(found.get("cmdstat_zrevrangebyscore", {"calls": 0})["calls"])
 
 
 async def test_a_series_never_folded_is_not_seeded_over_a_hole_either(signals: Signals) -> None:
