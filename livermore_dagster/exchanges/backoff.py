@@ -25,8 +25,11 @@ class Backoff:
         """Five failures in a row: shown to people; attempts go on."""
         return self.failures >= _BREAKER
 
-    def delay(self, uptime_s: float, *, retryable: bool = True) -> float:
-        """Seconds to wait after a connection that held for `uptime_s` (0 when it never came)."""
+    def delay(self, uptime_s: float, *, retryable: bool = True, least_s: float = 0.0) -> float:
+        """Seconds to wait after a connection that held for `uptime_s` (0 when it never came).
+
+        `least_s`: the exchange said to stay away for so long; what is waited comes on top.
+        """
         self.failures = 0 if uptime_s >= self._stable_s else self.failures + 1
         ceiling = _CAP_S if not retryable else min(_CAP_S, _FIRST_S * 2 ** min(max(0, self.failures - 1), 10))
-        return ceiling * self._draw.uniform(0.5, 1.0)
+        return least_s + ceiling * self._draw.uniform(0.5, 1.0)

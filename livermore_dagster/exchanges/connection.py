@@ -12,6 +12,7 @@ from typing import Self
 
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.datastructures import Headers
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -27,6 +28,7 @@ from livermore_dagster.exchanges.contract import Ack, Dialect, ErrorFrame, Refus
 from livermore_dagster.exchanges.http import is_loopback
 from livermore_dagster.exchanges.subscriptions import AckTracker
 from livermore_dagster.exchanges.trouble import transport_trouble
+from livermore_dagster.exchanges.wire import retry_after_ms
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -43,17 +45,27 @@ _FRAMES_QUEUED = 1024
 _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 0.5
 _PING_S = 20.0
+_RETRY_AFTER_S = 60.0
+"""Where a 429 or 418 does not say for how long."""
 # Beyond this many events not yet fetched the socket is not read on: the bound of our memory.
 _EVENTS_HELD = 100_000
 
 
 class ConnectionLost(ExchangeError):
-    """The connection is gone or never came. `retryable` is False where the same attempt must fail again."""
+    """The connection is gone or never came. `retryable` is False where the same attempt must fail again.
 
-    def __init__(self, reason: str, *, retryable: bool = True) -> None:
+    `limited`: the exchange refused the upgrade for its rate (429) or banned this address (418); nobody may
+    try again for `retry_after_s`.
+    """
+
+    def __init__(
+        self, reason: str, *, retryable: bool = True, limited: int | None = None, retry_after_s: float = 0.0
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
+        self.limited = limited
+        self.retry_after_s = retry_after_s
 
 
 def classify(error: Exception, address: str) -> ConnectionLost:
@@ -67,7 +79,9 @@ def classify(error: Exception, address: str) -> ConnectionLost:
             return ConnectionLost(f"closed by {by}: {closed.code} {closed.reason}".rstrip())
         case InvalidStatus():
             status = error.response.status_code
-            retryable = status >= 500 or status in (408, 418, 425, 429)
+            if status in (418, 429):
+                return _limited(status, error.response.headers)
+            retryable = status >= 500 or status in (408, 425)
             meaning = ": it does not serve this place" if status == 451 else ""
             return ConnectionLost(
                 f"the exchange answered the upgrade with {status}{meaning}", retryable=retryable
@@ -81,6 +95,13 @@ def classify(error: Exception, address: str) -> ConnectionLost:
         case InvalidHandshake():
             return ConnectionLost(f"handshake failed: {error}", retryable=False)
     raise error
+
+
+def _limited(status: int, headers: Headers) -> ConnectionLost:
+    stated_ms = retry_after_ms({name.lower(): value for name, value in headers.raw_items()})
+    seconds = _RETRY_AFTER_S if stated_ms is None else stated_ms / 1000
+    text = f"the exchange answered the upgrade with {status}: not tried again for {seconds:g} s"
+    return ConnectionLost(text, limited=status, retry_after_s=seconds)
 
 
 async def open_socket(url: str) -> ClientConnection:

@@ -155,9 +155,9 @@ class UserStream:
     async def _run(self) -> None:
         try:
             while True:
-                retryable = await self._live_once()
+                lost = await self._live_once()
                 uptime = 0.0 if self._opened_at is None else self._clock.monotonic() - self._opened_at
-                delay = self.backoff.delay(uptime, retryable=retryable)
+                delay = self.backoff.delay(uptime, retryable=lost.retryable, least_s=lost.retry_after_s)
                 log.warning(
                     "user_channel_lost", channel=self.name, reason=self.last_reason,
                     uptime_s=round(uptime, 1), next_in_s=round(delay, 2), failures=self.backoff.failures,
@@ -170,21 +170,21 @@ class UserStream:
             self._make_room()
             self._events.put_nowait(None)
 
-    async def _live_once(self) -> bool:
-        """One connection until it ends; whether the next may succeed at once."""
+    async def _live_once(self) -> ConnectionLost:
+        """One connection until it ends; how it did."""
         self._opened_at = None
         try:
             await self._connection()
         except ConnectionLost as lost:
             self.last_reason = lost.reason
-            return lost.retryable
+            return lost
         except (CredentialsRefused, ClockSkewed):
             raise
         except ExchangeError as error:
             self.last_reason = error.message
         finally:
             self.flowing.clear()
-        return True
+        return ConnectionLost(self.last_reason)
 
     # --- one connection ---------------------------------------------------------------------------------
     async def _connection(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -13,6 +14,7 @@ from livermore_dagster.clock import Clock
 from livermore_dagster.exchanges.backoff import STABLE_S, Backoff
 from livermore_dagster.exchanges.connection import Connection, ConnectionLost
 from livermore_dagster.exchanges.contract import Quirks, StreamEvent
+from livermore_dagster.exchanges.gate import Gate
 
 __all__ = ["RENEWED", "STOPPED", "ConnectionHub", "Line", "StreamSink", "Wiring"]
 
@@ -43,6 +45,10 @@ class StreamSink(Protocol):
         """It never opened."""
         ...
 
+    def on_limited(self, connection: str, status: int, reason: str) -> None:
+        """It was refused for the rate (429) or because this address is banned (418)."""
+        ...
+
     def on_unrenewed(self, connection: str) -> None:
         """No successor could be had for it yet."""
         ...
@@ -52,7 +58,10 @@ class StreamSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What every line of an exchange hangs on. `on_change` is called when a connection comes or goes."""
+    """What every line of an exchange hangs on. `on_change` is called when a connection comes or goes.
+
+    `on_ban(seconds)`: the exchange bans this address, for REST too.
+    """
 
     quirks: Quirks
     connect: Connect
@@ -60,6 +69,7 @@ class Wiring:
     clock: Clock
     on_change: Callable[[], None]
     stable_s: float = STABLE_S
+    on_ban: Callable[[float], Awaitable[None]] | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +89,7 @@ class _Session:
 class Line:
     """One connection's worth of symbols, over as many sockets in turn as it takes."""
 
-    def __init__(self, name: str, symbols: Sequence[str], wiring: Wiring) -> None:
+    def __init__(self, name: str, symbols: Sequence[str], wiring: Wiring, gate: Gate) -> None:
         self.name = name
         self.symbols = tuple(symbols)
         self.backoff = Backoff(stable_s=wiring.stable_s)
@@ -90,6 +100,8 @@ class Line:
         self._sink = wiring.sink
         self._clock = wiring.clock
         self._on_change = wiring.on_change
+        self._on_ban = wiring.on_ban
+        self._gate = gate
         self._generation = 0
         self._current: _Session | None = None
         self._renew = asyncio.Event()
@@ -136,7 +148,11 @@ class Line:
                 await self._end(self._current, RENEWED if self.leaving else STOPPED)
                 raise
             uptime = 0.0 if session.opened_at is None else self._clock.monotonic() - session.opened_at
-            delay = self.backoff.delay(uptime, retryable=lost is None or lost.retryable)
+            delay = self.backoff.delay(
+                uptime,
+                retryable=lost is None or lost.retryable,
+                least_s=0.0 if lost is None else lost.retry_after_s,
+            )
             self.last_reason = session.end_reason
             self._on_change()
             log.warning(
@@ -232,7 +248,8 @@ class Line:
     async def _read(self, session: _Session) -> ConnectionLost | None:
         connection = self._connect(self.symbols, session.name)
         try:
-            async with connection:
+            async with AsyncExitStack() as stack:
+                await self._gate.open(lambda: stack.enter_async_context(connection))
                 session.connection, session.opened_at = connection, self._clock.monotonic()
                 self._sink.on_open(session.name, self.symbols)
                 self._on_change()
@@ -241,8 +258,16 @@ class Line:
                     self._sink.on_events(session.name, events)
                     await self._sink.ready()
         except ConnectionLost as lost:
+            await self._mind_limit(session, lost)
             return lost
         return None
+
+    async def _mind_limit(self, session: _Session, lost: ConnectionLost) -> None:
+        if lost.limited is None:
+            return
+        self._sink.on_limited(session.name, lost.limited, lost.reason)
+        if lost.limited == 418 and self._on_ban is not None:
+            await self._on_ban(lost.retry_after_s)
 
 
 class ConnectionHub:
@@ -252,6 +277,7 @@ class ConnectionHub:
         """`symbols` in rank order."""
         self._name = name
         self._wiring = wiring
+        self._gate = Gate(wiring.clock)
         self._made = 0
         self.lines = self._lines(symbols)
 
@@ -260,7 +286,9 @@ class ConnectionHub:
         lines = []
         for at in range(0, len(symbols), size):
             self._made += 1
-            lines.append(Line(f"{self._name}-{self._made}", symbols[at : at + size], self._wiring))
+            lines.append(
+                Line(f"{self._name}-{self._made}", symbols[at : at + size], self._wiring, self._gate)
+            )
         return lines
 
     def change(self, symbols: Sequence[str]) -> tuple[list[Line], list[Line]]:

@@ -124,6 +124,11 @@ class Pipeline:
     def on_failure(self, connection: str, reason: str) -> None:
         self._meter.count("connects_failed")
 
+    def on_limited(self, connection: str, status: int, reason: str) -> None:
+        """Counted and told as a refusal of REST is: to the exchange it is all the same."""
+        self._meter.count(f"http_{status}")
+        self.on_notice(IncidentName.HTTP_429 if status == 429 else IncidentName.HTTP_418, connection, reason)
+
     def on_unrenewed(self, connection: str) -> None:
         self._meter.count("renewals_failed")
         text = "no successor brought anything in time; it is kept, and tried again"

@@ -8,10 +8,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
+from redis import RedisError
 
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.exchanges.connection import Connection
-from livermore_dagster.exchanges.contract import TickerFrame
+from livermore_dagster.exchanges.contract import BudgetFeedback, TickerFrame
 from livermore_dagster.exchanges.factory import connection_for
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
@@ -97,7 +98,15 @@ class StreamSide:
             on_renew=self._renew,
         )
         lived = quirks if patience.lifetime_s is None else replace(quirks, lifetime_s=patience.lifetime_s)
-        wiring = Wiring(lived, self._connect, self.pipeline, clock, self._tell_connections, patience.stable_s)
+        wiring = Wiring(
+            lived,
+            self._connect,
+            self.pipeline,
+            clock,
+            self._tell_connections,
+            patience.stable_s,
+            self._banned,
+        )
         self.hub = ConnectionHub(row.name, self._symbols, wiring)
         self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience, self._doubt)
         self._time = TimeKeeper(
@@ -233,6 +242,14 @@ class StreamSide:
         return connection_for(
             row, symbols, row.streamed_timeframes, self._ctx.clock, name, ack_patience_s=patience
         )
+
+    async def _banned(self, seconds: float) -> None:
+        """A ban is the address's: REST stops asking too, in every process."""
+        feedback = BudgetFeedback(retry_after_ms=int(seconds * 1000))
+        try:
+            await self._ctx.client.budget.feedback(feedback)
+        except RedisError as error:
+            log.warning("ban_untold", exchange=self._ctx.row.name, error=type(error).__name__)
 
     async def _doubt(self, symbol: str, why: str) -> None:
         await doubt_symbol(self._ctx.redis, self._ctx.row.id, symbol, why, self._ctx.clock.now_ms())

@@ -55,7 +55,7 @@ class FaultKind(StrEnum):
     RATE_CUT = "rate_cut"
     """The client's next message counts as one too many: the connection is closed with 1008."""
     REFUSE_CONNECTION = "refuse_connection"
-    """WebSocket upgrades are answered with `status`."""
+    """WebSocket upgrades are answered with `status`, and with Retry-After where `retry_after_s` is given."""
     HANG_CONNECTION = "hang_connection"
     """WebSocket upgrades are answered with 503, but only after `delay_s`."""
     RATE_LIMIT = "rate_limit"
@@ -174,7 +174,7 @@ RULES: Mapping[FaultKind, Rule] = MappingProxyType(
         FaultKind.LOST_REQUEST: _SOCKET,
         FaultKind.LOST_ACK: _SOCKET,
         FaultKind.RATE_CUT: _SOCKET,
-        FaultKind.REFUSE_CONNECTION: Rule(own=("status",)),
+        FaultKind.REFUSE_CONNECTION: Rule(own=("status", "retry_after_s")),
         FaultKind.HANG_CONNECTION: Rule(own=("delay_s",)),
         FaultKind.RATE_LIMIT: Rule(_REST, ("retry_after_s", "form")),
         FaultKind.BAN: Rule(),

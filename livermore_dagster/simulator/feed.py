@@ -191,9 +191,9 @@ class Feed(ABC):
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serves one client until either side ends it."""
         refused = await self._refusal()
-        if refused:
+        if refused is not None:
             self.counters["ws_refused"] += 1
-            return web.Response(status=refused, text="Service Unavailable")
+            return refused
         socket = web.WebSocketResponse(autoping=False, max_msg_size=1 << 20)
         await socket.prepare(request)
         transport = request.transport
@@ -214,16 +214,16 @@ class Feed(ABC):
                 await writer
         return socket
 
-    async def _refusal(self) -> int:
-        """The status an upgrade is refused with; 0: it is not."""
+    async def _refusal(self) -> web.Response | None:
+        """What an upgrade is refused with; None: it is not."""
         if not self._arrivals.allow() or self.venue.is_dark():
-            return 503
+            return _refused(503)
         hanging = self.faults.strike(FaultKind.HANG_CONNECTION)
         if hanging is not None:
             await asyncio.sleep(hanging.own["delay_s"])
-            return 503
+            return _refused(503)
         refusing = self.faults.strike(FaultKind.REFUSE_CONNECTION)
-        return 0 if refusing is None else int(refusing.own["status"])
+        return None if refusing is None else _refused(refusing.own["status"], refusing.own["retry_after_s"])
 
     async def _read(self, connection: Connection) -> None:
         rate = MessageRate(self.settings.messages_per_s)
@@ -319,3 +319,8 @@ class Feed(ABC):
 
 def _next_minute(now_ms: int) -> int:
     return now_ms - now_ms % MINUTE_MS + MINUTE_MS
+
+
+def _refused(status: int, retry_after_s: int | None = None) -> web.Response:
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return web.Response(status=status, text="Service Unavailable", headers=headers)

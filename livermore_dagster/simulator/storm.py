@@ -193,7 +193,12 @@ _OWN: Mapping[FaultKind, Callable[[random.Random], Order]] = {
     FaultKind.SLOW_REPLY: lambda draw: {"delay_s": round(draw.uniform(0.5, 3.0), 1)},
     FaultKind.STALE_SNAPSHOT: lambda draw: {"stale_ms": draw.randrange(20_000, 300_001, 20_000)},
     FaultKind.STALE_PAGE: lambda draw: {"stale_ms": draw.randrange(60_000, 400_001, 20_000)},
-    FaultKind.REFUSE_CONNECTION: lambda draw: {"status": draw.choice((429, 502, 503)), "duration_s": 2.0},
+    FaultKind.REFUSE_CONNECTION: lambda draw: {
+        # Without the header a client stays away for a minute, as at a real exchange.
+        "status": draw.choice((429, 502, 503)),
+        "retry_after_s": 2,
+        "duration_s": 2.0,
+    },
     FaultKind.HANG_CONNECTION: lambda _: {"delay_s": 2.0, "count": 1},
     FaultKind.RATE_CUT: lambda _: {"count": 1},
     FaultKind.LOST_REQUEST: lambda _: {"count": 1},

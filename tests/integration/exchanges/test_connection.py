@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
@@ -24,6 +24,7 @@ from livermore_dagster.exchanges.contract import (
 )
 from livermore_dagster.exchanges.factory import dialect_for
 from livermore_dagster.exchanges.rows import BINANCE
+from livermore_dagster.ingest.connections import ConnectionHub, Wiring
 from livermore_dagster.market.timeframe import Timeframe
 from tests.integration.exchanges.conftest import Field
 
@@ -136,6 +137,70 @@ async def test_an_announced_end_and_a_refused_upgrade(at_sixty: Field) -> None:
         async with at_sixty.connection("binance", ["BTCUSDT"], (M1,)):
             pass
     assert lost.value.retryable
+
+
+class Sink:
+    """Notes what lines tell."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.bans: list[float] = []
+        self.changed = asyncio.Event()
+
+    def on_open(self, connection: str, symbols: Sequence[str]) -> None:
+        self._note("open", connection)
+
+    def on_events(self, connection: str, events: Sequence[StreamEvent]) -> None: ...
+    def on_break(self, connection: str, reason: str) -> None: ...
+    def on_failure(self, connection: str, reason: str) -> None: ...
+    def on_unrenewed(self, connection: str) -> None: ...
+    async def ready(self) -> None: ...
+
+    def on_limited(self, connection: str, status: int, reason: str) -> None:
+        self._note(str(status), connection)
+
+    async def on_ban(self, seconds: float) -> None:
+        self.bans.append(seconds)
+
+    def _note(self, what: str, connection: str) -> None:
+        self.told.append((what, connection))
+        self.changed.set()
+
+    async def until(self, what: str, times: int) -> None:
+        async with asyncio.timeout(20):
+            while [one for one, _ in self.told].count(what) < times:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@pytest.mark.parametrize(("status", "bans"), [(429, []), (418, [2.0])])
+async def test_all_lines_keep_away_for_as_long_as_a_refused_upgrade_says(
+    at_sixty: Field, status: int, bans: list[float]
+) -> None:
+    """A client that asks again within the two seconds is refused again, which the exchange counts."""
+    sink = Sink()
+    quirks = dataclasses.replace(dialect_for(at_sixty.row("binance")).quirks, symbols_per_connection=1)
+
+    def connect(symbols: Sequence[str], _name: str) -> Connection:
+        return at_sixty.connection("binance", list(symbols), (M1,))
+
+    wiring = Wiring(quirks, connect, sink, at_sixty.clock, lambda: None, on_ban=sink.on_ban)
+    first, *others = ConnectionHub("x", ["BTCUSDT", "ETHUSDT", "SOLUSDT"], wiring).lines
+    wanted = {"kind": "refuse_connection", "status": status, "retry_after_s": 2, "duration_s": 2}
+    await at_sixty.order("binance", **wanted)
+    begun = at_sixty.clock.monotonic()
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(first.run())]
+        await sink.until(str(status), 1)
+        tasks += [group.create_task(line.run()) for line in others]
+        await sink.until("open", 3)
+        took = at_sixty.clock.monotonic() - begun
+        for task in tasks:
+            task.cancel()
+    assert took >= 2.0
+    assert sink.told[0] == (str(status), "x-1#1")
+    assert (await at_sixty.control("binance", "counters"))["ws_refused"] == 1
+    assert sink.bans == bans
 
 
 # --- a small server of our own --------------------------------------------------------------------------

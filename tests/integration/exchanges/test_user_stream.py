@@ -29,8 +29,8 @@ TRADE = {"e": "executionReport", "s": "ETHBTC", "x": "TRADE", "i": 7, "t": 77, "
 class Quick(Backoff):
     """Hardly any delay: what is tested is that it comes again."""
 
-    def delay(self, uptime_s: float, *, retryable: bool = True) -> float:
-        return super().delay(uptime_s, retryable=retryable) / 50
+    def delay(self, uptime_s: float, *, retryable: bool = True, least_s: float = 0.0) -> float:
+        return super().delay(uptime_s, retryable=retryable) / 50 + least_s
 
 
 class Door:
@@ -40,9 +40,15 @@ class Door:
         self.sockets: asyncio.Queue[Socket] = asyncio.Queue()
         self.prolonged = asyncio.Event()
         self._account = account
+        self.refusals: list[web.Response] = []
+        self.knocks: list[float] = []
+        """Monotonic seconds of each WebSocket that was asked for."""
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("upgrade") == "websocket":
+            self.knocks.append(CLOCK.monotonic())
+            if self.refusals:
+                return self.refusals.pop()
             socket = Socket(request.path)
             self.sockets.put_nowait(socket)
             return await socket.serve(request)
@@ -112,6 +118,18 @@ async def test_coinbase_signs_each_message_and_is_watched_by_heartbeats(
             await socket.send({"channel": "subscriptions", "events": [{"subscriptions": {"user": ["u"]}}]})
         assert kinds(await take(stream, 2)) == ["resumed", "resumed"]
         assert (stream.reconnects, stream.last_reason) == (1, "silent for 0.3 s")
+
+
+async def test_a_channel_refused_for_the_rate_is_asked_for_when_the_exchange_said(
+    connected: redis.asyncio.Redis,
+) -> None:
+    door = Door()
+    door.refusals.append(web.Response(status=429, headers={"Retry-After": "1"}))
+    async with exchange("coinbase", door) as played, stream_of(played, connected) as stream:
+        await door.socket()
+        refused, let_in = door.knocks
+        assert let_in - refused >= 1.0
+        assert "429" in stream.last_reason
 
 
 async def test_a_lost_frame_is_told_as_a_resumption(connected: redis.asyncio.Redis) -> None:

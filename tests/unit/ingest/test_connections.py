@@ -13,6 +13,7 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.exchanges.backoff import Backoff
 from livermore_dagster.exchanges.connection import ConnectionLost
 from livermore_dagster.exchanges.contract import BudgetRule, Heartbeat, Quirks, StreamEvent
+from livermore_dagster.exchanges.gate import Gate
 from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 
 
@@ -78,6 +79,9 @@ class Recorder:
     def on_failure(self, connection: str, reason: str) -> None:
         self._note(f"failure {reason}", connection)
 
+    def on_limited(self, connection: str, status: int, reason: str) -> None:
+        self._note(f"limited {status}", connection)
+
     def on_unrenewed(self, connection: str) -> None:
         self._note("unrenewed", connection)
 
@@ -96,7 +100,7 @@ class Rig:
         self.sink = Recorder()
         self.made: dict[str, FakeConnection] = {}
         wiring = Wiring(quirks(lifetime_s), self.connect, self.sink, SystemClock(), lambda: None)
-        self.line = Line("x-1", ["A"], wiring)
+        self.line = Line("x-1", ["A"], wiring, Gate(wiring.clock))
 
     def connect(self, _symbols: Sequence[str], name: str) -> FakeConnection:
         self.made[name] = FakeConnection(name)
