@@ -13,7 +13,7 @@ import dagster as dg
 import redis
 from pydantic import PrivateAttr
 
-from livermore_dagster.errors import LivermoreError, RequestRefused
+from livermore_dagster.errors import LivermoreError
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.market.timeframe import Timeframe
@@ -129,7 +129,7 @@ class ExchangeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             return self._runner.run(self._use(exchange, work))
         except LivermoreError as error:
-            raise dg.Failure(str(error), allow_retries=error.exit_code != 2) from error
+            raise dg.Failure(str(error)) from error
 
     async def _use(self, exchange: str, work: Callable[[ExchangeContext], Awaitable[T]]) -> T:
         if exchange not in self._open:
@@ -194,9 +194,7 @@ class AccountResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             return self._runner.run(run())
         except LivermoreError as error:
-            # A key that is not accepted is not accepted a second later either.
-            lasting = error.exit_code == 2 or isinstance(error, RequestRefused)
-            raise dg.Failure(str(error), allow_retries=not lasting) from error
+            raise dg.Failure(str(error)) from error
 
 
 class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]

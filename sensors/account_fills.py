@@ -121,6 +121,8 @@ def run_request(key: str, asked: Asked) -> dg.RunRequest:
         tags={
             "dagster-celery/queue": BOUNDARY_QUEUE if quick else BATCH_QUEUE,
             "dagster/max_retries": "3",
+            # Of a worker that died, and of nothing else: each try of a refused key is a signed request.
+            "dagster/retry_on_asset_or_op_failure": "false",
             ACCOUNT_TAG: key,
         },
     )

@@ -14,10 +14,12 @@ import redis
 from assets.ingest_job import ingest_job
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
+from livermore_dagster.definitions import defs
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.runs import cancel_runs
-from livermore_dagster.resources import PlatformResource
+from livermore_dagster.resources import ACCOUNTS, PlatformResource
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.account_events import AccountEvent
 from livermore_dagster.stores.redis.boundaries import raise_boundary
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
@@ -211,6 +213,25 @@ def test_news_of_an_account_that_no_run_could_read_is_asked_for_again_and_then_g
         now = tick(account_sensor, instance, now.cursor)
         assert not now.run_requests
         assert key not in account_fills.AccountCursor.parse(now.cursor).asked
+
+
+def test_dagster_repeats_an_account_whose_worker_died_and_not_one_that_could_not_be_read(
+    platform_environment: str,
+) -> None:
+    event = AccountEvent(2, 7, "fill", 1, entry_id="1-0")
+    tags = account_fills.run_request("binance.7", account_fills.Asked(event)).tags
+    job = defs.get_repository_def().get_implicit_global_asset_job_def()
+    with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": 0}}) as instance:
+        instance.add_dynamic_partitions(ACCOUNTS.name or "", ["nobody"])
+        refused = job.execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("fills")], partition_key="nobody", tags=tags,
+            raise_on_error=False,
+        )  # fmt: skip
+        died = instance.create_run_for_job(ingest_job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+        instance.report_run_failed(died, "Its worker is gone.")
+        runs = [instance.get_run_by_id(run_id) for run_id in (refused.run_id, died.run_id)]
+    told = [(run.status, run.tags["dagster/will_retry"]) for run in runs if run is not None]
+    assert told == [(dg.DagsterRunStatus.FAILURE, "false"), (dg.DagsterRunStatus.FAILURE, "true")]
 
 
 def test_an_account_whose_read_the_platform_ended_is_read_again_and_one_a_person_canceled_is_not(
