@@ -45,7 +45,7 @@ class Consumers:
     def start(self, timeframes: Collection[Timeframe]) -> None:
         """`timeframes`: of those signals are computed; the others' closes are only stored."""
         ctx, start = self._ctx, self._supervisor.start
-        writer = StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock)
+        writer = StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock, on_early=ctx.tell_early)
         start("store", lambda: writer.run(self._stop))
         start("outbox", lambda: self._outbox.run(self._last_stop))
         self._timeframes = frozenset(timeframes)

@@ -93,6 +93,11 @@ class ExchangeContext:
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.clock)
 
+    def tell_early(self, candle: StampedCandle) -> None:
+        """To whoever asks once more, if there is somebody at the moment."""
+        if self.on_early is not None:
+            self.on_early(candle)
+
     def timeframes(self) -> tuple[Timeframe, ...]:
         """Those the exchange has, shortest first."""
         return tuple(tf for tf in Timeframe if tf in self.row.timeframes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
 from livermore_dagster.ingest.waiting import STORE, Waiting
-from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.stores.postgres.candles import CandleTable, UpsertCounts
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.redis import keys
@@ -51,8 +51,13 @@ class StoreWriter:
         clock: Clock | None = None,
         batch: int = 1_000,
         block_ms: int = 500,
+        on_early: Callable[[StampedCandle], None] | None = None,
     ) -> None:
-        """`batch`: closes per transaction. `block_ms`: how long one read waits, so how late a stop may be."""
+        """`batch`: closes per transaction. `block_ms`: how long one read waits, so how late a stop may be.
+
+        `on_early` hears of each candle a boundary fetch brought before it could have settled, whichever
+        process fetched it.
+        """
         self.state = StoreState()
         self.waiting = Waiting(client, exchange_id, STORE)
         self._redis = client
@@ -62,6 +67,7 @@ class StoreWriter:
         self._batch = batch
         self._block_ms = block_ms
         self._reader = ClosesReader(client, exchange_id, keys.CLOSES_GROUP_STORE)
+        self._on_early = on_early
         self._untrimmed = 0
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -107,6 +113,10 @@ class StoreWriter:
         self.state.acknowledged += len(closes)
         self._untrimmed += len(closes)
         await self.waiting.over()
+        if self._on_early is not None:
+            for one in batch:
+                if one.rank is Rank.FINAL and one.origin is Origin.BOUNDARY:
+                    self._on_early(one)
 
     async def _upsert(self, batch: Sequence[StampedCandle], stop: asyncio.Event) -> UpsertCounts | None:
         """None when a stop came first: whether it was committed or not, the next writer stores it again."""

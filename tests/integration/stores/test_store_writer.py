@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from livermore_dagster.ingest.store_writer import StoreWriter
-from livermore_dagster.market.candle import Rank, StampedCandle
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres import exchanges
 from livermore_dagster.stores.postgres.candles import CandleTable
@@ -79,6 +79,21 @@ async def test_closes_are_stored_acknowledged_and_trimmed(client: redis.asyncio.
     stop.set()
     await asyncio.wait_for(task, 10)
     assert writer.state.acknowledged == 42
+
+
+async def test_what_a_boundary_run_got_early_is_told(client: redis.asyncio.Redis, pool: Pool) -> None:
+    """Whoever fetched it: the run is another process and has nobody who asks once more."""
+    early: list[StampedCandle] = []
+    cache, stop = CandleCache(client, 2), asyncio.Event()
+    writer = StoreWriter(client, pool, 2, block_ms=20, on_early=early.append)
+    task = asyncio.create_task(writer.run(stop))
+    fetched = replace(minute(2), origin=Origin.BOUNDARY)
+    settled = replace(minute(3, Rank.SETTLED), origin=Origin.BOUNDARY)
+    await cache.write([minute(1), fetched, settled], 5)
+    await eventually(lambda: caught_up(client))
+    stop.set()
+    await asyncio.wait_for(task, 10)
+    assert [one.candle for one in early] == [fetched.candle]
 
 
 @pytest.mark.parametrize("seed", range(3))
