@@ -218,6 +218,8 @@ class _Follower:
                         await self._listen(pubsub, stores.pool)
                     finally:
                         await cast("Any", pubsub).aclose()
+            except BrokenPipeError:
+                raise  # who reads our output has gone; of a server's connection it is told otherwise
             except (redis.RedisError, psycopg.OperationalError, PoolTimeout, PlatformError, OSError) as error:
                 if not self._begun:
                     raise

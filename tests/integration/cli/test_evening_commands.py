@@ -283,6 +283,28 @@ def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
         assert child.stderr.read() == ""
 
 
+@pytest.mark.parametrize("form", [["--json"], []], ids=["json", "lines"])
+def test_a_follower_ends_when_its_reader_does(
+    form: list[str], redis_url: str, database_url: str, tmp_path: Path, client: redis.Redis
+) -> None:
+    program = [sys.executable, "-m", "livermore_dagster.cli.app", "alerts", "-f", *form]
+    with subprocess.Popen(
+        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=environment(tmp_path, redis_url, database_url), preexec_fn=hears_ctrl_c,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert "level_150" in child.stdout.readline()
+        child.stdout.close()
+        live = asyncio.run(stored(database_url, alert(8)))
+        client.publish(keys.channel_alerts(BINANCE), alert_message(ROW, live))
+        try:
+            assert child.wait(10) == 0
+        finally:
+            child.kill()
+        assert child.stderr is not None
+        assert child.stderr.read() == ""
+
+
 def test_what_was_raised_while_the_follower_was_away_is_shown_whole(
     redis_url: str, database_url: str, tmp_path: Path, client: redis.Redis
 ) -> None:
