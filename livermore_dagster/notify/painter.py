@@ -90,13 +90,16 @@ class Painter:
         if self._process is not None and self._process.returncode is None:
             return
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=environment,
-            limit=8 << 20,
-        )
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=environment,
+                limit=8 << 20,
+            )
+        except OSError as error:  # no process, memory or file handle left
+            raise ChartFailed(f"the painter could not be started: {error.strerror}") from None
         try:
             # An empty request: its answer says that the imports are done.
             await self._ask(b"", _START_S)

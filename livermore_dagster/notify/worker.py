@@ -283,6 +283,9 @@ class ChannelWorker:
         except ChartFailed as error:
             _log.warning("chart_failed", alert=heard.alert.id, error=str(error))
             return None, f"without its chart: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the alert goes without its chart (S9)
+            _log.warning("chart_failed", alert=heard.alert.id, exc_info=error)
+            return None, f"without its chart: {type(error).__name__}"
 
     async def _send_digest(self, heard: Sequence[HeardAlert]) -> None:
         """All of one exchange in one message."""

@@ -14,7 +14,7 @@ from livermore_dagster.notify.painter import ChartFailed, Painter
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import incident
 from tests.eventually import eventually
-from tests.integration.notify.conftest import Told, alert, all_in
+from tests.integration.notify.conftest import BEGIN, BINANCE, M5, Told, alert, all_in
 from tests.integration.signals.conftest import walk
 from tests.unit.notify.alerts import heard
 
@@ -78,6 +78,22 @@ async def test_a_painter_that_hangs_or_dies_is_waited_for_within_bounds(
     with pytest.raises(ChartFailed, match="the painter died"):
         await dying.paint(request, 20)
     await dying.close()
+
+
+async def test_a_painter_that_cannot_be_started_gives_no_chart() -> None:
+    painter = Painter(("/nowhere/at/all",))
+    with pytest.raises(ChartFailed, match="could not be started: No such file"):
+        await painter.paint(request_of(heard(), walk(90), simulated=False), 20)
+
+
+async def test_whatever_fails_in_a_chart_the_alert_goes(told: Told) -> None:
+    """What is no candle in the cache, say."""
+    await told.user(channels=[told.channel("main", chart=True)])
+    await told.redis.zadd(keys.candles(BINANCE, "AAAUSDT", M5), {"no candle": BEGIN + 89 * M5.ms})
+    async with told.notifier():
+        await told.raise_alerts(alert(89))
+        await told.until_rows(all_in("sent"))
+    assert "without its chart: " in told.services.received[0].embed["footer"]["text"]
 
 
 async def test_a_painter_paints_on_after_one_it_could_not_paint() -> None:
