@@ -58,6 +58,7 @@ class Closer:
         self._links: dict[str, Link] = {}
         self._now_ms = 0
         self._next_due_ms = 0
+        self._due_at_speed = 1.0
         self.monitor(symbols)
 
     def monitor(self, symbols: Sequence[str]) -> None:
@@ -219,7 +220,7 @@ class Closer:
         """The exchange clock reads `exchange_ms`. Call after every burst and about 10 times a second."""
         effects = Effects()
         self._now_ms = max(self._now_ms, exchange_ms)
-        if self._now_ms < self._next_due_ms:
+        if self._now_ms < self._next_due_ms and self.speed >= self._due_at_speed:
             return effects
         stalls = Stalls(self._series.values(), self._links)
         due = self._now_ms + 3_600_000
@@ -232,7 +233,7 @@ class Closer:
             if doubts:
                 self._ask(series, doubts, effects)
         effects.stalled |= stalls.standing
-        self._next_due_ms = due
+        self._next_due_ms, self._due_at_speed = due, self.speed
         return effects
 
     def _judge(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 __all__ = ["ExchangeClock"]
 
 _SPEED_WINDOW_S = 5.0
+_ANCHORS = 4
+"""Earlier moments from which the speed is measured, one window after another."""
 
 
 @dataclass(slots=True)
@@ -40,11 +43,12 @@ class ExchangeClock:
         self._unconfirmed_ms: int | None = None
         """Time of the very first frame, while no second one confirms it."""
         self._speed = 1.0
-        self._speed_from: tuple[int, float] | None = None
+        self._anchors: deque[tuple[int, float]] = deque(maxlen=_ANCHORS)
+        """(exchange ms, monotonic s), oldest first."""
 
     @property
     def speed(self) -> float:
-        """Exchange seconds per real second as measured over the last few seconds; 1.0 for a real market."""
+        """Exchange seconds per real second as measured over the last seconds; 1.0 for a real market."""
         return self._speed
 
     def observe(self, connection: str, event_ms: int, monotonic: float) -> None:
@@ -133,11 +137,17 @@ class ExchangeClock:
         return start
 
     def _measure(self, event_ms: int, monotonic: float) -> None:
-        if self._speed_from is None:
-            self._speed_from = (event_ms, monotonic)
+        """The least of the speeds since several earlier moments.
+
+        Frames that were held up come as one burst: since a moment at which they were late time seems to run
+        fast, since one before it does not.
+        """
+        anchors = self._anchors
+        # The first two are half as long, so that a speed is known as soon.
+        window = _SPEED_WINDOW_S if len(anchors) > 2 else _SPEED_WINDOW_S / 2
+        if anchors and monotonic - anchors[-1][1] < window:
             return
-        from_ms, from_at = self._speed_from
-        elapsed = monotonic - from_at
-        if elapsed >= _SPEED_WINDOW_S:
-            self._speed = max(1.0, round((event_ms - from_ms) / 1000 / elapsed, 1))
-            self._speed_from = (event_ms, monotonic)
+        if len(anchors) > 1:
+            least = min((event_ms - from_ms) / 1000 / (monotonic - at) for from_ms, at in anchors)
+            self._speed = max(1.0, round(least, 1))
+        anchors.append((event_ms, monotonic))

@@ -146,6 +146,14 @@ def test_silence_is_asked_once_in_rank_order_and_within_ten_seconds() -> None:
     ]  # fmt: skip
 
 
+def test_a_wait_that_was_long_for_a_fast_market_is_not_kept_when_that_was_none() -> None:
+    closer = closer_of()
+    closer.speed = 5.0
+    assert closer.on_clock(START + STEP + 6_000).questions == []
+    closer.speed = 1.0
+    assert [q.from_ms for q in closer.on_clock(START + STEP + 6_100).questions] == [START]
+
+
 def test_silence_after_a_close_by_the_clock_asks_for_that_bar_too() -> None:
     closer = closer_of(("A", "B"))
     closer.on_frame(frame("A", 0, 30_000), WS)

@@ -100,6 +100,49 @@ def test_a_fast_market_moves_far_between_two_frames() -> None:
     assert clock.refused == seen
 
 
+def test_a_burst_after_a_stall_is_no_faster_market() -> None:
+    """Frames of 25 s come at once; the next ones are in time again."""
+    clock = ExchangeClock()
+    for second in range(31):
+        clock.observe("a", T + second * 1_000, float(second))
+    for second in range(31, 56):
+        clock.observe("a", T + second * 1_000, 55.0)
+    for second in range(56, 90):
+        clock.observe("a", T + second * 1_000, float(second))
+        assert clock.speed == 1.0
+
+
+def test_frames_that_come_late_from_the_first_one_on_are_no_faster_market() -> None:
+    clock = ExchangeClock()
+    for second in range(60):
+        clock.observe("a", T + second * 1_000, max(25.0, float(second)))
+        assert clock.speed == 1.0
+
+
+@given(
+    st.sampled_from([1, 20, 120]),
+    st.lists(st.tuples(st.integers(7, 40), st.integers(1, 60)), max_size=6),
+    st.floats(0.1, 1.0),
+)
+def test_nothing_that_comes_late_makes_the_market_seem_faster_than_it_is(
+    speed: int, stalls: list[tuple[int, int]], beat_s: float
+) -> None:
+    """The stream flows for some seconds, stands still for some, gives all that was held up at once …"""
+    clock, at = ExchangeClock(max_jump_ms=10**12), 0.0
+    resumes: list[tuple[float, float]] = []
+    for flows_s, stands_s in stalls:
+        resumes.append((at + flows_s, at + flows_s + stands_s))
+        at += flows_s + stands_s
+    seen = 0.0
+    for number in range(int((at + 20) / beat_s)):
+        sent = number * beat_s
+        came = next((until for since, until in resumes if since <= sent < until), sent)
+        clock.observe("a", T + int(sent * speed * 1000), came)
+        assert clock.speed <= max(1.0, speed * 1.05)
+        seen = clock.speed
+    assert seen >= speed * 0.95, "and it is known again soon"
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(-200_000, 400_000), st.floats(0, 2)), max_size=40)
 )
