@@ -56,7 +56,7 @@ async def plan_audit(
             cell = replace(cell, symbols=tuple(symbols))
         from_ms = cell.bars_before(LEAST_BARS) if since_ms is None else timeframe.open_of(since_ms)
         cells.append((cell, min(from_ms, cell.newest_open_ms)))
-    return AuditPlan(tuple(cells), sum(pages_of(cell, from_ms) for cell, from_ms in cells))
+    return AuditPlan(tuple(cells), sum([await pages_of(cell, from_ms) for cell, from_ms in cells]))
 
 
 async def audit(

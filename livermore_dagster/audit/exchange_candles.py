@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from livermore_dagster.audit.cell import Cell
-from livermore_dagster.audit.series_sync import sync_from_cache
+from livermore_dagster.audit.series_sync import held_since, never_held, sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
 from livermore_dagster.errors import ExchangeError, RequestRefused
 from livermore_dagster.exchanges.client import CandlePage
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.incidents import IncidentName
-from livermore_dagster.ingest.intake import no_such_symbol
+from livermore_dagster.ingest.intake import no_such_symbol, store_candles
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.moments import utc_text
+from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis.metrics import count, incident
 from livermore_dagster.stores.redis.symbol_events import doubt_symbol
 
@@ -33,7 +34,10 @@ ROWS_KEPT = 1_000
 class _Comparison:
     compared: int = 0
     requests: int = 0
+    missing: int = 0
+    differed: int = 0
     repaired: int = 0
+    """Of both: candles that are held as the exchange gives them now."""
     foreign: int = 0
     """Candles that are stored and that the exchange does not give."""
     asked: int = 0
@@ -47,14 +51,16 @@ class _Comparison:
             self.rows.append(row)
 
 
-def pages_of(cell: Cell, from_ms: int) -> int:
+async def pages_of(cell: Cell, from_ms: int) -> int:
     """Requests that `matches_exchange` will take."""
-    bars = (cell.newest_open_ms - from_ms) // cell.timeframe.ms
-    return len(cell.judged) * -(-bars // cell.ctx.quirks.rest_rows)
+    begins = await held_since(cell, from_ms)
+    bars = [(cell.newest_open_ms - begin_ms) // cell.timeframe.ms for begin_ms in begins.values()]
+    return sum(-(-count // cell.ctx.quirks.rest_rows) for count in bars)
 
 
 async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], None] | None = None) -> Verdict:
-    """Candles that open in [`from_ms`, newest of the cell) equal what REST gives for them now.
+    """Candles that open in [`from_ms`, newest of the cell) equal what REST gives for them now; of a series
+    that begins later here, from there on: what was never held is no difference.
 
     The newest one is left out: exchanges still settle it. What differs or is missing here is written under
     the cache's rule, so that it enters the flow as any revision does; what only we hold is told and kept.
@@ -64,22 +70,29 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
     end_ms = cell.newest_open_ms
     # What the store writer has not come to yet is late, and no difference from the exchange.
     await sync_from_cache(cell, min(CACHED_BARS, (end_ms - from_ms) // cell.timeframe.ms + 1))
+    begins = await held_since(cell, from_ms)
     found = _Comparison()
     try:
-        await _compare_all(cell, (from_ms, end_ms), found, on_page)
+        await _compare_all(cell, begins, found, on_page)
     except ExchangeError as error:
         found.ended_by = error.message
     finally:
         if found.repaired:
-            await _tell(cell, found.repaired)
+            await _tell(cell, found)
     numbers: dict[str, str | int] = {
         "window (UTC)": f"{utc_text(from_ms)} to {utc_text(end_ms)}",
         "candles compared": found.compared,
-        "differences, now repaired": found.repaired,
+        "candles that differed": found.differed,
+        "candles missing here": found.missing,
+        "now repaired": found.repaired,
         "candles the exchange does not have": found.foreign,
         "symbols not asked": len(cell.judged) - found.asked,
         "requests used": found.requests,
     }
+    if left := found.differed + found.missing - found.repaired:
+        numbers["not taken, for what is held is newer"] = left
+    if later := never_held(begins, from_ms):
+        numbers["never held (UTC)"] = later
     if found.ended_by:
         numbers["ended early"] = found.ended_by
     return Verdict(
@@ -88,19 +101,19 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
 
 
 async def _compare_all(
-    cell: Cell, span: tuple[int, int], found: _Comparison, on_page: Callable[[str], None] | None
+    cell: Cell, begins: Mapping[str, int], found: _Comparison, on_page: Callable[[str], None] | None
 ) -> None:
     """Raises ExchangeError for what would befall the symbols that follow too."""
-    for symbol in cell.judged:
+    for symbol, begin_ms in begins.items():
         try:
-            await _compare_series(cell, symbol, span, found, on_page)
+            await _compare_series(cell, symbol, (begin_ms, cell.newest_open_ms), found, on_page)
             found.asked += 1
         except RequestRefused as error:
             if not no_such_symbol(error):
                 raise
             ctx = cell.ctx
             await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
-            found.note(_row(symbol, span[0], "request", "", error.message))
+            found.note(_row(symbol, begin_ms, "request", "", error.message))
 
 
 async def _compare_series(
@@ -136,18 +149,30 @@ async def _compare(cell: Cell, symbol: str, page: CandlePage, asked_ms: int, fou
             continue
         found.compared += 1
         if ours != row.candle:
+            found.missing += ours is None
+            found.differed += ours is not None
             found.note(_row(symbol, at, *_difference(ours, row.candle)))
             wrong.append(_settled(cell, symbol, row, asked_ms))
     if wrong:
-        await cell.ctx.cache.write(wrong, cell.ctx.clock.now_ms())
-        found.repaired += len(wrong)  # the cache's closes bring it to PostgreSQL, whatever comes of the next
-        await cell.ctx.table.upsert(cell.ctx.row.id, wrong)
+        found.repaired += await _repair(cell, symbol, page, wrong)
 
 
-async def _tell(cell: Cell, repaired: int) -> None:
+async def _repair(cell: Cell, symbol: str, page: CandlePage, wrong: Sequence[StampedCandle]) -> int:
+    """How many of them are held now as they were given; what came by another way since is left as it is."""
+    ctx = cell.ctx
+    await store_candles(ctx, wrong)
+    await ctx.table.upsert(ctx.row.id, wrong)
+    stored = await ctx.table.read(ctx.row.id, symbol, cell.timeframe, page.start_ms, page.end_ms)
+    held = {one.candle.open_ms: one.candle for one in stored}
+    return sum(held.get(one.candle.open_ms) == one.candle for one in wrong)
+
+
+async def _tell(cell: Cell, found: _Comparison) -> None:
     row = cell.ctx.row
-    await count(cell.ctx.redis, row.id, "audit_differences", repaired)
-    text = f"{repaired} {cell.timeframe.value} candles differed from {row.name}'s and were repaired."
+    await count(cell.ctx.redis, row.id, "audit_differences", found.repaired)
+    said = ((found.differed, "differed"), (found.missing, "were missing here"))
+    words = " and ".join(f"{number} {what}" for number, what in said if number)
+    text = f"Of {row.name}'s {cell.timeframe.value} candles {words}; repaired: {found.repaired}."
     log.warning("audit", exchange=row.name, text=text)
     await incident(cell.ctx.redis, IncidentName.AUDIT, row.id, text)
 
@@ -172,6 +197,9 @@ def _difference(ours: Candle | None, theirs: Candle) -> tuple[str, str, str]:
 
 
 def _settled(cell: Cell, symbol: str, row: RestCandle, asked_ms: int) -> StampedCandle:
+    """What is older than the last hour, or bar, is history: stored and folded, and no news to anybody."""
+    recent_ms = cell.newest_open_ms - max(Timeframe.H1.ms, cell.timeframe.ms)
+    origin = Origin.REPAIR if row.candle.open_ms >= recent_ms else Origin.BACKFILL
     return StampedCandle(
-        symbol, cell.timeframe, row.candle, Rank.SETTLED, asked_ms, Origin.REPAIR, row.trades, asked_ms
+        symbol, cell.timeframe, row.candle, Rank.SETTLED, asked_ms, origin, row.trades, asked_ms
     )

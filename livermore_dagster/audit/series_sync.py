@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import instance_of
 from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.stores.postgres.candles import Span, UpsertCounts
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["WINDOW_BARS", "SyncReport", "find_gaps", "flowing_settled", "settled_until", "sync_from_cache"]
+__all__ = [
+    "WINDOW_BARS",
+    "SyncReport",
+    "find_gaps",
+    "flowing_settled",
+    "held_since",
+    "never_held",
+    "settled_until",
+    "sync_from_cache",
+]
 
 WINDOW_BARS = 300
 """What is verified by hand: the bars a MACD-V needs to have forgotten its seed."""
@@ -50,12 +60,36 @@ async def sync_from_cache(cell: Cell, bars: int) -> SyncReport:
     return SyncReport(len(batch), counts.inserted, counts.changed, cached)
 
 
-async def find_gaps(cell: Cell, symbols: Sequence[str], start_ms: int) -> dict[str, list[Span]]:
-    """Settled buckets from `start_ms` on that neither PostgreSQL nor the ledger accounts for."""
+async def held_since(cell: Cell, from_ms: int) -> dict[str, int]:
+    """Where (ms) judging each series may begin at or after `from_ms`: at its oldest candle here, but with the
+    newest WINDOW_BARS at the latest. A history that nobody fetched lacks nothing."""
+    facts = await cell.ctx.table.facts(cell.ctx.row.id, cell.judged, cell.timeframe, count_to=1)
+    oldest = {one.symbol: one.first_open_ms for one in facts}
+    window_ms = cell.bars_before(WINDOW_BARS)
+    return {
+        symbol: max(from_ms, min(window_ms, cell.timeframe.open_of(oldest.get(symbol, window_ms))))
+        for symbol in cell.judged
+    }
+
+
+def never_held(begins: Mapping[str, int], from_ms: int) -> str:
+    """For people, of `held_since`: what lies before the series here; '' where nothing does."""
+    later = [begin_ms for begin_ms in begins.values() if begin_ms > from_ms]
+    if not later:
+        return ""
+    return f"{utc_text(from_ms)} to {utc_text(max(later))}, of {len(later)} symbols: livermore backfill"
+
+
+async def find_gaps(
+    cell: Cell, symbols: Sequence[str], start_ms: int | Mapping[str, int]
+) -> dict[str, list[Span]]:
+    """Settled buckets from `start_ms` on, or each symbol's, that neither PostgreSQL nor the ledger accounts
+    for."""
     end_ms = cell.timeframe.open_of(await settled_until(cell))
     found: dict[str, list[Span]] = {}
     for symbol in symbols:
-        spans = await cell.ctx.table.gaps(cell.ctx.row.id, symbol, cell.timeframe, start_ms, end_ms)
+        begin_ms = start_ms if isinstance(start_ms, int) else start_ms[symbol]
+        spans = await cell.ctx.table.gaps(cell.ctx.row.id, symbol, cell.timeframe, begin_ms, end_ms)
         if spans:
             found[symbol] = spans
     return found

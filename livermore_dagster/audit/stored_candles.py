@@ -10,6 +10,8 @@ from livermore_dagster.audit.series_sync import (
     WINDOW_BARS,
     find_gaps,
     flowing_settled,
+    held_since,
+    never_held,
     settled_until,
     sync_from_cache,
 )
@@ -25,12 +27,14 @@ _LOOKED_AT: Final = 5
 
 
 async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
-    """Every bar that opens at or after `from_ms` is stored, or proven absent by REST."""
-    gaps = await find_gaps(cell, cell.judged, from_ms)
+    """Every bar that opens at or after `from_ms`, and since the series begins here, is stored or proven
+    absent by REST."""
+    begins = await held_since(cell, from_ms)
+    gaps = await find_gaps(cell, cell.judged, begins)
     if gaps:
         # What the store writer has not come to yet is late, and no gap.
         await sync_from_cache(cell, WINDOW_BARS)
-        gaps = await find_gaps(cell, list(gaps), from_ms)
+        gaps = await find_gaps(cell, list(gaps), begins)
     rows: list[Row] = [
         {
             "symbol": symbol,
@@ -48,6 +52,8 @@ async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
         "judged from (UTC)": utc_text(from_ms),
         "bars missing": missing,
     }
+    if later := never_held(begins, from_ms):
+        numbers["never held (UTC)"] = later
     return Verdict(not rows, numbers, "gaps", rows)
 
 

@@ -76,7 +76,8 @@ def test_tampered_candles_are_found_repaired_and_counted(
     code, checks = audit()
     assert code == 1
     numbers = checks["matches_exchange"]["numbers"]
-    assert numbers["differences, now repaired"] == 2
+    assert (numbers["candles that differed"], numbers["candles missing here"]) == (1, 1)
+    assert numbers["now repaired"] == 2
     assert {row["field"] for row in checks["matches_exchange"]["rows"]} == {"close", "candle"}
     assert checks["no_gaps"]["passed"]
     stamps = market.query("SELECT stamp_ms FROM candles WHERE open_ms IN (%s, %s)", wrong, lost)
