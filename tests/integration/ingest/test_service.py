@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -22,9 +23,12 @@ from livermore_dagster.errors import (
     UnknownExchange,
     UnknownSymbol,
 )
+from livermore_dagster.ingest.context import open_context
+from livermore_dagster.ingest.fetch import fetch_due
 from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.market.candle import Rank
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis import boundaries, keys
 from livermore_dagster.stores.redis.desired import (
     Desired,
     SymbolChoice,
@@ -85,6 +89,38 @@ def test_binance_candles_equal_the_truth_through_every_fault(binance: Platform) 
     counters = binance.counters("binance")
     assert counters.get("http_429", 0) == counters.get("http_418", 0) == 0
     assert counters["reconnects"] >= 2
+
+
+@pytest.mark.soak  # the store writer's own test tells the same of its part
+def test_what_a_boundary_run_got_early_is_confirmed_by_the_live_service(coinbase: Platform) -> None:
+    """The run is another process: only the closes tell the live service of its rows."""
+    coinbase.want("coinbase", top=2)
+    service = service_of(coinbase, "coinbase")
+    service.start()
+    try:
+        assert service.wait_for_state(InstanceState.ACTIVE, 60)
+        asyncio.run(_fetch_a_boundary(coinbase))
+    finally:
+        assert service.stop()
+
+
+async def _fetch_a_boundary(coinbase: Platform) -> None:
+    """What a run does at the next one, and what becomes of the rows it got."""
+    symbols, fifteen = coinbase.symbols("coinbase"), Timeframe.M15
+    async with open_context("coinbase", coinbase) as ctx:
+        begun = await boundaries.last_raised(ctx.redis, ctx.row.id)
+        async with asyncio.timeout(30):
+            while (boundary := await boundaries.last_raised(ctx.redis, ctx.row.id)) in (None, begun):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert boundary is not None
+        assert await boundaries.begin(ctx.redis, ctx.row.id, boundary, "run")
+        report = await fetch_due(ctx, boundary, [fifteen], symbols)
+        assert report.count("closed") == len(symbols)
+        await boundaries.finish(ctx.redis, ctx.row.id, boundary, "run")
+        async with asyncio.timeout(8):  # before another boundary looks back at them
+            for symbol in symbols:
+                while (await ctx.cache.read(symbol, fifteen, 1))[0].rank is not Rank.SETTLED:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
 
 @pytest.mark.soak  # with its true waits; the fault matrix falls back at every boundary
