@@ -95,7 +95,10 @@ class RepairQueue:
         self._ctx = ctx
         self._closer = closer
         self._jobs: dict[tuple[str, Timeframe], list[_Job]] = {}
-        self._ready: list[tuple[float, int, int, _Job]] = []
+        self._later: list[tuple[float, int, int, _Job]] = []
+        """Heap by when they are due (monotonic), then rank and number."""
+        self._due: list[tuple[int, int, _Job]] = []
+        """Heap by rank and number."""
         self._count = 0
         self._working = 0
         self._news = asyncio.Event()
@@ -149,7 +152,7 @@ class RepairQueue:
         waiting.append(job)
         self._count += 1
         due = self._ctx.clock.monotonic() + wait_s
-        heapq.heappush(self._ready, (due, job.rank, self._count, job))
+        heapq.heappush(self._later, (due, job.rank, self._count, job))
         self._news.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -196,16 +199,11 @@ class RepairQueue:
     def _next(self) -> _Job | None:
         """The best-ranked job that is due."""
         now = self._ctx.clock.monotonic()
-        due: list[tuple[float, int, int, _Job]] = []
-        while self._ready and self._ready[0][0] <= now:
-            due.append(heapq.heappop(self._ready))
-        if not due:
+        while self._later and self._later[0][0] <= now:
+            heapq.heappush(self._due, heapq.heappop(self._later)[1:])
+        if not self._due:
             return None
-        best = min(due, key=lambda one: one[1:3])
-        for one in due:
-            if one is not best:
-                heapq.heappush(self._ready, one)
-        job = best[3]
+        job = heapq.heappop(self._due)[2]
         jobs = self._jobs[job.symbol, job.timeframe]
         jobs.remove(job)
         if not jobs:
@@ -216,7 +214,7 @@ class RepairQueue:
         """Until something was put or is due."""
         self._news.clear()
         now = self._ctx.clock.monotonic()
-        timeout = max(0.01, self._ready[0][0] - now) if self._ready else None
+        timeout = max(0.01, self._later[0][0] - now) if self._later else None
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._news.wait()

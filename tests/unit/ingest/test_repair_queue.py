@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.ingest.repair import RepairQueue
-from livermore_dagster.market.closing import Closer, Reason
+from livermore_dagster.market.closing import Closer, Question, Reason
 from livermore_dagster.market.timeframe import Timeframe
 
 
@@ -25,3 +26,20 @@ async def test_a_job_that_died_with_the_queue_is_taken_up_again() -> None:
     assert queue.waiting == 1
     await queue.run(stop)
     assert queue.waiting == 1, "what waits already is not asked twice"
+
+
+def test_after_a_long_outage_the_best_rank_comes_first_and_soon() -> None:
+    """Ten thousand questions that are all due: looking through all of them for each took minutes."""
+    step, count = Timeframe.M1.ms, 10_000
+    queue = RepairQueue(SimpleNamespace(clock=SystemClock(), known_now=lambda: None), None)
+    queue.put(
+        [
+            Question(f"S{rank}", Timeframe.M1, 0, step, Reason.UNPROVEN, rank)
+            for rank in reversed(range(count))
+        ]
+    )
+    begun = time.process_time()
+    taken = [queue._next() for _ in range(count)]
+    assert time.process_time() - begun < 2.0
+    assert [job.rank for job in taken if job is not None] == list(range(count))
+    assert queue.waiting == 0
