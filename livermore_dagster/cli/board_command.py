@@ -160,9 +160,9 @@ async def _symbols(
     stores: Stores, rows: Sequence[ExchangeRow], text: str | None
 ) -> dict[int, tuple[str, ...]] | None:
     """By exchange id. A listed symbol must be known to one of the exchanges."""
-    from livermore_dagster.cli.lookup import canonical_symbol
     from livermore_dagster.errors import UnknownSymbol
     from livermore_dagster.platform.options import parse_symbols
+    from livermore_dagster.stores.postgres.symbols import read_canonical_symbols
     from livermore_dagster.stores.redis.overview import read_monitored
 
     choice = parse_symbols(text)
@@ -171,21 +171,17 @@ async def _symbols(
     monitored = await read_monitored(stores.redis, rows)
     if choice.top is not None:
         return {row.id: monitored[row.id][: choice.top] for row in rows}
-    found: dict[int, list[str]] = {row.id: [] for row in rows}
     async with stores.pool.connection() as connection:
-        for symbol in choice.listed:
-            unknown: UnknownSymbol | None = None
-            known = False
-            for row in rows:
-                try:
-                    found[row.id].append(await canonical_symbol(connection, row, symbol))
-                    known = True
-                except UnknownSymbol as error:
-                    unknown = error
-            # Asked of all: an exchange may know it by another name (BTC-USDC is BTC-USD on Coinbase).
-            if unknown is not None and not known:
-                raise unknown
-    return {row_id: tuple(names) for row_id, names in found.items()}
+        known = {row.id: await read_canonical_symbols(connection, row.id) for row in rows}
+    for symbol in choice.listed:
+        if not any(symbol in names for names in known.values()):
+            everything = sorted({name for names in known.values() for name in names})
+            raise UnknownSymbol(symbol, " or ".join(row.name for row in rows), everything)
+    # Looked up at each: one may know it by another name (BTC-USDC is BTC-USD on Coinbase).
+    return {
+        row_id: tuple(names[symbol] for symbol in choice.listed if symbol in names)
+        for row_id, names in known.items()
+    }
 
 
 async def _read(
@@ -197,10 +193,15 @@ async def _read(
     sort: Sort,
     stage: str | None,
 ) -> list[BoardRow]:
+    from livermore_dagster.accounts.settings import load_active
+    from livermore_dagster.accounts.wishes import timeframes_of
     from livermore_dagster.platform.board import read_board
 
     shown = [tf.value for tf in timeframes] if timeframes is not None else None
-    found = await read_board(stores.redis, rows, now_ms, symbols=symbols)
+    async with stores.pool.connection() as connection:
+        people = await load_active(connection)
+    computed = {row.id: timeframes_of(people, row.name) for row in rows}
+    found = await read_board(stores.redis, rows, now_ms, symbols=symbols, computed=computed)
     if stage is not None:
         found = [row for row in found if stage in _stages(row, shown)]
     order = [row.name for row in rows]
@@ -221,7 +222,8 @@ def _place(row: BoardRow, sort: Sort, shown: list[str] | None) -> tuple[Any, ...
         case Sort.AGE:
             return (-(row.age_ms if row.age_ms is not None else 1 << 62), row.symbol)
         case Sort.MACDV:
-            value = next((row.cells[tf]["value"] for tf in reversed(names) if row.cells[tf]["value"]), None)
+            values = (row.cells[tf]["value"] for tf in reversed(names))
+            value = next((value for value in values if value is not None), None)
             return (value is None, -(value or 0.0), row.symbol)
         case Sort.BIAS:
             return (["bullish", "neutral", "bearish"].index(row.bias), row.rank)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 from rich.cells import cell_len
@@ -13,10 +14,10 @@ from rich.text import Text
 
 from livermore_dagster.cli.console import console
 from livermore_dagster.cli.market_tables import STAGE_COLOURS
-from livermore_dagster.market.board import is_stale
+from livermore_dagster.market.board import NOT_COMPUTED, is_stale
 from livermore_dagster.market.moments import clock_text
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.platform.board import BoardRow
+from livermore_dagster.platform.board import FLOWING, BoardRow
 
 __all__ = ["age_text", "board_view", "print_boards", "short_price"]
 
@@ -96,15 +97,16 @@ class _Lines:
         widths = [cell_len(name) for name, _ in self._columns]
         for row in self._rows:
             widths = [max(width, cell_len(text)) for width, (text, _) in zip(widths, row, strict=True)]
+        ends = [*accumulate(width + 1 for width in widths)]
+        shown = sum(end - 1 <= options.max_width for end in ends)
         styles = cache(console.get_style)
         yield Segment(self._title, styles("bold"))
+        if shown < len(widths):
+            left_out = ", ".join(name for name, _ in self._columns[shown:])
+            yield Segment(f"; wider terminal: {left_out}", styles("dim"))
         yield Segment.line()
         for row in ([(name, "dim") for name, _ in self._columns], *self._rows):
-            used = 0
-            for (text, style), width, (_, side) in zip(row, widths, self._columns, strict=True):
-                if used + width > options.max_width:
-                    break
-                used += width + 1
+            for (text, style), width, (_, side) in zip(row[:shown], widths, self._columns, strict=False):
                 blank = " " * (width - cell_len(text))
                 yield Segment(
                     f"{blank}{text} " if side == ">" else f"{text}{blank} ", styles(style or "none")
@@ -122,8 +124,15 @@ def _table(
     narrow = width < ROOMY
     columns = [("symbol", "<"), ("price", ">")]
     columns += [(timeframe.value, "<" if width >= WIDE else ">") for timeframe in shown]
-    columns += [("" if narrow else "bias", "<"), ("folio" if narrow else "portfolio", "<"), ("age", ">")]
-    return _Lines(f"{exchange}, {len(rows)} symbols", columns, [_cells(row, shown, width) for row in rows])
+    columns += [("age", ">"), ("b" if narrow else "bias", "<"), ("folio" if narrow else "portfolio", "<")]
+    return _Lines(_title(exchange, rows, shown), columns, [_cells(row, shown, width) for row in rows])
+
+
+def _title(exchange: str, rows: Sequence[BoardRow], shown: Sequence[Timeframe]) -> str:
+    instance = rows[0].instance
+    state = "" if instance == FLOWING else f" ({instance})"
+    idle = [tf.value for tf in shown if all(row.cells[tf.value]["reason"] == NOT_COMPUTED for row in rows)]
+    return f"{exchange}{state}, {len(rows)} symbols" + (f"; not computed: {', '.join(idle)}" if idle else "")
 
 
 def _cells(row: BoardRow, shown: Sequence[Timeframe], width: int) -> list[Cell]:
@@ -135,9 +144,9 @@ def _cells(row: BoardRow, shown: Sequence[Timeframe], width: int) -> list[Cell]:
         (row.symbol, "bold"),
         (price, "" if row.price_source == "ticker" else "dim"),
         *(_cell(timeframe, row.cells[timeframe.value], width) for timeframe in shown),
+        (age_text(row.age_ms), "dim"),
         (mark if narrow else f"{mark} {row.bias}", style),
         (short if narrow else row.portfolio, folio_style),
-        (age_text(row.age_ms), "dim"),
     ]
 
 

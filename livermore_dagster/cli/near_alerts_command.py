@@ -37,7 +37,7 @@ def near_alerts(
     """Show the series closest to a level (±150, ±200 … ±400) that they can still cross outwards.
 
     Speed is in MACD-V points per candle, positive towards the level; bars says how many candles it takes
-    at that speed. Stale values are left out.
+    at that speed. Stale values are left out, and exchanges that are not active.
 
     Example: livermore near-alerts binance --timeframe 1h,4h --within 20
     """
@@ -66,15 +66,23 @@ async def _read(
     limit: int,
 ) -> list[NearAlert]:
     from livermore_dagster.cli.lookup import active_rows, open_stores
+    from livermore_dagster.platform.board import FLOWING, read_standing
     from livermore_dagster.platform.board import near_alerts as find
     from livermore_dagster.platform.watch import MarketTime
+    from livermore_dagster.stores.redis.overview import read_monitored
 
     market_time = MarketTime.of(settings)
     async with open_stores(settings) as stores:
         async with stores.pool.connection() as connection:
             rows = await active_rows(connection, exchanges)
+        standing = await read_standing(stores.redis, rows)
+        monitored = await read_monitored(stores.redis, rows)
+        for row in rows:
+            if standing[row.id] != FLOWING and (monitored[row.id] or exchanges):
+                typer.echo(f"{row.name} is {standing[row.id]}: left out.", err=True)
+        flowing = [row for row in rows if standing[row.id] == FLOWING]
         return await find(
-            stores.redis, rows, market_time.now_ms(), timeframes=timeframes, within=within, limit=limit
+            stores.redis, flowing, market_time.now_ms(), timeframes=timeframes, within=within, limit=limit
         )
 
 
@@ -112,7 +120,10 @@ def _print(found: list[NearAlert]) -> None:
             f"{one.value:+.1f}",
             Text(f"{'↑' if up else '↓'}{near.level:+d}", "red" if up else "green"),
             Text(f"{near.distance:.1f}", "bold" if approaching else ""),
-            Text("–" if near.speed is None else f"{near.speed:+.1f}", "" if approaching else "dim"),
+            Text(
+                "–" if near.speed is None else f"{round(near.speed, 1) + 0.0:+.1f}",
+                "" if approaching else "dim",
+            ),
             "–" if near.bars is None else f"{min(near.bars, 999):.1f}",
             Text(one.stage + (" (warming)" if one.warming else ""), STAGE_COLOURS[one.stage]),
         ]

@@ -5,7 +5,7 @@ The board of people's screens and the payload of an alert are the same facts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from livermore_dagster.market.bias import Bias, bias_of
@@ -15,6 +15,7 @@ from livermore_dagster.market.stages import Stage
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = [
+    "NOT_COMPUTED",
     "NOT_STREAMED",
     "NO_VALUE_YET",
     "STALE",
@@ -28,6 +29,8 @@ __all__ = [
 NOT_STREAMED: Final = "not streamed"
 """The exchange has the timeframe, but nothing brings it live (Coinbase 1m)."""
 UNSUPPORTED: Final = "unsupported"
+NOT_COMPUTED: Final = "not computed"
+"""No active user wants the timeframe (`runtime.timeframes`)."""
 STALE: Final = "stale"
 NO_VALUE_YET: Final = "no value yet"
 _STALE_BARS: Final = 2
@@ -36,11 +39,15 @@ _FETCH_MS: Final = 60_000
 
 
 def cells_of(
-    row: ExchangeRow, known: Mapping[Timeframe, Mapping[str, Any]], now_ms: int
+    row: ExchangeRow,
+    known: Mapping[Timeframe, Mapping[str, Any]],
+    now_ms: int,
+    computed: Collection[Timeframe] = tuple(Timeframe),
 ) -> dict[str, dict[str, Any]]:
     """The six timeframes' value, signal, stage, open_ms, reason and age_ms (since the candle's end).
 
-    `known`: the symbol's newest indicators. `now_ms`: the exchange's clock.
+    `known`: the symbol's newest indicators. `now_ms`: the exchange's clock. `computed`: those of which
+    indicators are computed.
     """
     board: dict[str, dict[str, Any]] = {}
     live = row.live_timeframes
@@ -51,10 +58,13 @@ def cells_of(
             age_ms = max(0, now_ms - found["open_ms"] - timeframe.ms)
             if is_stale(timeframe, age_ms):
                 shown["reason"] = found["reason"] or STALE
+            if timeframe not in computed:
+                shown["reason"] = NOT_COMPUTED
             board[timeframe.value] = {**shown, "age_ms": age_ms}
             continue
         reason = UNSUPPORTED if timeframe not in row.timeframes else NOT_STREAMED
-        reason = NO_VALUE_YET if timeframe in live else reason
+        if timeframe in live:
+            reason = NO_VALUE_YET if timeframe in computed else NOT_COMPUTED
         board[timeframe.value] = {
             "value": None, "signal": None, "stage": Stage.UNKNOWN.value, "open_ms": None, "reason": reason,
             "age_ms": None,

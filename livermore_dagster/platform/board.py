@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
+from livermore_dagster.control.status import decode_status, living_status
 from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.market.board import cells_of, is_stale, leaning, outlook
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.nearness import Nearness, nearness_of
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.overview import (
     Overview,
     SeriesId,
@@ -21,7 +23,10 @@ from livermore_dagster.stores.redis.overview import (
     read_states,
 )
 
-__all__ = ["BoardRow", "NearAlert", "near_alerts", "read_board"]
+__all__ = ["FLOWING", "BoardRow", "NearAlert", "near_alerts", "read_board", "read_standing"]
+
+FLOWING = "active"
+"""The standing of an instance whose values are of now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class BoardRow:
     bias: str
     portfolio: str
     portfolio_reason: str
+    instance: str = FLOWING
+    """What its exchange's instance does: see `read_standing`."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,23 +78,44 @@ class NearAlert:
         }  # fmt: skip
 
 
+async def read_standing(redis: Redis, rows: Sequence[ExchangeRow]) -> dict[int, str]:
+    """By exchange id: FLOWING, 'paused', 'starting', 'warming', 'stopping', 'idle' or 'offline'."""
+    texts = await redis.mget([name(row.id) for row in rows for name in (keys.status, keys.last_status)])
+    found = {}
+    for row, text, last in zip(rows, texts[::2], texts[1::2], strict=True):
+        status = living_status(text)
+        if status is None:
+            lost = decode_status(last).left_without_a_word if last else False
+            found[row.id] = "offline" if lost else "idle"
+        else:
+            paused = status.paused and status.running
+            found[row.id] = "paused" if paused else status.connection_state.value
+    return found
+
+
 async def read_board(
     redis: Redis,
     rows: Sequence[ExchangeRow],
     now_ms: int,
     *,
     symbols: Mapping[int, Sequence[str]] | None = None,
+    computed: Mapping[int, Collection[Timeframe]] | None = None,
 ) -> list[BoardRow]:
-    """Every monitored symbol of `rows`, or `symbols` by exchange id, in rank order. `now_ms`: market time."""
+    """Every monitored symbol of `rows`, or `symbols` by exchange id, in rank order. `now_ms`: market time.
+
+    `computed`, by exchange id: the timeframes of which indicators are computed; all where it is not said.
+    """
     monitored = await read_monitored(redis, rows)
     wanted = {row.id: (symbols or monitored).get(row.id, ()) for row in rows}
     found = await _overview(redis, rows, wanted)
+    standing = await read_standing(redis, rows)
     board = []
     for row in rows:
+        wished = tuple(Timeframe) if computed is None else computed[row.id]
         ranks = {symbol: rank for rank, symbol in enumerate(monitored[row.id], 1)}
         for symbol in wanted[row.id]:
             rank = ranks.get(symbol, len(ranks) + 1)
-            board.append(_row(row, symbol, rank, found, now_ms))
+            board.append(_row(row, symbol, rank, found, now_ms, wished, standing[row.id]))
     return board
 
 
@@ -100,7 +128,10 @@ async def near_alerts(
     within: float | None = None,
     limit: int = 20,
 ) -> list[NearAlert]:
-    """Series with a fresh value, the closest to a level first. `within`: MACD-V points at most."""
+    """Series with a fresh value, the closest to a level first. `within`: MACD-V points at most.
+
+    `rows`: exchanges whose instance is FLOWING; how the others stand now nobody knows.
+    """
     monitored = await read_monitored(redis, rows)
     found = await _overview(redis, rows, monitored, timeframes)
     names = {row.id: row for row in rows}
@@ -149,13 +180,21 @@ async def _overview(
     )
 
 
-def _row(row: ExchangeRow, symbol: str, rank: int, found: Overview, now_ms: int) -> BoardRow:
+def _row(
+    row: ExchangeRow,
+    symbol: str,
+    rank: int,
+    found: Overview,
+    now_ms: int,
+    computed: Collection[Timeframe],
+    instance: str,
+) -> BoardRow:
     known = {
         timeframe: facts
         for timeframe in row.live_timeframes
         if (facts := found.indicators.get(SeriesId(row.id, symbol, timeframe))) is not None
     }
-    cells = cells_of(row, known, now_ms)
+    cells = cells_of(row, known, now_ms, computed)
     signal = outlook(cells)
     ticker = found.tickers.get((row.id, symbol))
     newest = max(known.values(), key=lambda facts: int(facts["end_ms"]), default=None)
@@ -176,4 +215,5 @@ def _row(row: ExchangeRow, symbol: str, rank: int, found: Overview, now_ms: int)
         bias=leaning(cells).value,
         portfolio=signal.label.value,
         portfolio_reason=signal.reason,
+        instance=instance,
     )

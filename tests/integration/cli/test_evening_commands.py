@@ -65,6 +65,17 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
         yield opened
 
 
+@pytest.fixture
+def flowing(client: redis.Redis) -> Iterator[Claim]:
+    """binance's instance, active."""
+    claim = Claim(client, BINANCE, "binance")
+    claim.acquire()
+    for one in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+        claim.advance(one)
+    yield claim
+    claim.release()
+
+
 def test_the_board_shows_every_symbol_and_timeframe(command: Command, client: redis.Redis) -> None:
     rows = json.loads(command("board", "--json").out)
     assert [(row["exchange"], row["symbol"], row["rank"]) for row in rows] == [
@@ -76,35 +87,6 @@ def test_the_board_shows_every_symbol_and_timeframe(command: Command, client: re
     assert btc["cells"]["1d"]["reason"] == "no value yet"
     assert (btc["price"], btc["price_source"]) == ("101.5", "candle_close")
     assert (btc["portfolio"], btc["portfolio_reason"]) == ("No Data", "1d: no value yet")
-
-
-@pytest.mark.parametrize("columns", [80, 120, 200])
-def test_the_board_fits_its_terminal(columns: int) -> None:
-    from rich.console import Console
-
-    from livermore_dagster.cli.board_table import board_view
-    from livermore_dagster.market.board import cells_of
-    from livermore_dagster.platform.board import BoardRow
-
-    known = {
-        tf: {"value": -312.4, "signal": 1.0, "stage": "oversold", "open_ms": NOW - tf.ms, "reason": None}
-        for tf in Timeframe
-    }
-    cells = cells_of(ROW, known, NOW)
-    rows = [
-        BoardRow("binance", f"1000SATS{n}USDT"[-9:], n, "104312.55", "ticker", 0, 1_000, cells, "bullish",
-                 "Reversal Down?", "")
-        for n in range(60)
-    ]  # fmt: skip
-    console = Console(width=columns, height=24, force_terminal=False)
-    with console.capture() as caught:
-        console.print(board_view(rows, None, NOW, "sim:7", columns, 24))
-    lines = caught.get().splitlines()
-    assert len(lines) <= 24
-    assert max(len(line) for line in lines) <= columns
-    assert lines[3].count("-312") == 6
-    assert "…" not in lines[3]
-    assert "more: a higher terminal" in lines[-1]
 
 
 def test_the_board_is_narrowed_and_sorted(command: Command, client: redis.Redis) -> None:
@@ -119,6 +101,7 @@ def test_the_board_is_narrowed_and_sorted(command: Command, client: redis.Redis)
     assert symbols("coinbase") == []
 
 
+@pytest.mark.usefixtures("flowing")
 def test_who_is_close_to_a_level_comes_closest_first(command: Command, client: redis.Redis) -> None:
     rows = json.loads(command("near-alerts", "--json").out)
     assert [(row["symbol"], row["timeframe"], row["level"], row["distance"]) for row in rows] == [
@@ -135,6 +118,18 @@ def test_who_is_close_to_a_level_comes_closest_first(command: Command, client: r
     assert "within 5 points" in command("near-alerts", "--within", "5").err
 
 
+def test_a_stopped_exchange_is_told_to_be(command: Command, client: redis.Redis, flowing: Claim) -> None:
+    assert command("board").out.startswith("binance, 2 symbols")
+    flowing.advance(InstanceState.STOPPING)
+    assert command("board").out.startswith("binance (stopping), 2 symbols")
+    flowing.release()
+    assert command("board").out.startswith("binance (idle), 2 symbols")
+    near = command("near-alerts", "--json")
+    assert json.loads(near.out) == []
+    assert near.err == "binance is idle: left out.\n"
+
+
+@pytest.mark.usefixtures("flowing")
 def test_what_is_stale_is_close_to_nothing(command: Command, client: redis.Redis) -> None:
     name = keys.indicator(BINANCE, "BTCUSDT", Timeframe.H1)
     old = json.loads(client.get(name))
@@ -207,7 +202,9 @@ def test_a_timeframe_nobody_wants_is_explained_as_not_computed(
         (("board", "nope"), "'nope'"),
         (("board", "--stage", "high"), "Stages: unknown, oversold"),
         (("board", "-t", "7m"), "'7m'"),
-        (("board", "-s", "NOPE"), "'NOPE'"),
+        (("board", "-s", "NOPE"), "'NOPE' on coinbase or binance or binance_us"),
+        (("board", "-s", "ETHUSDC"), "Did you mean ETHUSDT"),
+        (("board", "coinbase", "-s", "BTCUSDT"), "'BTCUSDT' on coinbase"),
         (("near-alerts", "-t", "2h"), "'2h'"),
         (("near-alerts", "kraken"), "is not active"),
         (("explain", "binance", "NOPE", "1h"), "'NOPE' on binance"),
