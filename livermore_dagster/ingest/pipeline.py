@@ -197,6 +197,9 @@ class Pipeline:
             self._sink.offer(effects.writes)
         if effects.questions:
             self._repairs.put(effects.questions)
+        for connection, wrong in effects.disbelieved:
+            self._meter.count("error_frames")
+            self.on_notice(IncidentName.ERROR_FRAME, connection, f"malformed candle: {wrong}")
         for connection in effects.stalled:
             self._meter.count("stalls")
             self._on_trouble(IncidentName.STALLED, connection, "the candle stream stands still")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
+from livermore_dagster.market.closing_belief import is_passed_over
 from livermore_dagster.market.closing_rest import LATE_MS, SETTLE_MS, is_deaf, settle_by_rest
 from livermore_dagster.market.closing_state import BACK_MS, Final, Held, Link, Series, Stalls, questions_of
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
@@ -81,12 +82,10 @@ class Closer:
     def on_frames(self, frames: Iterable[Frame], connection: str) -> Effects:
         """A burst of frames, in the order they came."""
         effects = Effects()
-        link = self._links.get(connection)
-        if link is None:
-            link = self._links[connection] = Link()
+        link = self._links.setdefault(connection, Link())
         for frame in frames:
             series = self._series.get((frame.symbol, frame.timeframe))
-            if series is None:
+            if series is None or is_passed_over(series, frame, connection, self._now_ms, self.speed, effects):
                 continue
             if frame.snapshot:
                 self._snapshot(series, frame, connection, link, effects)

@@ -68,7 +68,8 @@ class Effects:
     """What follows from one input. `absent`: ranges REST proved to hold no candle, for the ledger.
 
     `stalled`: connections whose candle stream stands still and should be renewed. `deaf`: symbols that trade,
-    as REST shows, while their stream says nothing: they should be subscribed anew.
+    as REST shows, while their stream says nothing: they should be subscribed anew. `disbelieved`: frames that
+    were passed over, by connection, and what is wrong with each.
     """
 
     writes: list[StampedCandle] = field(default_factory=list)
@@ -76,6 +77,7 @@ class Effects:
     absent: list[tuple[str, Timeframe, int, int]] = field(default_factory=list)
     stalled: set[str] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
+    disbelieved: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)

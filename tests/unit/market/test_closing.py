@@ -321,6 +321,54 @@ def test_no_symbol_holds_back_another() -> None:
     assert closer.series_settled_until("A", TF) >= START + 4 * STEP
 
 
+@pytest.mark.parametrize("flagged", [True, False])
+@pytest.mark.parametrize("snapshot", [True, False])
+@pytest.mark.parametrize(
+    ("buckets", "sent_too"), [(2, False), (10**6, False), (10**6, True), (-2_000, False)]
+)
+def test_a_frame_that_opens_where_no_candle_can_be_hides_no_other(
+    *, flagged: bool, snapshot: bool, buckets: int, sent_too: bool
+) -> None:
+    """By its own time or by the exchange's clock; what it may have held is asked of REST, and no more is."""
+    closer = closer_of(("A", "B"), flagged=flagged)
+    flag = False if flagged else None
+    for second in range(1, 40):
+        for symbol in "AB":
+            closer.on_frame(frame(symbol, 0, second * 1_000, closed=flag), WS)
+    sent = buckets * STEP if sent_too else 40_000
+    wild = closer.on_frame(frame("A", buckets, sent, closed=flag, snapshot=snapshot), WS)
+    assert not any(write.candle.open_ms != START for write in wild.writes if write.rank == Rank.OPEN)
+    assert len(wild.disbelieved) == (buckets > 0 or not snapshot)
+    closes, asked = [], []
+    for second in range(41, 400):
+        effects = [closer.on_clock(START + second * 1_000)]
+        for symbol in "AB":
+            bucket = second * 1_000 // STEP
+            effects.append(closer.on_frame(frame(symbol, bucket, second * 1_000, closed=flag), WS))
+            if flagged and second * 1_000 % STEP == 2_000:
+                effects.append(closer.on_frame(frame(symbol, bucket - 1, second * 1_000, closed=True), WS))
+        closes += [(w.symbol, w.candle.open_ms) for one in effects for w in finals(one)]
+        asked += [question for one in effects for question in one.questions]
+    assert asked == []
+    assert sorted(closes) == [(symbol, START + n * STEP) for symbol in "AB" for n in range(6)]
+
+
+def test_what_a_disbelieved_frame_may_have_held_is_asked_of_rest() -> None:
+    closer = closer_of(("A", "B"))
+    for symbol in "AB":
+        closer.on_frame(frame(symbol, 0, 30_000), WS)
+    closer.on_frame(frame("A", 40, 59_000, close="11"), WS)
+    effects = closer.on_frames([frame("B", 1, 60_100), frame("A", 1, 60_200)], WS)
+    assert [write.symbol for write in finals(effects)] == ["B"]
+    asked = [*effects.questions, *closer.on_clock(START + STEP + GRACE).questions]
+    assert [(q.symbol, q.from_ms, q.reason) for q in asked] == [("A", START, Reason.UNPROVEN)]
+
+
+def test_a_clock_that_stood_still_disbelieves_no_frame_of_the_time_since() -> None:
+    closer = closer_of()
+    assert closer.on_frame(frame("A", 30, 30 * STEP + 1_000), WS).disbelieved == []
+
+
 def test_memory_stays_bounded_when_rest_never_answers() -> None:
     closer = closer_of(("A",))
     for bucket in range(0, 4_000, 2):
