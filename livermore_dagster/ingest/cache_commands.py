@@ -90,7 +90,7 @@ async def clear_cache(ctx: ExchangeContext, command: Command, progress: Progress
             newest_ms = kept[-1].candle.open_ms if kept else -1
             kept += [one for one in finals if one.candle.open_ms > newest_ms]
             back = [replace(one, origin=Origin.BACKFILL, proven_ms=one.end_ms) for one in kept]
-            filled += await store_candles(ctx, back)
+            filled += await store_candles(ctx, back, kept=True)
         while max((await backlog(ctx.redis, ctx.row.id)).unacknowledged.values()) > _MOST_BEHIND:
             await ctx.clock.sleep(_LOOK_S)
         if ctx.clock.monotonic() - told >= _TELL_S:

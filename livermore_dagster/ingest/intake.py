@@ -87,11 +87,11 @@ async def ask(
     return Reply(rows, judge_reply(symbol, timeframe, page, rows, asked_ms, origin), asked_ms)
 
 
-async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle]) -> int:
+async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle], *, kept: bool = False) -> int:
     """Into the cache, which raises their closes; what is too old for it into PostgreSQL.
 
     Returns how many are new or changed. What was asked for early is asked once more, where the context has
-    somebody for it.
+    somebody for it; not so what is `kept`: it comes from our own tables, and is as old as it is.
     """
     stored = 0
     for start in range(0, len(candles), BATCH):
@@ -107,7 +107,7 @@ async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle]) 
             stored += counts.inserted + counts.updated
         changed = (WriteResult.INSERTED, WriteResult.UPDATED, WriteResult.REVISED)
         stored += sum(result in changed for result in results)
-        if ctx.on_early is not None:
+        if ctx.on_early is not None and not kept:
             for one, result in zip(batch, results, strict=True):
                 if one.rank is Rank.FINAL and result is not WriteResult.REFUSED:
                     ctx.on_early(one)

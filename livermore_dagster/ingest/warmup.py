@@ -165,7 +165,7 @@ class _Run:
             for one in kept
             if one.candle.open_ms not in cached
         ]
-        await store_candles(self.ctx, lost)
+        await store_candles(self.ctx, lost, kept=True)
         return {one.candle.open_ms for one in kept}
 
     async def _judge(self, symbol: str, timeframe: Timeframe, opens: set[int]) -> None:
