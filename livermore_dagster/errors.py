@@ -16,6 +16,7 @@ LivermoreError
 │   ├── SettingsRefused         a settings document, or a change of it, that does not hold together
 │   └── StaleSettings           made from a revision that is not the newest
 ├── PlatformError               this machine or its servers are not as needed (exit code 1)
+│   ├── AccountBusy             another process reads the account
 │   ├── AlreadyRunning
 │   ├── NotRunning
 │   ├── SessionOver             the instance was stopped while it did this
@@ -47,6 +48,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "AccessBlocked",
+    "AccountBusy",
     "AlreadyRunning",
     "BadFile",
     "BadSetting",
@@ -204,6 +206,10 @@ class StaleSettings(UsageError):
 
 
 class PlatformError(LivermoreError):
+    pass
+
+
+class AccountBusy(PlatformError):
     pass
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import dagster as dg
@@ -18,6 +18,7 @@ from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
+from livermore_dagster.platform.dagster_yaml import BOUNDARY_QUEUE
 from livermore_dagster.stores.postgres.user_exchanges import parse_account_key
 from livermore_dagster.stores.redis.client import connect
 
@@ -60,6 +61,11 @@ RAISED_TAG = "livermore/raised_ms"
 
 SYMBOLS_REASON_TAG = "livermore/symbols_reason"
 """Run tag: why the product list is looked at (a kind of symbol event)."""
+
+QUICK_PATIENCE_S = 5.0
+"""How long a run in the boundaries' queue waits for another reader of its account: the sensor asks again."""
+PATIENCE_S = 600.0
+"""… and any other run: whoever reads a whole history needs minutes."""
 
 STOP_S = 3.0
 """An interrupted ingest run gives its service this long to close and release its claim."""
@@ -142,6 +148,7 @@ class ExchangeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 class AccountResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """One account, opened once per run and alone at it, and what is stored of it."""
 
+    _patience_s: float = PrivateAttr(default=PATIENCE_S)
     _runner: asyncio.Runner | None = PrivateAttr(default=None)
     _stack: AsyncExitStack | None = PrivateAttr(default=None)
     _open: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -149,6 +156,8 @@ class AccountResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[AccountResource]:
+        quick = context.run is not None and context.run.tags.get("dagster-celery/queue") == BOUNDARY_QUEUE
+        self._patience_s = QUICK_PATIENCE_S if quick else PATIENCE_S
         with asyncio.Runner() as runner:
             self._runner, self._stack, self._open, self._stored = runner, AsyncExitStack(), {}, {}
             try:
@@ -158,7 +167,8 @@ class AccountResource(dg.ConfigurableResource):  # type: ignore[type-arg]
                 self._runner, self._stack = None, None
 
     def read(self, key: str, work: Callable[[AccountSession], Awaitable[T]]) -> T:
-        """Run `work` on the account, which asks the exchange; another reader of it is waited for.
+        """Run `work` on the account, which asks the exchange; another reader of it is waited for, though not
+        for long where boundaries wait behind this run.
 
         What Livermore refuses becomes a dg.Failure whose text is the error's own; it never shows a secret.
         """
@@ -166,7 +176,8 @@ class AccountResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         from livermore_dagster.trades.session import open_account  # signing is no part of other runs
 
         async def run() -> T:
-            return await work(await self._entered(self._open, key, open_account))
+            opened = partial(open_account, patience_s=self._patience_s)
+            return await work(await self._entered(self._open, key, opened))
 
         return self._run(run)
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from livermore_dagster.accounts.listing import store_products
 from livermore_dagster.clock import Clock, SystemClock
-from livermore_dagster.errors import BadSetting
+from livermore_dagster.errors import AccountBusy, BadSetting
 from livermore_dagster.exchanges.account_client import AccountClient
 from livermore_dagster.exchanges.account_contract import Credentials
 from livermore_dagster.exchanges.client import ExchangeClient
@@ -20,6 +20,13 @@ from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.credentials import from_environment
 from livermore_dagster.exchanges.factory import account_client_for, client_for, require_active, row_named
 from livermore_dagster.market.exchange import ExchangeRow, Product
+from livermore_dagster.market.moments import clock_text
+from livermore_dagster.stores.postgres.account_lock import (
+    AccountReader,
+    find_account_reader,
+    lock_account,
+    unlock_account,
+)
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.postgres.symbols import load_symbols
@@ -35,9 +42,6 @@ __all__ = [
     "open_stored",
     "require_account",
 ]
-
-_LOCK_SPACE = 0x4C56
-"""First half of the advisory locks of accounts ('LV'): one reader at a time, whoever started it."""
 
 
 @dataclass(slots=True)
@@ -131,12 +135,17 @@ async def open_stored(
 
 @asynccontextmanager
 async def open_account(
-    account_id: int, exchange: str, servers: Servers, clock: Clock | None = None
+    account_id: int,
+    exchange: str,
+    servers: Servers,
+    clock: Clock | None = None,
+    *,
+    patience_s: float | None = None,
 ) -> AsyncIterator[AccountSession]:
     """The account, alone: waits until another reader of it is done, and closes at exit.
 
-    Raises UnknownExchange, InactiveExchange, and BadSetting for an account that is not there or whose
-    variables are not set.
+    Raises AccountBusy when it is not done within `patience_s`; UnknownExchange, InactiveExchange, and
+    BadSetting for an account that is not there or whose variables are not set.
     """
     used = clock or SystemClock()
     pool = await open_pool(servers.database_url, servers.database_ca, name=f"livermore-account-{account_id}")
@@ -148,15 +157,28 @@ async def open_account(
             credentials = credentials_of(account)
             await guard.commit()
             await guard.set_autocommit(True)
-            await guard.execute("SELECT pg_advisory_lock(%s, %s)", (_LOCK_SPACE, account_id))
+            if not await lock_account(guard, account_id, patience_s):
+                raise _busy(account, await find_account_reader(guard, account_id), patience_s)
             try:
                 async with _clients(account, row, credentials, servers, pool, used) as session:
                     yield session
             finally:
-                await guard.execute("SELECT pg_advisory_unlock(%s, %s)", (_LOCK_SPACE, account_id))
+                await unlock_account(guard, account_id)
                 await guard.set_autocommit(False)
     finally:
         await pool.close()
+
+
+def _busy(account: AccountRow, reader: AccountReader | None, patience_s: float | None) -> AccountBusy:
+    who = "another process"
+    if reader is not None:
+        who += (
+            f" since {clock_text(reader.since_ms)} (PostgreSQL session {reader.pid}, from {reader.address})"
+        )
+    return AccountBusy(
+        f"Account {account.key} is read by {who}; waited {patience_s:g} s for it.",
+        "Try again when that run or command has ended; one that hangs ends with its process.",
+    )
 
 
 @asynccontextmanager

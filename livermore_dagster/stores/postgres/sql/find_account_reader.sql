@@ -1,0 +1,10 @@
+-- The session that was granted an account's advisory lock, and when it took it (its newest statement).
+SELECT
+    activity.pid,
+    coalesce(host(activity.client_addr), 'a local socket') AS address,
+    (extract(EPOCH FROM activity.query_start) * 1000)::bigint AS since_ms
+FROM pg_locks AS held
+INNER JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+WHERE held.locktype = 'advisory' AND held.granted
+    AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND held.classid = %(space)s::bigint::oid AND held.objid = %(account_id)s::bigint::oid AND held.objsubid = 2
