@@ -9,8 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 
-from .conftest import BEGIN, M5, Command
+from livermore_dagster.control.claim import Claim
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.stores.redis import keys
+
+from .conftest import BEGIN, COINBASE, M5, Command
 
 pytestmark = pytest.mark.usefixtures("filled")
 
@@ -70,6 +75,23 @@ def test_an_alias_is_followed(command: Command) -> None:
     assert done.code == 0
     assert done.out == ""
     assert "No 5m candle of BTC-USD on coinbase" in done.err
+
+
+def test_an_audit_follows_an_alias(command: Command, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        claim = Claim(client, COINBASE, "coinbase")
+        claim.acquire()
+        for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+            claim.advance(state)
+        client.set(keys.settled(COINBASE), BEGIN)
+        client.set(keys.monitored(COINBASE), '["BTC-USD"]')
+        words = ("audit", "coinbase", "--timeframes", "5m", "--no-ask", "--json", "--symbols")
+        done = command(*words, "BTC-USDC,BTC-USD")
+        checks = {one["check"]: one for one in json.loads(done.out)["checks"]}
+        claim.release()
+    assert checks["no_gaps"]["numbers"]["symbols judged"] == 1
+    assert {row["symbol"] for row in checks["no_gaps"]["rows"]} == {"BTC-USD"}
+    assert "Unknown symbol 'BTC-USDX'" in command(*words, "BTC-USDX").err
 
 
 def test_an_alias_of_one_exchange_is_found_among_all(command: Command) -> None:
