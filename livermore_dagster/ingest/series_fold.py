@@ -112,6 +112,8 @@ class SeriesFold:
     """Open of the first bar the exchange has, where that is known."""
     first_ms: int | None = None
     """Open of the first row folded."""
+    unnoted: dict[int, list[str]] = field(default_factory=dict)
+    """Labels by open of alerts after the watermark: stored by a round that ended before its state was."""
     point: MacdvPoint | None = None
     """Newest point; not kept over a restart."""
 
@@ -193,6 +195,15 @@ class SeriesFold:
         # A judged row further on, of which a close tells, is to be judged again: that is owed then.
         self.included_from, self.included_to = from_ms, end if self.is_judged(from_ms) else min(end, judged)
 
+    def learn_stored(self, standing: Iterable[tuple[int, str]]) -> None:
+        """Alerts that stand, as its closes are taken again: of rows revised meanwhile others come of them."""
+        stored: dict[int, list[str]] = {}
+        for open_ms, label in standing:
+            stored.setdefault(open_ms, []).append(label)
+        self.kept = [one._replace(labels=tuple(stored.get(one.state.open_ms, ()))) for one in self.kept]
+        if self.watermark is not None:
+            self.unnoted = {open_ms: labels for open_ms, labels in stored.items() if open_ms > self.watermark}
+
     def restart(self, first_ms: int) -> None:
         """Forgets all states: the whole series, from that row on, is being computed anew."""
         self.included_from, self.included_to = 0, (self.newest_ms or 0) + 1
@@ -218,6 +229,7 @@ class SeriesFold:
         for one in raised:
             tardy = late(stamped.end_ms, now_ms, self.timeframe.ms, history=history)
             outcome.alerts.append(NewAlert(stamped, point, one, tardy, revised=False))
+        self._take_back(point, raised, outcome)
         self._keep(state, rules, point, value, raised)
         outcome.points.append(point)
         outcome.newest = stamped
@@ -226,7 +238,17 @@ class SeriesFold:
     def may_alert(self, point: MacdvPoint) -> bool:
         if not point.observed or point.n_eff < PUBLISH_FROM:
             return False
+        return self.tells(point)
+
+    def tells(self, point: MacdvPoint) -> bool:
+        """Whether the series reaches far enough back to say which alerts a row should have, or not (R12)."""
         return point.n_eff >= SETTLED_FROM or self.whole_history
+
+    def _take_back(self, point: MacdvPoint, raised: Sequence[Raised], outcome: Outcome) -> None:
+        labels = [one.label for one in raised]
+        for label in self.unnoted.pop(point.open_ms, ()):
+            if label not in labels and self.tells(point):
+                outcome.withdraw(point.open_ms, label)
 
     def _judge(
         self, stamped: StampedCandle, point: MacdvPoint, rules: RuleState, value: float | None
@@ -320,6 +342,7 @@ class SeriesFold:
             for one in raised:
                 tardy = late(stamped.end_ms, now_ms, self.timeframe.ms, history=stamped.origin.is_history)
                 outcome.alerts.append(NewAlert(stamped, point, one, tardy, revised=False))
+            self._take_back(point, raised, outcome)
             labels = tuple(one.label for one in raised) or known.get(point.open_ms, ())
             value = point.macdv if point.observed else value
             if index >= len(rows) - KEPT:

@@ -16,7 +16,7 @@ from typing import Final
 from livermore_dagster.ingest.series_fold import KEPT, Kept, NewAlert, Outcome, SeriesFold
 from livermore_dagster.market.alert_rules import COOLDOWN_MS, Raised, RuleState, changes, crosses, judge, late
 from livermore_dagster.market.candle import StampedCandle
-from livermore_dagster.market.macdv import SETTLED_FROM, Columns, MacdvPoint, batch
+from livermore_dagster.market.macdv import Columns, MacdvPoint, batch
 from livermore_dagster.stores.redis.closes import Close
 
 __all__ = ["Known", "rejudge", "take_with_cache"]
@@ -88,7 +88,7 @@ def rejudge(
     for at in range(start, len(whole)):
         stamped, point = whole[at], points[at]
         labels = [label for open_ms, label in known if open_ms == point.open_ms]
-        if _tells(fold, point):
+        if fold.is_judged(point.open_ms) and fold.tells(point):
             rules = rules or _rules_before(point.open_ms, stamped, points[:at], known)
             raised: list[Raised] = []
             if fold.may_alert(point):
@@ -98,6 +98,7 @@ def rejudge(
             found = [NewAlert(stamped, point, one, tardy, point.open_ms <= watermark) for one in raised]
             labels = _told(labels, found, point.open_ms, outcome)
         else:
+            # None is raised where the cache begins too near: that takes back nothing.
             rules = None
         value = point.macdv if point.observed else value
         if at >= len(whole) - KEPT:
@@ -106,15 +107,6 @@ def rejudge(
         outcome.points.append(point)
         fold.point = point
     outcome.newest = whole[-1]
-
-
-def _tells(fold: SeriesFold, point: MacdvPoint) -> bool:
-    """Whether what is computed of this row says which alerts it should have.
-
-    Near the beginning of the cache the values are still those of a series that begins there, and none is
-    raised: that takes back nothing.
-    """
-    return fold.is_judged(point.open_ms) and (point.n_eff >= SETTLED_FROM or fold.whole_history)
 
 
 def _told(before: list[str], found: Sequence[NewAlert], open_ms: int, outcome: Outcome) -> list[str]:

@@ -85,8 +85,7 @@ class SignalsConsumer:
         self._row = row
         self._clock = clock or SystemClock()
         self._outbox = outbox
-        self._batch = batch
-        self._block_ms = block_ms
+        self._batch, self._block_ms = batch, block_ms
         self._timeframes = frozenset(Timeframe if timeframes is None else timeframes)
         self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
@@ -102,6 +101,7 @@ class SignalsConsumer:
         self._asked_history: dict[SeriesKey, float] = {}
         self._seeding: set[SeriesKey] = set()
         self._awaited.clear()
+        self._recovering = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` is set. What is unfinished stays unacknowledged for the next start."""
@@ -117,13 +117,14 @@ class SignalsConsumer:
 
     async def _work(self, stop: asyncio.Event) -> None:
         self._forget()
-        after = "0"
+        after, self._recovering = "0", True
         while not stop.is_set():
             closes = await self._reader.pending(self._batch, after)
             if not closes:
                 break
             after = closes[-1].entry_id
             await self._process(closes)
+        self._recovering = False
         while not stop.is_set():
             open_work = self._awaited or self._troubles.again
             closes = await self._reader.fresh(self._batch, _ROUND_MS if open_work else self._block_ms)
@@ -141,8 +142,8 @@ class SignalsConsumer:
             queue = self._queues.setdefault(key, deque())
             queue.append(close)
             # What comes after the close that waits is not what that waits for.
-            older = close.origin.is_history or close.candle.open_ms < queue[0].candle.open_ms
-            if older or key not in self._awaited:
+            head_ms = queue[0].candle.open_ms
+            if key not in self._awaited or close.origin.is_history or close.candle.open_ms < head_ms:
                 active.add(key)
         await self._load(active)
         await self._learn_warmth(active)
@@ -163,6 +164,9 @@ class SignalsConsumer:
             self._folds[key] = self._fold_of(key, texts.get(key))
             if self._troubles.must_seed(key):
                 self._seeding.add(key)
+        if self._recovering:
+            for key, standing in (await self._standing(new)).items():
+                self._folds[key].learn_stored(standing)
 
     def _fold_of(self, key: SeriesKey, text: str | None) -> SeriesFold:
         try:
@@ -259,7 +263,7 @@ class SignalsConsumer:
         found = await self._candles.read_many(symbols, timeframe, since_ms=self._since(heads))
         rows = {(symbol, timeframe): candles for symbol, candles in found.items()}
         unknown = await unknown_bars(self._pool, self._row.id, heads, self._folds, rows)
-        standing = await self._standing(heads)
+        standing = await self._standing(self._beyond(heads))
         moved: set[SeriesKey] = set()
         for key, close in heads.items():
             if unknown.get(key) and not self._awaited.in_vain(key):
@@ -298,14 +302,16 @@ class SignalsConsumer:
                 since[key[0]] = newest
         return since
 
-    async def _standing(self, heads: dict[SeriesKey, Close]) -> dict[SeriesKey, list[Known]]:
-        """Alerts of the series that are to be judged again from further back than their kept states."""
+    def _beyond(self, heads: dict[SeriesKey, Close]) -> list[SeriesKey]:
+        """Series that are to be judged again from further back than their kept states."""
         again = {key: self._folds[key].again_from(close.candle.open_ms) for key, close in heads.items()}
-        beyond = [key for key, at in again.items() if at is not None and self._folds[key].is_beyond(at)]
-        if not beyond:
+        return [key for key, at in again.items() if at is not None and self._folds[key].is_beyond(at)]
+
+    async def _standing(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, list[Known]]:
+        if not series:
             return {}
         async with self._pool.connection() as connection:
-            return {key: await read_standing(connection, self._row.id, *key) for key in beyond}
+            return {key: await read_standing(connection, self._row.id, *key) for key in series}
 
     # --- making it durable --------------------------------------------------------------------------------
     async def _make_durable(self, work: Round) -> None:
@@ -356,9 +362,8 @@ class SignalsConsumer:
         tickers, known = await asyncio.gather(
             read_tickers(self._redis, self._row.id, symbols), self._indicators.read(wanted)
         )
-        known.update(facts)
         boards: dict[str, dict[Timeframe, dict[str, Any]]] = {}
-        for (symbol, timeframe), values in known.items():
+        for (symbol, timeframe), values in (known | facts).items():
             boards.setdefault(symbol, {})[timeframe] = values
         rows: list[AlertRow] = []
         walls: dict[AlertKey, int] = {}

@@ -7,9 +7,13 @@ import json
 import random
 from collections import Counter
 
+import pytest
+from msgspec.structs import replace
+
+from livermore_dagster.clock import SystemClock
 from livermore_dagster.ingest.outbox import Outbox
 from livermore_dagster.ingest.signals import SignalsConsumer
-from livermore_dagster.market.candle import Origin
+from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle, canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.redis import keys
@@ -18,6 +22,7 @@ from tests.integration.signals.conftest import BINANCE, Signals, walk
 from tests.integration.signals.test_signals import expected
 
 KILLS = 40
+OTHER = "another's"
 
 
 async def _killed(signals: Signals, after_s: float) -> None:
@@ -66,6 +71,50 @@ async def test_kills_between_any_two_steps_change_nothing(signals: Signals) -> N
     assert rows[-1].n_eff == 900
     assert [row.n_eff for row in rows[-599:]] == list(range(302, 901))
     await pubsub.aclose()
+
+
+@pytest.mark.parametrize("judged_before", [False, True])
+async def test_what_a_crashed_round_stored_is_taken_back_where_its_candle_was_revised_meanwhile(
+    signals: Signals, *, judged_before: bool
+) -> None:
+    """Its closes come again, but what they read of the cache is another by then."""
+    candles = walk(600, seed=1)
+    standing = expected(candles, candles[300].open_ms)
+    at = next(i for i, c in enumerate(candles) if (c.open_ms, "level_-150") in standing)
+    cross = candles[at]
+    flat = replace(cross, high="200", close=canonical(f"{float(cross.open) * 1.03:.6f}"))
+    wanted = expected([*candles[:at], flat, candles[at + 1]], candles[300].open_ms)
+
+    async def revise(candle: Candle, after_ms: int) -> None:
+        stamp = cross.open_ms + after_ms
+        one = StampedCandle(
+            "AAAUSDT", Timeframe.M5, candle, Rank.SETTLED, stamp, Origin.REPAIR, proven_ms=stamp
+        )
+        await signals.cache.write([one], SystemClock().now_ms())
+
+    async def crash() -> None:
+        """The alerts are stored, what was computed is not kept: another holds the claim by then."""
+        ended = SignalsConsumer(signals.redis, signals.pool, BINANCE, block_ms=20, token=OTHER)
+        await asyncio.wait_for(ended.run(asyncio.Event()), 10)
+        assert (cross.open_ms, "level_-150") in await signals.labels()
+
+    async with signals.running():
+        await signals.close(candles[:300], origin=Origin.WARMUP)
+        await signals.close(candles[300:at])
+        if judged_before:
+            await signals.close([flat, candles[at + 1]])
+        await signals.settle()
+    if judged_before:
+        await revise(cross, 900_000)
+    else:
+        # The first is folded with the candle that the cache has before it.
+        await signals.close(candles[at + 1 : at + 2])
+        await signals.close(candles[at : at + 1])
+    await crash()
+    await revise(flat, 1_200_000)
+    async with signals.running():
+        await signals.settle()
+    assert sorted(await signals.labels()) == wanted
 
 
 async def test_an_alert_is_published_within_milliseconds_of_its_close(signals: Signals) -> None:
