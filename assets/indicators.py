@@ -27,7 +27,7 @@ from livermore_dagster.stores.postgres.standard_indicators import (
     upsert_standard_indicators,
 )
 
-__all__ = ["continued_obv", "indicator_assets", "standard_columns"]
+__all__ = ["continued_obv", "indicator_assets", "standard_columns", "with_known"]
 
 SETTLE_BARS = 240
 """Bars before the stored window that RSI and ADX need to have forgotten where they began."""
@@ -139,6 +139,7 @@ async def _recompute_series(cell: Cell, symbol: str) -> tuple[int, Row] | None:
         columns = standard_columns(candles)
         anchors = await _obv_anchors(connection, cell, candles, held)
         columns["obv"] = continued_obv(opens, columns["obv"], anchors)
+        columns = with_known(opens, columns, held)
         first = _first_stored(candles, keep)
         todo = [i for i in range(first, len(opens)) if _differs(columns, i, held.get(opens[i]))]
         changed = await upsert_standard_indicators(
@@ -233,6 +234,19 @@ def continued_obv(opens: Sequence[int], obv: Sequence[float | None], held: Held)
     return list(obv)
 
 
+def with_known(
+    opens: Sequence[int], columns: Mapping[str, Sequence[float | None]], held: Held
+) -> dict[str, list[float | None]]:
+    """A value once known outlives a window that begins later, whatever else of its row changes."""
+    return {
+        name: [
+            held.get(open_ms, {}).get(name) if value is None else value
+            for open_ms, value in zip(opens, values, strict=True)
+        ]
+        for name, values in columns.items()
+    }
+
+
 def _differs(
     columns: Mapping[str, Sequence[float | None]], index: int, held: Mapping[str, float | None] | None
 ) -> bool:
@@ -242,7 +256,7 @@ def _differs(
     for name in COLUMNS:
         new, old = columns[name][index], held[name]
         if new is None:
-            continue  # a value once known outlives a window that begins later
+            continue  # and so was the old one: see with_known
         if old is None or not math.isclose(new, old, rel_tol=1e-4, abs_tol=1e-9):
             return True
     return False

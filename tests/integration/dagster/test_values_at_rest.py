@@ -84,6 +84,22 @@ async def test_obv_goes_on_over_an_absence_and_a_short_one_leaves_no_rows_out(
     assert max(differences.values()) - min(differences.values()) < 1e-6
 
 
+async def test_a_value_once_known_outlives_a_window_that_begins_later(ctx: ExchangeContext) -> None:
+    candles = series(-100, 0)
+    await ctx.table.upsert(ID, candles)
+    await indicators._recompute(cell(ctx, B))
+    before = await stored(ctx)
+    async with ctx.pool.connection() as connection:
+        # What is kept begins later now, and every candle that is left has been corrected.
+        await connection.execute("DELETE FROM candles WHERE open_ms < %s", (B - 20 * M15.ms,))
+        await connection.execute("UPDATE candles SET close = close + 0.5")
+    await indicators._recompute(cell(ctx, B))
+    after = await stored(ctx)
+    assert after[-1]["ema_9"] != before[-1]["ema_9"]
+    assert [row["sma_50"] for row in after.values()] == [row["sma_50"] for row in before.values()]
+    assert before[-1]["sma_50"] is not None
+
+
 @pytest.mark.parametrize("observed_each", [1, 10])
 async def test_macdv_in_batch_is_that_of_the_whole_series_however_seldom_it_trades(
     ctx: ExchangeContext, observed_each: int
