@@ -24,6 +24,8 @@ RENEW_S = 8.0
 WAIT_S = 60.0
 _brought: dict[str, set[Timeframe]] = {}
 """By run: timeframes brought up to the boundary. A run is one process (in-process executor)."""
+RUNS_KEPT = 8
+"""A process has one run after the other; of one that failed nothing more comes."""
 
 
 @asynccontextmanager
@@ -39,7 +41,7 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
         return
     client, exchange_id, boundary_ms = cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms
     by = f"run:{run.root_run_id or run.run_id}"
-    brought = _brought.setdefault(run.run_id, set())
+    brought = _brought_in(run.run_id)
     if not brought:
         await _observe(cell, run.tags, created_ms)
     mine = await boundaries.begin(client, exchange_id, boundary_ms, by) or await _other_done(cell, by)
@@ -52,9 +54,16 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
             await renewal
     brought.add(cell.timeframe)
     if brought >= due_in(run):
-        del _brought[run.run_id]
+        _brought.pop(run.run_id, None)
         if mine:
             await boundaries.finish(client, exchange_id, boundary_ms, by)
+
+
+def _brought_in(run_id: str) -> set[Timeframe]:
+    brought = _brought.setdefault(run_id, set())
+    while len(_brought) > RUNS_KEPT:
+        del _brought[next(iter(_brought))]
+    return brought
 
 
 def due_in(run: dg.DagsterRun) -> set[Timeframe]:

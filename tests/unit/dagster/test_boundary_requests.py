@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from assets import boundary_lease
 from assets.boundary_lease import due_in
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import DUE_TAG
@@ -108,3 +109,14 @@ def test_a_retry_is_through_when_what_it_repeats_is() -> None:
     steps = ["candles__1h", "macdv__1h", "indicators__4h"]
     again = dg.DagsterRun("boundary", tags=tags, step_keys_to_execute=steps)
     assert due_in(again) == {Timeframe.H1}
+
+
+def test_runs_that_failed_leave_nothing_behind() -> None:
+    first = boundary_lease._brought_in("first")
+    first.add(Timeframe.M15)
+    assert boundary_lease._brought_in("first") == {Timeframe.M15}
+    for number in range(100):
+        boundary_lease._brought_in(str(number))
+    assert len(boundary_lease._brought) == boundary_lease.RUNS_KEPT
+    assert boundary_lease._brought_in("99") is boundary_lease._brought["99"]
+    boundary_lease._brought.clear()
