@@ -76,7 +76,7 @@ async def sane(cell: Cell, from_ms: int) -> Verdict:
     numbers: dict[str, str | int] = {
         "candles judged": found.judged,
         "off the UTC grid (kept as given)": found.off_grid,
-        "unsound candles": len(rows),
+        "unsound candles": found.unsound_count,
     }
     return Verdict(not rows, numbers, rows=rows)
 

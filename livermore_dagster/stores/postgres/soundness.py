@@ -34,7 +34,8 @@ class Soundness:
     judged: int
     off_grid: int
     unsound: tuple[UnsoundCandle, ...]
-    """At most 50."""
+    """The first 50."""
+    unsound_count: int
 
 
 async def judge_candles(
@@ -55,4 +56,5 @@ async def judge_candles(
     counts = await (await connection.execute(sql("count_candles_on_grid"), given)).fetchone()
     unsound = await (await connection.execute(sql("find_unsound_candles"), given)).fetchall()
     judged, off_grid = counts or (0, 0)
-    return Soundness(judged, off_grid, tuple(UnsoundCandle(*row) for row in unsound))
+    shown = tuple(UnsoundCandle(*row[:-1]) for row in unsound)
+    return Soundness(judged, off_grid, shown, unsound[0][-1] if unsound else 0)

@@ -18,6 +18,7 @@ from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked
 from livermore_dagster.stores.postgres.candles import CandleTable, Span, UpsertCounts
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.postgres.series import first_opens, learn_first_open
+from livermore_dagster.stores.postgres.soundness import judge_candles
 from tests.integration.stores.conftest import EXCHANGE
 from tests.integration.stores.rule_model import SERIES, T0, candles, standing
 
@@ -131,6 +132,27 @@ async def test_reads_are_bounded_as_asked(pool: Pool) -> None:
     await table.upsert(2, [replace(minute(0), symbol="B", timeframe=Timeframe.M5)])
     assert await table.symbols(2, M1) == ["A", "BTCUSDT", "Z"]
     assert await table.symbols(1, M1) == []
+
+
+async def test_all_unsound_candles_are_counted_and_the_first_shown(pool: Pool) -> None:
+    table = CandleTable(pool)
+    await table.upsert(2, [minute(bar, "9" if bar % 2 else "1") for bar in range(140)])
+    async with pool.connection() as connection:
+        found = await judge_candles(connection, 2, ["BTCUSDT"], M1, T0 + 60_000)
+    assert (found.judged, found.unsound_count, len(found.unsound)) == (139, 70, 50)
+    assert [one.open_ms for one in found.unsound[:2]] == [T0 + 60_000, T0 + 180_000]
+
+
+async def test_a_lead_counts_only_bars_somebody_traded_in(pool: Pool) -> None:
+    table = CandleTable(pool)
+    rows = [minute(bar) for bar in range(30)]
+    fillers = [replace(one, candle=replace(one.candle, volume="0")) for one in rows]
+    await table.upsert(2, [fillers[bar] if bar % 3 else rows[bar] for bar in range(30)])
+    end_ms = T0 + 30 * 60_000
+    assert await table.observed_lead(2, "BTCUSDT", M1, 0, end_ms, 4) == T0 + 18 * 60_000
+    assert await table.observed_lead(2, "BTCUSDT", M1, 0, end_ms, 10) == T0
+    assert await table.observed_lead(2, "BTCUSDT", M1, 0, end_ms, 11) is None
+    assert await table.observed_lead(2, "BTCUSDT", M1, T0 + 1, end_ms, 10) is None
 
 
 async def test_gaps_are_what_is_neither_stored_nor_asked_nor_before_the_beginning(pool: Pool) -> None:

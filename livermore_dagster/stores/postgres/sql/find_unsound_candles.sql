@@ -1,4 +1,4 @@
-SELECT symbol, open_ms, open::text, high::text, low::text, close::text, volume::text
+SELECT symbol, open_ms, open::text, high::text, low::text, close::text, volume::text, count(*) OVER ()
 FROM candles
 WHERE exchange_id = %(exchange_id)s
     AND timeframe = %(timeframe)s
