@@ -80,9 +80,10 @@ async def live_equals_batch(cell: Cell, from_ms: int) -> Verdict:
 
 
 async def _judge_series(cell: Cell, symbol: str, from_ms: int) -> _Found:
+    until_ms = cell.newest_open_ms + 1  # candles that close meanwhile may not have come to the table yet
     async with cell.ctx.pool.connection() as connection:
         stored = await read_indicators(
-            connection, cell.ctx.row.id, symbol, cell.timeframe, from_ms, limit=None
+            connection, cell.ctx.row.id, symbol, cell.timeframe, from_ms, until_ms, limit=None
         )
     live = [row for row in stored if row.source == "live"]
     if not live:
