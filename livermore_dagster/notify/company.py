@@ -17,6 +17,7 @@ from livermore_dagster.accounts.settings_document import AlertSettings, ChannelS
 from livermore_dagster.clock import Clock
 from livermore_dagster.exchanges.factory import dialect_for
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.notify import rules
 from livermore_dagster.notify.channel import Refused, address_of
 from livermore_dagster.notify.discord import Gates
 from livermore_dagster.notify.illustrator import Illustrator
@@ -69,6 +70,8 @@ class Company:
         self._illustrator = Illustrator(client, pool, painter, simulated=simulated)
         self._posts: dict[Place, _Post] = {}
         self._users: dict[int, UserSettings] = {}
+        self._wanted: frozenset[Place] = frozenset()
+        """Places of the settings; one that is only being opened anew has no post for a moment."""
         self.rows: Mapping[str, ExchangeRow] = {}
 
     async def take_settings(self) -> list[UserSettings]:
@@ -83,6 +86,7 @@ class Company:
             for channel in user.document.alerts.channels
             if channel.enabled
         }
+        self._wanted = frozenset(wanted)
         changed = [place for place, post in self._posts.items() if wanted.get(place) != post.worker.settings]
         await asyncio.gather(*(self._end(place) for place in changed))
         self._users = {user.user_id: user for user in users}
@@ -110,20 +114,25 @@ class Company:
             if place in self._posts:
                 self._posts[place].worker.wake()
 
+    def wake_all(self) -> None:
+        self.wake([*self._posts])
+
     def say_to_admins(self, notice: Notice) -> None:
-        """To every channel of every admin who wants to hear of this platform's data at all."""
+        """To every channel of every admin who wants to hear of this platform's data, and at this hour."""
         for place, post in self._posts.items():
             user = self._users.get(place.user_id)
             if user is None or user.role != "admin":
                 continue
             alerts = user.document.alerts
-            if alerts.enabled and (alerts.simulated or not self._simulated):
+            zone = ZoneInfo(user.document.profile.time_zone)
+            quiet = rules.is_quiet(alerts.quiet_hours, zone, self._clock.now_ms())
+            if alerts.enabled and not quiet and (alerts.simulated or not self._simulated):
                 post.worker.say(notice)
 
     async def expire(self) -> None:
         """Ends what waits for a channel that is gone, or has waited for a day."""
         async with self._pool.connection() as connection:
-            ended = await expire_deliveries(connection, [*self._posts], self._clock.now_ms() - _OLD_MS)
+            ended = await expire_deliveries(connection, self._wanted, self._clock.now_ms() - _OLD_MS)
         if ended:
             _log.warning("deliveries_expired", count=ended)
 

@@ -155,6 +155,8 @@ class Notifier:
     async def _follow_alerts(self, router: Router, company: Company) -> None:
         # Judged before the settings are known, nobody would be told.
         await self.ready.wait()
+        # What failed here last time may have failed after its deliveries were stored.
+        company.wake_all()
         while True:
             self._route.clear()
             left: Left = "more"

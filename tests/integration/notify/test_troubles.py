@@ -7,10 +7,13 @@ import time
 
 import pytest
 
+from livermore_dagster.clock import SystemClock
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.notify import company, service
 from livermore_dagster.notify.illustrator import request_of
 from livermore_dagster.notify.painter import ChartFailed, Painter
+from livermore_dagster.stores.postgres.alerts import insert_alerts
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import incident
 from tests.eventually import eventually
@@ -38,6 +41,49 @@ async def test_it_comes_back_when_its_servers_do_and_misses_nothing(told: Told) 
         ids = await told.raise_alerts(alert(1, "BBBUSDT"), publish=False)
         await told.until_rows(lambda rows: len(rows) == 2 and all_in("sent")(rows), 30)
     assert told.services.alerts("main")[-1:] == ids
+
+
+async def test_a_channel_that_is_only_opened_anew_loses_nothing(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its old worker ends, the look for what waits for no channel goes on."""
+    monkeypatch.setattr(service, "_OLD_LOOK_S", 0.02)
+    monkeypatch.setattr(company, "_LEAVE_S", 0.5)
+    channel = told.channel("main", "hang")
+    await told.user(channels=[channel])
+    async with told.notifier():
+        ids = await told.raise_alerts(alert(1))
+        await told.services.until(lambda: bool(told.services.requests))
+        await told.settings(channels=[{**channel, "chart": True}])
+        await told.until_rows(all_in("sent"))
+    assert told.services.alerts("main") == ids
+
+
+async def test_what_routing_stored_before_it_failed_is_sent(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody was woken for it then."""
+
+    async def failed() -> bool:
+        return "part=routing" in capsys.readouterr().out
+
+    await told.user(channels=[told.channel("main")], mutes=[{"symbol": "AAAUSDT"}])
+    async with told.notifier():
+        await told.until_settings_taken()
+        await told.redis.set(keys.settled(BINANCE), "no time")  # it cannot judge on
+        await told.raise_alerts(alert(1))
+        async with told.pool.connection() as connection:
+            (stored,) = await insert_alerts(connection, BINANCE, [alert(1, "BBBUSDT")])
+            await connection.execute("UPDATE alert_history SET routed_ms = 1 WHERE id = %s", [stored.id])
+            await connection.execute(
+                "INSERT INTO alert_deliveries"
+                " (alert_id, user_id, channel, form, state, routed_ms, next_attempt_ms)"
+                " SELECT %s, id, 'main', 'single', 'pending', %s, 1 FROM users",
+                [stored.id, SystemClock().now_ms()],
+            )
+        await eventually(failed)
+        await told.redis.delete(keys.settled(BINANCE))
+        await told.services.until(lambda: told.services.alerts("main") == [stored.id], 8)
 
 
 async def test_of_two_notifiers_one_works_and_the_other_takes_over(told: Told) -> None:
@@ -116,6 +162,8 @@ def _fields(request: object) -> dict[str, object]:
 async def test_admins_hear_of_errors_once_and_others_do_not(told: Told) -> None:
     await told.user("local:ann", role="admin", channels=[told.channel("ann")])
     await told.user("local:bob", channels=[told.channel("bob")])
+    always = [{"start": "00:00:00", "end": "00:00:00"}]
+    await told.user("local:eve", role="admin", channels=[told.channel("eve")], quiet_hours=always)
     async with told.notifier():
         await told.until_settings_taken()
         # From here on it looks for what comes.
