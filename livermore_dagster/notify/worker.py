@@ -150,7 +150,8 @@ class ChannelWorker:
         event = self._leaving if pause_s > 0 else self._wake
         tasks = [asyncio.create_task(event.wait())]
         if pause_s > 0 or wait_s is not None:
-            tasks.append(asyncio.create_task(self._slept(max(pause_s, wait_s or 0.0))))
+            # After the pause it looks anew: what came meanwhile may be due before what it waited for.
+            tasks.append(asyncio.create_task(self._slept(pause_s if pause_s > 0 else wait_s or 0.0)))
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
