@@ -17,9 +17,12 @@ import psycopg
 import redis
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.control.states import InstanceState
+from livermore_dagster.control.status import living_status
 from livermore_dagster.errors import LivermoreError, NotRunning
+from livermore_dagster.exchanges.budget import Permit, RateBudget
 from livermore_dagster.exchanges.contract import Priority
-from livermore_dagster.exchanges.factory import client_for
+from livermore_dagster.exchanges.factory import client_for, dialect_for, start_rule
 from livermore_dagster.ingest.own_clock import AFFECTS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import schema
@@ -227,23 +230,38 @@ async def _exchanges(settings: Settings) -> list[Finding]:
         await client.aclose()
 
 
+class _PatientBudget(RateBudget):
+    """Its one request has EXCHANGE_TIMEOUT_S to come to its turn, and as long from there to its answer."""
+
+    patience: asyncio.Timeout
+    turn_s: float | None = None
+    """When it came to its turn, by the loop's clock."""
+
+    async def take(self, weight: int, priority: Priority) -> Permit:
+        permit = await super().take(weight, priority)
+        self.turn_s = asyncio.get_running_loop().time()
+        self.patience.reschedule(self.turn_s + EXCHANGE_TIMEOUT_S)
+        return permit
+
+
 async def _exchange(settings: Settings, client: redis.asyncio.Redis, row: ExchangeRow) -> list[Finding]:
-    exchange = client_for(row, client, SystemClock())
-    begun = time.monotonic()
+    clock, loop = SystemClock(), asyncio.get_running_loop()
+    budget = _PatientBudget(client, row.id, start_rule(row, dialect_for(row)), clock)
+    exchange = client_for(row, client, clock, budget=budget)
+    begun = loop.time()
     try:
-        async with asyncio.timeout(EXCHANGE_TIMEOUT_S):
+        async with asyncio.timeout(EXCHANGE_TIMEOUT_S) as budget.patience:
             theirs_ms = await exchange.server_time(Priority.BROWSE)
     except TimeoutError:
-        return [
-            Finding(
-                row.name, Level.FAIL, f"no answer within {EXCHANGE_TIMEOUT_S:.0f} s", _advice(settings, row)
-            )
-        ]
+        if budget.turn_s is None:
+            return [await _busy(client, row)]
+        text = f"no answer within {EXCHANGE_TIMEOUT_S:.0f} s"
+        return [Finding(row.name, Level.FAIL, text, _advice(settings, row))]
     except LivermoreError as error:
         return [Finding(row.name, Level.FAIL, error.message, error.advice or _advice(settings, row))]
     finally:
         await exchange.close()
-    took = time.monotonic() - begun
+    took = loop.time() - (budget.turn_s or begun)
     market = MarketTime.of(settings)
     speed = float(str((platform_record(settings.home) or {}).get("speed", 1.0)))
     ahead = (theirs_ms - market.now_ms()) / 1000
@@ -251,6 +269,15 @@ async def _exchange(settings: Settings, client: redis.asyncio.Redis, row: Exchan
         Finding(row.name, Level.OK, f"{row.rest_url} answers in {took * 1000:.0f} ms"),
         _judge_clock(f"clock {row.name}", ahead, speed),
     ]
+
+
+async def _busy(client: redis.asyncio.Redis, row: ExchangeRow) -> Finding:
+    """Whether it answers is not known: nothing could be asked."""
+    status = living_status(await client.get(keys.status(row.id)))
+    warming = status is not None and status.connection_state is InstanceState.WARMING
+    what = "the warm-up" if warming else "other requests"
+    text = f"not asked: for {EXCHANGE_TIMEOUT_S:.0f} s its request limit was busy with {what}"
+    return Finding(row.name, Level.WARN, text, "Run `livermore doctor` again later; see `livermore status`.")
 
 
 def _advice(settings: Settings, row: ExchangeRow) -> str:
