@@ -3,8 +3,8 @@
 
 # Annotations are not postponed here: Dagster compares that of `context` as it stands.
 
-import math
 from collections.abc import Mapping, Sequence
+from math import isclose, isnan
 from typing import Any
 
 import dagster as dg
@@ -70,7 +70,7 @@ def standard_columns(candles: Sequence[StampedCandle]) -> dict[str, list[float |
     }
     # `ta` gives 0 for an ADX it cannot know yet.
     found["adx_14"] = found["adx_14"].where(found["adx_14"].index >= ADX_ROWS - 2)
-    return {name: [None if pd.isna(v) else float(v) for v in series] for name, series in found.items()}
+    return {name: [None if isnan(v) else v for v in series.tolist()] for name, series in found.items()}
 
 
 def indicator_assets() -> list[dg.AssetsDefinition]:
@@ -108,13 +108,16 @@ def _indicators(timeframe: Timeframe) -> dg.AssetsDefinition:
 
 
 async def _recompute(cell: Cell) -> Mapping[str, Any]:
-    rows: list[Row] = []
+    by_symbol: dict[str, Row] = {}
     changed = 0
-    for symbol in cell.symbols:
-        one = await _recompute_series(cell, symbol)
-        if one is not None:
-            changed += one[0]
-            rows.append(one[1])
+    # One commit for all; by name, so that two runs of a cell cannot wait for each other crosswise.
+    async with cell.ctx.pool.connection() as connection:
+        for symbol in sorted(cell.symbols):
+            one = await _recompute_series(connection, cell, symbol)
+            if one is not None:
+                changed += one[0]
+                by_symbol[symbol] = one[1]
+    rows = [by_symbol[symbol] for symbol in cell.symbols if symbol in by_symbol]
     return {
         "exchange": cell.ctx.row.display_name,
         "boundary": dg.MetadataValue.timestamp(cell.boundary_ms / 1000),
@@ -125,31 +128,32 @@ async def _recompute(cell: Cell) -> Mapping[str, Any]:
     }
 
 
-async def _recompute_series(cell: Cell, symbol: str) -> tuple[int, Row] | None:
+async def _recompute_series(
+    connection: AsyncConnection[Any], cell: Cell, symbol: str
+) -> tuple[int, Row] | None:
     """Rows stored and the table's row; None for a symbol without candles."""
     keep = WINDOW_BARS if cell.by_hand else BOUNDARY_BARS
-    async with cell.ctx.pool.connection() as connection:
+    candles, held = await _read(connection, cell, symbol, keep)
+    if keep < WINDOW_BARS and await _behind(connection, cell, candles, held, keep):
+        keep = WINDOW_BARS
         candles, held = await _read(connection, cell, symbol, keep)
-        if keep < WINDOW_BARS and await _behind(connection, cell, candles, held, keep):
-            keep = WINDOW_BARS
-            candles, held = await _read(connection, cell, symbol, keep)
-        if not candles:
-            return None
-        opens = [one.candle.open_ms for one in candles]
-        columns = standard_columns(candles)
-        anchors = await _obv_anchors(connection, cell, candles, held)
-        columns["obv"] = continued_obv(opens, columns["obv"], anchors)
-        columns = with_known(opens, columns, held)
-        first = _first_stored(candles, keep)
-        todo = [i for i in range(first, len(opens)) if _differs(columns, i, held.get(opens[i]))]
-        changed = await upsert_standard_indicators(
-            connection,
-            cell.ctx.row.id,
-            symbol,
-            cell.timeframe,
-            [opens[i] for i in todo],
-            {name: [columns[name][i] for i in todo] for name in COLUMNS},
-        )
+    if not candles:
+        return None
+    opens = [one.candle.open_ms for one in candles]
+    columns = standard_columns(candles)
+    anchors = await _obv_anchors(connection, cell, candles, held)
+    columns["obv"] = continued_obv(opens, columns["obv"], anchors)
+    columns = with_known(opens, columns, held)
+    first = _first_stored(candles, keep)
+    todo = [i for i in range(first, len(opens)) if _differs(columns, i, held.get(opens[i]))]
+    changed = await upsert_standard_indicators(
+        connection,
+        cell.ctx.row.id,
+        symbol,
+        cell.timeframe,
+        [opens[i] for i in todo],
+        {name: [columns[name][i] for i in todo] for name in COLUMNS},
+    )
     latest = {name: columns[name][-1] for name in ("rsi_14", "adx_14", "sma_20", "sma_50", "ema_9")}
     shown = {name: None if value is None else float(f"{value:.6g}") for name, value in latest.items()}
     return changed, {"symbol": symbol, "newest (UTC)": utc_text(opens[-1]), "bars": len(candles), **shown}
@@ -257,6 +261,6 @@ def _differs(
         new, old = columns[name][index], held[name]
         if new is None:
             continue  # and so was the old one: see with_known
-        if old is None or not math.isclose(new, old, rel_tol=1e-4, abs_tol=1e-9):
+        if old is None or not isclose(new, old, rel_tol=1e-4, abs_tol=1e-9):
             return True
     return False

@@ -100,6 +100,19 @@ async def test_a_value_once_known_outlives_a_window_that_begins_later(ctx: Excha
     assert before[-1]["sma_50"] is not None
 
 
+async def test_a_cell_is_stored_as_a_whole_and_told_by_rank(ctx: ExchangeContext) -> None:
+    symbols = ["ZECUSDT", "BTCUSDT", "NONE", "ADAUSDT"]
+    for symbol in symbols:
+        if symbol != "NONE":
+            await ctx.table.upsert(ID, series(-70, 0, symbol=symbol))
+    told = await indicators._recompute(cell(ctx, B, symbols=symbols))
+    assert [record.data["symbol"] for record in told["symbols"].records] == ["ZECUSDT", "BTCUSDT", "ADAUSDT"]
+    assert (told["rows new or changed"], told["symbols without candles"]) == (210, 1)
+    async with ctx.pool.connection() as connection:
+        stored_symbols = await connection.execute("SELECT DISTINCT symbol FROM standard_indicators")
+        assert len(await stored_symbols.fetchall()) == 3
+
+
 @pytest.mark.parametrize("observed_each", [1, 10])
 async def test_macdv_in_batch_is_that_of_the_whole_series_however_seldom_it_trades(
     ctx: ExchangeContext, observed_each: int
