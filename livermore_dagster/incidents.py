@@ -128,7 +128,10 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
     _N.SYMBOL_DEAF: _warning(
         "A symbol trades and its stream says nothing; it was subscribed anew.", "symbols_resubscribed"
     ),
-    _N.ERROR_FRAME: _warning("The exchange sent an error message over the stream.", "error_frames"),
+    _N.ERROR_FRAME: _warning(
+        "The exchange sent an error message over the stream, or something that cannot be read.",
+        "error_frames",
+    ),
     _N.SHUTDOWN_NOTICE: _warning(
         "The exchange announced the end of a connection, which was replaced before.",
         "shutdown_notices",
