@@ -144,6 +144,8 @@ def _told_already(settings: AlertSettings, heard: HeardAlert, told: Iterable[Tol
     for one in told:
         if (one.exchange_id, one.symbol, one.timeframe) != (heard.exchange_id, alert.symbol, alert.timeframe):
             continue
+        if (one.label, one.open_ms) == (alert.label, alert.open_ms):
+            continue  # itself, told on another channel before a revision took it back and brought it again
         same_candle = one.open_ms == alert.open_ms and one.direction == alert.direction
         if same_candle and one.kind == alert.kind == "level":
             return f"{one.label} of the same candle was told"

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.notify import service
 from livermore_dagster.stores.postgres.alerts import Withdrawal, withdraw_alerts
 from tests.integration.notify.conftest import BEGIN, BINANCE, COINBASE, M5, Told, alert, all_in
 
@@ -224,6 +225,41 @@ async def test_what_was_withdrawn_before_it_left_is_not_sent(told: Told) -> None
             await withdraw_alerts(connection, BINANCE, [gone])
         rows = await told.until_rows(all_in("sent", "withdrawn"))
     assert [row["state"] for row in rows] == ["sent", "withdrawn"]
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted by its channel", "not yet judged"])
+async def test_what_a_revision_takes_back_and_another_brings_again_is_told_once(
+    told: Told, monkeypatch: pytest.MonkeyPatch, noted: bool
+) -> None:
+    monkeypatch.setattr(service, "_LOOK_S", 0.2)
+    gone = Withdrawal("AAAUSDT", M5, "level_150", BEGIN + 2 * M5.ms, BEGIN + 4 * M5.ms)
+    ids = await told.raise_alerts(alert(2), publish=False)
+    async with told.pool.connection() as connection:
+        await withdraw_alerts(connection, BINANCE, [gone])
+    await told.user(channels=[told.channel("main"), told.channel("calm")])
+    async with told.notifier():
+        if noted:
+            await told.until_rows(all_in("withdrawn"))
+        await told.raise_alerts(alert(2, revised=True), publish=False)
+        await told.until_rows(all_in("sent"))
+        # Sent, it is never sent again, however often that happens (S6b).
+        async with told.pool.connection() as connection:
+            await withdraw_alerts(connection, BINANCE, [gone])
+        await told.raise_alerts(alert(2, revised=True), publish=False)
+        other = await told.raise_alerts(alert(9))
+        await told.until_rows(lambda rows: len(rows) == 4 and all_in("sent")(rows))
+    assert told.services.alerts("main") == told.services.alerts("calm") == [*ids, *other]
+
+
+async def test_what_was_refused_was_not_told(told: Told) -> None:
+    """The level above it, which a revision adds, is."""
+    await told.user(channels=[told.channel("main", "404")])
+    async with told.notifier():
+        await told.raise_alerts(alert(1))
+        await told.until_rows(all_in("failed"))
+        ids = await told.raise_alerts(alert(1, label="level_200", revised=True))
+        await told.until_rows(lambda rows: len(rows) == 2 and rows[1]["state"] != "pending")
+    assert told.services.alerts("main") == ids
 
 
 async def test_a_revision_brings_no_second_level_of_a_candle(told: Told) -> None:
