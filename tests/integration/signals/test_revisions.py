@@ -1,4 +1,4 @@
-"""Candles revised, filled in or lost from the cache long after: alerts are as if it had always been so (S6b)."""
+"""Candles revised, filled in or lost from the cache long after: alerts as if it had always been so (S6b)."""
 
 from __future__ import annotations
 
