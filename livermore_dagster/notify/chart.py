@@ -35,6 +35,7 @@ _BARS_LEAST: Final = 30.0
 """Places on the time axis, however few bars there are: a candle is never a wall."""
 _LEVELS: Final = (150, -150)
 _INNER: Final = (50, -50)
+_REACH: Final = 165.0
 Floats = NDArray[np.float64]
 
 
@@ -221,9 +222,8 @@ def _macdv_panel(axes: Axes, bars: _Bars, request: ChartRequest) -> None:
     values = np.concatenate([bars.macdv, bars.signal, [marker]])
     known = values[~np.isnan(values)]
     reach = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
-    low, high = min(-70.0, reach[0]), max(70.0, reach[1])
-    low = min(low, -165.0) if low < -100 else low
-    high = max(high, 165.0) if high > 100 else high
+    # ±150 is always in sight (S9).
+    low, high = min(-_REACH, reach[0]), max(_REACH, reach[1])
     pad = (high - low) * 0.09
     axes.set_ylim(low - pad, high + pad * 1.4)
     _level_lines(axes, low, high)

@@ -74,6 +74,9 @@ class Illustrator:
             raise ChartFailed(f"its bars could not be read ({type(error).__name__})") from None
         if not bars:
             raise ChartFailed("its bars are no longer stored")
+        if bars[-1].open_ms != heard.alert.open_ms:
+            # The marker would stand at another bar.
+            raise ChartFailed("its own bar is not stored")
         request = request_of(heard, bars, simulated=self._simulated)
         return await self._painter.paint(request, self._within_s)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.incidents import IncidentName
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.notify import company, service
-from livermore_dagster.notify.illustrator import request_of
+from livermore_dagster.notify.illustrator import Illustrator, request_of
 from livermore_dagster.notify.painter import ChartFailed, Painter
 from livermore_dagster.stores.postgres.alerts import insert_alerts
+from livermore_dagster.stores.postgres.candles import CandleTable
+from livermore_dagster.stores.postgres.deliveries import HeardAlert
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import incident
 from tests.eventually import eventually
@@ -88,11 +93,18 @@ async def test_what_routing_stored_before_it_failed_is_sent(
 
 async def test_of_two_notifiers_one_works_and_the_other_takes_over(told: Told) -> None:
     await told.user(channels=[told.channel("main")])
-    async with told.notifier(), told.standing_by() as other:
-        ids = await told.raise_alerts(alert(1), alert(1, "BBBUSDT"))
-        await told.until_rows(all_in("sent"))
-        assert sorted(told.services.alerts("main")) == ids
-        assert not other.ready.is_set()
+    async with AsyncExitStack() as both:
+        async with told.notifier():
+            other = await both.enter_async_context(told.standing_by())
+            ids = await told.raise_alerts(alert(1), alert(1, "BBBUSDT"))
+            await told.until_rows(all_in("sent"))
+            assert sorted(told.services.alerts("main")) == ids
+            assert not other.ready.is_set()
+        async with asyncio.timeout(10):
+            await other.ready.wait()
+        ids += await told.raise_alerts(alert(1, "CCCUSDT"))
+        await told.until_rows(lambda rows: len(rows) == 3 and all_in("sent")(rows))
+    assert sorted(told.services.alerts("main")) == ids
 
 
 async def test_a_chart_that_cannot_be_had_holds_nothing_back(told: Told) -> None:
@@ -104,6 +116,27 @@ async def test_a_chart_that_cannot_be_had_holds_nothing_back(told: Told) -> None
     (message,) = told.services.received
     assert message.files == {}
     assert "without its chart: its bars are no longer stored" in message.embed["footer"]["text"]
+
+
+def heard_at(bar: int) -> HeardAlert:
+    return heard(symbol="AAAUSDT", open_ms=BEGIN + bar * M5.ms, candle_end_ms=BEGIN + (bar + 1) * M5.ms)
+
+
+async def test_a_late_alerts_chart_ends_with_its_own_bar(told: Told) -> None:
+    """What came after it was not known then."""
+    await told.candles(200)
+    bars = await Illustrator(told.redis, told.pool, Painter(), simulated=False)._bars(heard_at(120))
+    assert [bar.open_ms for bar in bars] == [BEGIN + bar * M5.ms for bar in range(121)]
+
+
+async def test_a_chart_without_the_alerts_own_bar_is_none(told: Told) -> None:
+    """Its marker would stand at another bar."""
+    stored = [
+        StampedCandle("AAAUSDT", M5, bar, Rank.FINAL, bar.open_ms + M5.ms, Origin.WARMUP) for bar in walk(9)
+    ]
+    await CandleTable(told.pool).upsert(BINANCE, stored)
+    with pytest.raises(ChartFailed, match="its own bar is not stored"):
+        await Illustrator(told.redis, told.pool, Painter(), simulated=False).chart(heard_at(9))
 
 
 async def test_a_painter_that_hangs_or_dies_is_waited_for_within_bounds(

@@ -6,10 +6,13 @@ import struct
 import time
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from livermore_dagster.market.candle import Candle
-from livermore_dagster.notify.chart import paint
+from livermore_dagster.notify.chart import _Bars, _macdv_panel, paint
+from livermore_dagster.notify.chart_request import ChartRequest
 from livermore_dagster.notify.illustrator import request_of
 from tests.integration.signals.conftest import walk
 from tests.unit.notify.alerts import BEGIN, M5, heard
@@ -64,6 +67,24 @@ def test_any_series_gives_a_picture(bars: list[Candle]) -> None:
     width, height = struct.unpack(">II", picture[16:24])
     assert (width, height) == (1_000, 840)
     assert len(picture) < 400_000
+
+
+def lines_of(request: ChartRequest) -> set[float]:
+    """Levels across the lower panel, those out of sight left out."""
+    axes = Figure().add_subplot()
+    _macdv_panel(axes, _Bars(request), request)
+    low, high = axes.get_ylim()
+    across = [line for line in axes.get_lines() if list(line.get_xdata()) == [0, 1]]
+    return {float(np.asarray(line.get_ydata())[0]) for line in across} & {
+        level for level in (-150.0, -50.0, 0.0, 50.0, 150.0) if low < level < high
+    }
+
+
+@pytest.mark.parametrize("value", [10.0, -70.0, 151.5, -400.0])
+def test_the_levels_are_always_drawn(value: float) -> None:
+    """S9, where the series is calm too."""
+    request = request_of(heard(macdv=value), walk(1), simulated=False)
+    assert lines_of(request) == {-150.0, -50.0, 0.0, 50.0, 150.0}
 
 
 def test_a_painter_that_is_warm_takes_less_than_a_second() -> None:
