@@ -36,6 +36,10 @@ Settled = Callable[[int], tuple[Sequence[str], Sequence[str]]]
 Tell = Callable[[str], Awaitable[None]]
 
 
+async def _nothing(boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+    """For who needs not hear of a boundary that is handled."""
+
+
 class BoundaryRaiser:
     """`on_clock` never waits; `run` appends the events. Market time says when, real time how long to wait."""
 
@@ -52,11 +56,12 @@ class BoundaryRaiser:
         on_fallback: Tell,
         on_failure: Tell,
         on_raised: Callable[[int], None] = lambda _: None,
+        on_handled: Fetch = _nothing,
     ) -> None:
         """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
 
         `on_fallback` is told when a boundary is fetched here, `on_failure` when that fails; `on_raised` of
-        each boundary raised.
+        each boundary raised, `on_handled` of each with something to fetch, whoever fetched it.
         """
         self._redis = client
         self._row = row
@@ -68,6 +73,7 @@ class BoundaryRaiser:
         self._on_fallback = on_fallback
         self._on_failure = on_failure
         self._on_raised = on_raised
+        self._on_handled = on_handled
         self._reached = 0
         self._first = 0
         """The boundary behind which the first clock reading lay: history, when none was ever raised."""
@@ -166,12 +172,14 @@ class BoundaryRaiser:
                 break
             try:
                 if await self._is_handled(boundary_ms):
+                    await self._on_handled(boundary_ms, timeframes)
                     return
                 if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
                     if not told:
                         await self._tell_fallback(boundary_ms)
                         told = True
                     await self._fall_back(boundary_ms, timeframes)
+                    await self._on_handled(boundary_ms, timeframes)
                     return
             except _TRY_AGAIN as error:
                 failure = str(error) or type(error).__name__

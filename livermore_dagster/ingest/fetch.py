@@ -24,7 +24,15 @@ from livermore_dagster.market.candle import Origin, Rank
 from livermore_dagster.market.gaps import missing_ranges, plan_pages
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["ExchangeContext", "FetchReport", "SeriesFetch", "Servers", "fetch_due", "open_context"]
+__all__ = [
+    "ExchangeContext",
+    "FetchReport",
+    "SeriesFetch",
+    "Servers",
+    "fetch_due",
+    "late_series",
+    "open_context",
+]
 
 RETRY_AFTER_S = (1.0, 3.0, 6.0)
 """Real seconds between looks for a bar that the stream says had trades."""
@@ -123,6 +131,34 @@ async def fetch_due(
     return report
 
 
+async def late_series(
+    ctx: ExchangeContext, boundary_ms: int, timeframes: Sequence[Timeframe], symbols: Sequence[str]
+) -> list[tuple[str, Timeframe, int]]:
+    """What a fetch left unknown though the stream saw trades: symbol, timeframe and open of the due bar."""
+    found: list[tuple[str, Timeframe, int]] = []
+    for timeframe in timeframes:
+        due = timeframe.open_of(boundary_ms) - timeframe.ms
+        newest = await _newest(ctx, symbols, timeframe)
+        for symbol in symbols:
+            known = newest.get(symbol)
+            if (known is None or timeframe.open_of(known.open_ms) < due) and await _traded(
+                ctx, symbol, timeframe, due
+            ):
+                found.append((symbol, timeframe, due))
+    return found
+
+
+async def _traded(ctx: ExchangeContext, symbol: str, timeframe: Timeframe, due: int) -> bool:
+    """Whether the stream saw trades in the due bar; without a finer stream nobody knows, so: perhaps."""
+    finer = [tf for tf in ctx.row.streamed_timeframes if tf.ms < timeframe.ms]
+    if not finer:
+        return True
+    stream = max(finer, key=lambda tf: tf.ms if tf.ms <= Timeframe.M5.ms else 0)
+    bars = timeframe.ms // stream.ms + 1
+    seen = await ctx.cache.read(symbol, stream, bars, final_only=False, until_ms=due + timeframe.ms)
+    return any(one.candle.observed and one.candle.open_ms >= due for one in seen)
+
+
 class _Newest(NamedTuple):
     """Opens (ms) of a series' newest final candle, and of the oldest of the last ones not settled yet."""
 
@@ -189,7 +225,7 @@ class _Series:
             for page in pages:
                 outcome = await self._ask(page)
         for delay in RETRY_AFTER_S:
-            if outcome != "unknown" or not await self._traded(due):
+            if outcome != "unknown" or not await _traded(ctx, self.symbol, timeframe, due):
                 break
             await ctx.clock.sleep(delay)
             async with self.gate:
@@ -211,7 +247,8 @@ class _Series:
         reply = await ask(ctx, self.symbol, timeframe, page, Priority.BOUNDARY, self.origin)
         due = self.end_ms - timeframe.ms
         here = any(timeframe.open_of(candle.candle.open_ms) == due for candle in reply.candles)
-        proven = not here and reply.newest_ms >= self.end_ms and not await self._traded(due)
+        proven = not here and reply.newest_ms >= self.end_ms
+        proven = proven and not await _traded(ctx, self.symbol, timeframe, due)
         # Time alone does not prove the newest bar absent: exchanges are late with it at times.
         sure = self.end_ms if proven else due
         first = self.missing_ms
@@ -226,16 +263,6 @@ class _Series:
         if here:
             return "closed"
         return "absent" if proven or page[1] < self.end_ms else "unknown"
-
-    async def _traded(self, due: int) -> bool:
-        """Whether the stream saw trades in the due bar; without a finer stream nobody knows, so: perhaps."""
-        finer = [tf for tf in self.ctx.row.streamed_timeframes if tf.ms < self.timeframe.ms]
-        if not finer:
-            return True
-        stream = max(finer, key=lambda tf: tf.ms if tf.ms <= Timeframe.M5.ms else 0)
-        bars = self.timeframe.ms // stream.ms + 1
-        seen = await self.ctx.cache.read(self.symbol, stream, bars, final_only=False, until_ms=self.end_ms)
-        return any(one.candle.observed and one.candle.open_ms >= due for one in seen)
 
     def _done(self, outcome: str, reason: str = "") -> SeriesFetch:
         return SeriesFetch(self.symbol, self.timeframe, self.requests, self.stored, outcome, reason)

@@ -71,7 +71,7 @@ class _Job:
     silent: bool = False
     """No frame came for any of it: where REST has no row either, there is none to wait for in a hurry."""
     confirms: bool = False
-    """All of it is final already, by rows that may have been early."""
+    """A second look: final already, by rows that may have been early, or not there when it was due."""
 
 
 class RepairQueue:
@@ -117,8 +117,15 @@ class RepairQueue:
 
     def confirm(self, candle: StampedCandle) -> None:
         """Asks once more for a candle REST gave before it could have settled, when it has."""
-        begin = candle.timeframe.open_of(candle.candle.open_ms)
-        job = _Job(candle.symbol, candle.timeframe, CONFIRMS, begin, begin + candle.timeframe.ms)
+        self.look_again(candle.symbol, candle.timeframe, candle.candle.open_ms)
+
+    def look_again(self, symbol: str, timeframe: Timeframe, open_ms: int) -> None:
+        """Asks for a bar when it has settled, and a few times more while REST has no row of it.
+
+        Nothing is concluded when it never has: nobody waits for that bar.
+        """
+        begin = timeframe.open_of(open_ms)
+        job = _Job(symbol, timeframe, CONFIRMS, begin, begin + timeframe.ms)
         job.confirms = True
         self._add(job, self._until_s(job.to_ms + SETTLE_MS))
 

@@ -21,7 +21,7 @@ from livermore_dagster.ingest.candle_sink import CandleSink
 from livermore_dagster.ingest.capacity import IN_TIME_S, symbols_in_time
 from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.ingest.fetch import fetch_due
+from livermore_dagster.ingest.fetch import fetch_due, late_series
 from livermore_dagster.ingest.housekeeping import Housekeeping
 from livermore_dagster.ingest.marks import Marks
 from livermore_dagster.ingest.meter import Meter
@@ -128,6 +128,7 @@ class StreamSide:
             on_fallback=self._tell_fallback,
             on_failure=self._tell_fallback_failure,
             on_raised=self._silences.raised,
+            on_handled=self._look_for_late_rows,
         )
 
     # --- opening and closing ------------------------------------------------------------------------------
@@ -304,6 +305,11 @@ class StreamSide:
         )
         if (failure := report.failure()) is not None:
             raise failure
+
+    async def _look_for_late_rows(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        """Rows later than any fetch waits for: a 1d one would be asked for again a day later."""
+        for late in await late_series(self._ctx, boundary_ms, timeframes, self._symbols):
+            self.repairs.look_again(*late)
 
     # --- telling ------------------------------------------------------------------------------------------
     def _tell_capacity(self) -> None:

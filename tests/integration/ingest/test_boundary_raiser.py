@@ -31,6 +31,7 @@ class Rig:
         self.fetched: list[tuple[int, tuple[Timeframe, ...]]] = []
         self.told: list[str] = []
         self.failed: list[str] = []
+        self.handled: list[int] = []
         self.failures: list[Exception] = []
         self.done = asyncio.Event()
         self.raiser = self.make("a")
@@ -47,6 +48,7 @@ class Rig:
             fetch=self.fetch,
             on_fallback=self.tell,
             on_failure=self.tell_failure,
+            on_handled=self.note_handled,
         )
         if warm:
             raiser.open()
@@ -60,6 +62,9 @@ class Rig:
 
     async def tell(self, text: str) -> None:
         self.told.append(text)
+
+    async def note_handled(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
+        self.handled.append(boundary_ms)
 
     async def tell_failure(self, text: str) -> None:
         self.failed.append(text)
@@ -154,6 +159,28 @@ async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch)
     record = await boundaries.handled(client, rig.row.id, MIDNIGHT + STEP)
     assert record is not None
     assert record.by == "a"
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_a_handled_boundary_is_told_whoever_handled_it(client, monkeypatch) -> None:
+    for name in ("_FALLBACK_S", "_TAKE_OVER_S"):
+        monkeypatch.setattr(boundary_raiser, name, 0.1)
+    rig = Rig(client)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    assert await boundaries.begin(client, rig.row.id, MIDNIGHT, "run")
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    await rig.events(2)
+    await boundaries.finish(client, rig.row.id, MIDNIGHT, "run")
+    async with asyncio.timeout(5):
+        while not rig.handled:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
+        while len(rig.handled) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert rig.handled == [MIDNIGHT, MIDNIGHT + STEP]
+    assert [at for at, _ in rig.fetched] == [MIDNIGHT + STEP]
     await rig.raiser.close()
     await rig.close()
 

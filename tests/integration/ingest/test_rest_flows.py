@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from livermore_dagster.errors import RateLimited, UnsupportedTimeframe
 from livermore_dagster.exchanges.contract import Priority
+from livermore_dagster.ingest import fetch
 from livermore_dagster.ingest.backfill import backfill
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, open_context
@@ -203,6 +204,29 @@ async def test_a_late_row_is_asked_for_again(market: Platform, coinbase: Exchang
     report = await fetch_due(coinbase, START - 30_000, [Timeframe.H1], [symbol])
     assert [one.outcome for one in report.series] == ["closed"]
     await assert_cache_is_true(market, coinbase, [symbol], Timeframe.H1)
+
+
+async def test_a_row_later_than_a_fetch_waits_is_asked_for_again(
+    market: Platform, coinbase: ExchangeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fetched: at the next boundary a 1d row would not be due."""
+    monkeypatch.setattr(fetch, "RETRY_AFTER_S", ())
+    boundary, day = START - 30_000, Timeframe.D1
+    symbols = await symbols_of(market, "coinbase", {"liquid": 2})
+    await warm_up(coinbase, symbols, timeframes=[Timeframe.M5])
+    market.fault("coinbase", kind="late_row", symbol=symbols[0], timeframe="1d", duration_s=2.5)
+    report = await fetch_due(coinbase, boundary, [day], symbols)
+    assert [one.outcome for one in report.series] == ["unknown", "closed"]
+    board = StatusBoard(None, coinbase.redis, coinbase.row.id)  # type: ignore[arg-type]
+    patience = Patience(repair_s=(1.0, 1.0, 1.0, 1.0))
+    side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, patience)
+    await side._look_for_late_rows(boundary, [day])
+    assert side.repairs.waiting == 1
+    await side.repairs.drain()
+    await assert_cache_is_true(market, coinbase, symbols, day)
+    assert (await coinbase.cache.read(symbols[0], day, 1))[0].end_ms == boundary
+    await side._look_for_late_rows(boundary, [day])
+    assert side.repairs.waiting == 0
 
 
 async def test_a_boundary_with_a_failed_series_is_not_handled(
