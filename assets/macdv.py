@@ -125,27 +125,14 @@ async def _points(
     cell: Cell, symbol: str, window: Sequence[StampedCandle], wanted: Collection[int]
 ) -> list[MacdvPoint]:
     """MACD-V at the candles of `window` whose opens (ms) are `wanted`."""
-    lead = await _lead(cell, symbol, window[0].candle.open_ms)
+    series = cell.ctx.row.id, symbol, cell.timeframe
+    first_ms = window[0].candle.open_ms
+    # So many before it that the seed is forgotten; of a series that begins later, all.
+    from_ms = await cell.ctx.table.observed_lead(*series, 0, first_ms, EXACT_BARS)
+    lead = await cell.ctx.table.read(*series, from_ms or 0, first_ms, LEAD_BARS, newest=True)
     candles = [*lead, *window]
     columns = columns_of(candles, cell.timeframe)
     return [columns.point(index) for index, one in enumerate(candles) if one.candle.open_ms in wanted]
-
-
-async def _lead(cell: Cell, symbol: str, before_ms: int) -> list[StampedCandle]:
-    """Candles before `before_ms`, so many that EXACT_BARS of them were traded in; of a series that begins
-    later, all."""
-    found: list[StampedCandle] = []
-    observed = 0
-    while observed < EXACT_BARS and len(found) < LEAD_BARS:
-        page = await cell.ctx.table.read(
-            cell.ctx.row.id, symbol, cell.timeframe, 0, before_ms, EXACT_BARS, newest=True
-        )
-        found[:0] = page
-        observed += sum(one.candle.observed for one in page)
-        if len(page) < EXACT_BARS:
-            break
-        before_ms = page[0].candle.open_ms
-    return found
 
 
 def _shown(value: float | None) -> float | None:

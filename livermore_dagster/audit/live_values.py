@@ -13,7 +13,7 @@ from livermore_dagster.audit.series_sync import settled_until, sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
 from livermore_dagster.ingest.selection import signal_timeframes
 from livermore_dagster.market.moments import utc_text
-from livermore_dagster.market.series_macdv import columns_of
+from livermore_dagster.market.series_macdv import EXACT_BARS, columns_of
 from livermore_dagster.market.stages import stage_of
 from livermore_dagster.stores.postgres.indicators import StoredIndicator, read_indicators, stored_indicator
 from livermore_dagster.stores.redis import keys
@@ -23,9 +23,6 @@ __all__ = ["live_equals_batch"]
 
 TOLERANCE = 1e-6
 """Points of MACD-V; the two ways of adding differ by rounding only."""
-LEAD_BARS = 600
-"""Observed bars after which a seed is forgotten to less than TOLERANCE: (25/26)^600 = 6e-11 of the ATR. Bars
-that nobody traded in do not count, for they leave the ATR as it is."""
 LONGEST = 20_000
 """Bars read before the judged ones at most: two weeks of 1m."""
 FOLDED_S: Final = 3.0
@@ -51,7 +48,7 @@ class _Found:
 
 async def live_equals_batch(cell: Cell, from_ms: int) -> Verdict:
     """Live values of bars that open at or after `from_ms`, or that there are none, recomputed from the same
-    seed_open, or from LEAD_BARS observed bars before them. Where neither is held they are not judged.
+    seed_open, or from EXACT_BARS observed bars before them. Where neither is held they are not judged.
 
     An instance that runs and has computed nothing at all of bars that closed does not pass.
     """
@@ -112,7 +109,7 @@ async def _recomputed(
         return None
     first_ms = rows[0].open_ms
     least_ms = max(seed_ms, first_ms - LONGEST * timeframe.ms)
-    lead_ms = await table.observed_lead(exchange_id, symbol, timeframe, least_ms, first_ms, LEAD_BARS)
+    lead_ms = await table.observed_lead(exchange_id, symbol, timeframe, least_ms, first_ms, EXACT_BARS)
     end_ms = rows[-1].open_ms + 1
     start_ms = least_ms if lead_ms is None else lead_ms
     candles = await table.read(exchange_id, symbol, timeframe, start_ms, end_ms)

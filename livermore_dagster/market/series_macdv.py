@@ -14,7 +14,8 @@ __all__ = ["EXACT_BARS", "FORGET_BARS", "columns_of", "macdv_points"]
 FORGET_BARS = 300
 """Bars after which a value no longer depends on where its series was seeded (R12: 0.001 points)."""
 EXACT_BARS = 600
-"""Observed bars after which it is the same to 1e-6 points: of Wilder's seed (25/26)^600 = 6e-11 is left."""
+"""Observed bars after which it is the same to 1e-6 points: of Wilder's seed (25/26)^600 = 6e-11 is left.
+Bars that nobody traded in do not count, for they leave the ATR as it is."""
 
 
 def columns_of(candles: Sequence[StampedCandle], timeframe: Timeframe) -> Columns:
