@@ -16,6 +16,8 @@ from livermore_dagster.errors import BadFile, BadSetting, PlatformError
 
 if TYPE_CHECKING:
     from livermore_dagster.accounts.settings import UserSettings
+    from livermore_dagster.accounts.settings_document import ChannelSettings
+    from livermore_dagster.notify.trial import Chart
 
 __all__ = ["app"]
 
@@ -111,16 +113,20 @@ def try_out(
 ) -> None:
     """Send a sample alert with its chart to your channels, and say how each one answered.
 
-    The sample is the newest stored alert, or a made-up one where there is none. Exit code 1 where a channel
-    did not take it, 2 where there is no such channel.
+    The sample is the newest stored alert, or a made-up one where there is none. One that is switched off is
+    tried only when it is named. Exit code 1 where a channel did not take it, 2 where there is no such channel.
 
     Example: livermore notify test --channel main --out chart.png
     """
-    answer = in_session(lambda session: _tried(session, channel, out), home, user)
+    answer, chart = in_session(lambda session: _tried(session, channel, out), home, user)
     if as_json:
         typer.echo(json.dumps(answer))
     else:
-        _show_test(answer, out)
+        _show_test(answer)
+    if out is not None:
+        _write(out, chart)
+        if not as_json:
+            typer.echo(f"Chart: {out}")
     if any(one["outcome"] != "sent" for one in answer["channels"]):
         raise typer.Exit(1)
 
@@ -172,7 +178,24 @@ def _unknown(name: str, known: list[str]) -> BadSetting:
     return BadSetting(f"There is no channel {name!r}.", advice)
 
 
-async def _tried(session: StoreSession, name: str | None, out: Path | None) -> dict[str, Any]:
+def _wanted(found: UserSettings, name: str | None) -> list[ChannelSettings]:
+    """The named channel, or those that are switched on."""
+    channels = found.document.alerts.channels
+    names = [one.name for one in channels]
+    if name is not None:
+        if name not in names:
+            raise _unknown(name, names)
+        return [one for one in channels if one.name == name]
+    switched_on = [one for one in channels if one.enabled]
+    if channels and not switched_on:
+        raise BadSetting(
+            f"Every channel of yours is switched off: {', '.join(names)}.",
+            f"Name one to try it all the same: livermore notify test --channel {names[0]}",
+        )
+    return switched_on
+
+
+async def _tried(session: StoreSession, name: str | None, out: Path | None) -> tuple[dict[str, Any], Chart]:
     from livermore_dagster.notify.sample import sample_alert
     from livermore_dagster.notify.trial import paint_sample, try_channels
     from livermore_dagster.platform.notifications import unseen_variables
@@ -180,9 +203,7 @@ async def _tried(session: StoreSession, name: str | None, out: Path | None) -> d
     from livermore_dagster.stores.postgres.connect import open_pool
 
     found = await _loaded(session)
-    channels = [one for one in found.document.alerts.channels if name in (None, one.name)]
-    if name is not None and not channels:
-        raise _unknown(name, [one.name for one in found.document.alerts.channels])
+    channels = _wanted(found, name)
     if not channels and out is None:
         raise BadSetting("You have no channel yet.", "Add one: livermore notify add --help")
     settings = session.settings
@@ -193,10 +214,8 @@ async def _tried(session: StoreSession, name: str | None, out: Path | None) -> d
         chart = await paint_sample(heard, bars, session.redis, pool, simulated=settings.simulated)
     finally:
         await pool.close()
-    if out is not None:
-        _write(out, chart.png, chart.note)
     tried = await try_channels(channels, heard, chart, simulated=settings.simulated)
-    return {
+    answer = {
         "user": found.sub,
         "sample": f"{heard.alert.symbol} {heard.alert.timeframe.value} of {heard.exchange_title}",
         "made_up": bool(bars),
@@ -205,22 +224,21 @@ async def _tried(session: StoreSession, name: str | None, out: Path | None) -> d
         "channels": [asdict(one) for one in tried],
         "unseen_by_notifier": await unseen_variables(session.redis, found.sub),
     }
+    return answer, chart
 
 
-def _write(out: Path, png: bytes | None, note: str | None) -> None:
-    if png is None:
-        raise PlatformError(f"There is no chart to write: {note}.", "See the notifier's log.")
+def _write(out: Path, chart: Chart) -> None:
+    if chart.png is None:
+        raise PlatformError(f"There is no chart to write: {chart.note}.", "See the notifier's log.")
     try:
-        out.write_bytes(png)
+        out.write_bytes(chart.png)
     except OSError as error:
         raise BadFile(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from None
 
 
-def _show_test(answer: dict[str, Any], out: Path | None) -> None:
+def _show_test(answer: dict[str, Any]) -> None:
     sample = f"{answer['sample']}{' (made up: no alert is stored yet)' if answer['made_up'] else ''}"
     typer.echo(f"Sample: {sample}. Chart painted in {answer['chart_ms']:.0f} ms.")
-    if out is not None:
-        typer.echo(f"Chart: {out}")
     for one in answer["channels"]:
         colour = typer.colors.GREEN if one["outcome"] == "sent" else typer.colors.RED
         head = typer.style(f"{one['channel']}: {one['outcome']}", fg=colour, bold=True)

@@ -63,6 +63,8 @@ async def paint_sample(
         return Chart(png, None, (time.perf_counter() - begun) * 1000)
     except ChartFailed as error:
         return Chart(None, f"without its chart: {error}", 0.0)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the channels are tried
+        return Chart(None, f"without its chart: {type(error).__name__}", 0.0)
     finally:
         await painter.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from livermore_dagster.accounts.users import ensure_local_admin
+from livermore_dagster.notify.painter import Painter
 from livermore_dagster.stores.postgres.connect import open_pool
 from tests.integration.cli.conftest import Command
 from tests.integration.notify.stand_in import TOKEN, StandIn, playing
@@ -78,6 +79,36 @@ def test_a_test_says_who_refused_and_why(
     assert outcomes == {"good": "sent", "gone": "refused"}
     assert "there is no such webhook" in done.out
     assert TOKEN not in done.out + done.err
+
+
+def test_a_channel_that_is_switched_off_is_tried_only_by_name(
+    ann: None, command: Command, services: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("main", "spare"):
+        monkeypatch.setenv(name.upper(), services.hook(name))
+        added = command("notify", "add", name, "--discord", "--url-env", name.upper(), "--no-chart")
+        assert added.code == 0, added.err
+    for at, tried in ((1, ["main"]), (0, [])):
+        assert command("settings", "set", f"alerts.channels.{at}.enabled", "false").code == 0
+        done = command("notify", "test")
+        assert [one.hook for one in services.received] == tried
+        services.received.clear()
+    assert (done.code, "switched off: main, spare" in done.err) == (2, True)
+    assert command("notify", "test", "--channel", "spare").code == 0
+    assert [one.hook for one in services.received] == ["spare"]
+
+
+def test_a_chart_that_cannot_be_painted_or_written_keeps_no_channel_from_being_tried(
+    ann: None, command: Command, services: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIN", services.hook("main"))
+    assert command("notify", "add", "main", "--discord", "--url-env", "MAIN").code == 0
+    monkeypatch.setattr(Painter.__init__, "__defaults__", (("/nowhere/at/all",),))
+    done = command("notify", "test", "--out", str(tmp_path / "chart.png"))
+    assert done.code != 0
+    assert "There is no chart to write" in done.err
+    assert "could not be started" in done.err
+    assert [one.hook for one in services.received] == ["main"]
 
 
 def test_an_address_in_place_of_a_variable_is_refused_and_not_repeated(ann: None, command: Command) -> None:
