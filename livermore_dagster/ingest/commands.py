@@ -50,6 +50,8 @@ class Host(Protocol):
     """The instance, as commands need it."""
 
     session: Session | None
+    begins: asyncio.Event
+    """Set, and replaced, when the next session begins."""
 
     def look(self) -> None: ...
     def rest(self, reason: str) -> None: ...
@@ -122,9 +124,10 @@ class InstanceCommands:
             raise BadSetting("Both top and symbols are given.", "Give one of them, or neither.")
         choice = SymbolChoice(payload.top, payload.symbols)
         said = choice != SymbolChoice()
-        if said:
-            await resolve_monitored(self._ctx, Desired("running", choice, command.sub))
         known, session = await self._wanted(), self._host.session
+        if said:
+            await self._check(Desired("running", choice, command.sub), idle=session is None)
+        begins = self._host.begins
         wanted = await self._wish(
             lambda old: replace(
                 old, state="running", symbols=choice if said else old.symbols, user=command.sub, reason="",
@@ -133,7 +136,7 @@ class InstanceCommands:
         )  # fmt: skip
         if session is None:
             self._host.look()
-            await self._until(lambda: self._host.session is not None, _BEGUN_S, "began to start")
+            await self._begun(begins)
             return {"state": "starting"}
         resumed = session.paused and await session.during(session.resume())
         if wanted.selects != known.selects:
@@ -141,6 +144,24 @@ class InstanceCommands:
         if resumed:
             return {**self._state(), "note": f"{self._name} was paused, and is resumed."}
         return {**self._state(), "note": f"{self._name} was started already."}
+
+    async def _check(self, desired: Desired, *, idle: bool) -> None:
+        """Raises UnknownSymbol. An idle exchange that cannot be asked is wanted all the same: each try of its
+        start asks again."""
+        try:
+            await resolve_monitored(self._ctx, desired)
+        except ExchangeError as error:
+            if not idle:
+                raise
+            log.warning("choice_unchecked", exchange=self._name, error=error.message)
+
+    async def _begun(self, begins: asyncio.Event) -> None:
+        """Not asked of the session: one that fails at once has come and gone between two looks."""
+        try:
+            async with asyncio.timeout(_BEGUN_S):
+                await begins.wait()
+        except TimeoutError:
+            raise PlatformError(f"{self._name} has not begun to start within {_BEGUN_S:.0f} s.") from None
 
     async def _stop(self, command: Command, progress: Progress) -> Facts:
         was = self._host.session

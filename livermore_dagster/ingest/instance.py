@@ -83,6 +83,7 @@ class Instance:
         self._claimed: Claim | None = None
         self.session: Session | None = None
         """None while it is idle."""
+        self.begins = asyncio.Event()
 
     def request_stop(self, reason: str) -> None:
         """The process shall end."""
@@ -255,6 +256,8 @@ class Instance:
         session = self.session = Session(
             ctx, board, desired, self._patience, stint, advance, live=self._provenance == "live"
         )
+        self.begins.set()
+        self.begins = asyncio.Event()
         try:
             starter = await read_starter(ctx, desired)
             log_at(starter.log_level)

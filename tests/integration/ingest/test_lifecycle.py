@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psycopg
 import pytest
 
 from livermore_dagster.accounts.settings import patch
 from livermore_dagster.control.commands.sender import Verdict
+from livermore_dagster.control.registry import read_instance
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.ingest.service import IngestService
@@ -65,6 +68,52 @@ def compute_only(market: Platform, timeframes: list[str]) -> None:
     """Every user wants signals of these."""
     for sub in ("root", "ana"):
         set_for(sub, market, "runtime.timeframes", timeframes)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Serves no one here, and says so at once."""
+
+    def do_GET(self) -> None:
+        self.send_response(451)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def refusing(market: Platform) -> Iterator[Platform]:
+    """The exchange refuses every request."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        market.execute("UPDATE exchanges SET rest_url = %s WHERE name = 'binance'", url)
+        yield market
+        server.shutdown()
+
+
+@pytest.mark.parametrize("payload", [{}, {"top": 3}], ids=["as before", "with a number"])
+def test_a_start_is_wanted_though_the_exchange_cannot_be_asked(
+    payload: dict[str, int], refusing: Platform
+) -> None:
+    """It answers that it starts, the status says why it does not, and the next process tries again."""
+    market = refusing
+    market.want("binance", "idle", top=2)
+    service = IngestService(market, "binance", provenance=market.provenance)
+    service.start()
+    try:
+        becomes(market, InstanceState.IDLE, 5)
+        assert done(market, "start", payload) == {"state": "starting"}
+        until(lambda: service.error is not None, 30, "the start failed")
+    finally:
+        service.stop(10.0)
+    with market.redis() as client:
+        desired = read_desired_sync(client, IDS["binance"])
+        view = read_instance(client, IDS["binance"], "binance")
+    assert desired is not None
+    assert (desired.state, desired.symbols.top) == ("running", payload.get("top", 2))
+    assert view.last_known is not None
+    assert "451" in str(view.last_known.last_error)
 
 
 def test_idle_started_stopped_and_started_again_in_one_process(
