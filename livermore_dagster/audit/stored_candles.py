@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from livermore_dagster.audit.cell import Cell
@@ -30,11 +31,13 @@ async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     """Every bar that opens at or after `from_ms`, and since the series begins here, is stored or proven
     absent by REST."""
     begins = await held_since(cell, from_ms)
-    gaps = await find_gaps(cell, cell.judged, begins)
+    # Where no stream tells, a silent newest bar is asked for once more at the next boundary, and judged then.
+    proven = cell if cell.streamed else replace(cell, boundary_ms=cell.boundary_ms - cell.timeframe.ms)
+    gaps = await find_gaps(proven, cell.judged, begins)
     if gaps:
         # What the store writer has not come to yet is late, and no gap.
         await sync_from_cache(cell, WINDOW_BARS)
-        gaps = await find_gaps(cell, list(gaps), begins)
+        gaps = await find_gaps(proven, list(gaps), begins)
     rows: list[Row] = [
         {
             "symbol": symbol,

@@ -44,7 +44,8 @@ def audit(
     """Judge what is stored, as the checks in Dagster do.
 
     Candles equal the exchange's own (and are repaired where not), have no gaps beyond what REST proved
-    absent, are sound and fresh; MACD-V computed live equals a recomputation.
+    absent, are sound and fresh; MACD-V computed live equals a recomputation. A series is judged from its
+    oldest candle here on, at most: for the history before it there is livermore backfill.
 
     Exit code 1 when something is not as it should be, also when that was repaired.
 

@@ -133,6 +133,18 @@ async def test_an_instance_whose_candles_stand_still_is_not_fresh(market: Platfo
                 assert ("settled only up to (UTC)" in verdict.numbers) != passed
 
 
+async def test_a_fetched_bar_may_be_silent_until_the_next_boundary_proves_it(market: Platform) -> None:
+    async with open_context("coinbase", market) as ctx:
+        await warm_up(ctx, [OLD], timeframes=[H1])
+        await tell_monitored(ctx, [OLD], [])
+        await ctx.table.upsert(ctx.row.id, await ctx.cache.read(OLD, H1))
+        end_ms = (await ctx.cache.read(OLD, H1))[-1].end_ms
+        for bars, missing in ((1, 0), (2, 1)):
+            cell = await open_cell(ctx, H1, end_ms + bars * H1.ms)
+            verdict = await no_gaps(cell, cell.bars_before(200))
+            assert verdict.numbers["bars missing"] == missing
+
+
 async def test_a_streamed_bar_that_nobody_has_is_not_fresh_unless_it_is_absent(market: Platform) -> None:
     five = Timeframe.M5
     async with open_context("coinbase", market) as ctx:
