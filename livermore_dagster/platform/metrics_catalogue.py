@@ -77,7 +77,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "symbols_resubscribed": "Symbols subscribed anew since they had fallen silent.",
     "symbols_gone": "Monitored symbols the exchange no longer trades.",
     "product_lists_refused": "Product lists that lacked most of what was known and were not believed.",
-    "error_frames": "Error messages received over the stream.",
+    "error_frames": "Error messages, and what cannot be read, received over the stream.",
     "clock_steps_back": "Times a stream's own time stepped back: what its connection held was doubted.",
     "clock_jumps_refused": "Times of the stream too far from the one before to be believed.",
     "clock_skews": "Times at which REST and stream disagreed about the time.",
