@@ -32,6 +32,8 @@ KEPT: Final[tuple[Kept, ...]] = (*TIMEFRAMES, *Records)
 DAY_MS: Final = 86_400_000
 LEAST_BARS: Final = 1_000
 """What the cache holds of a series stays at rest too, and is three times what a MACD-V needs."""
+MOST_DAYS: Final = 36_500
+"""A hundred years; longer is for good."""
 LEAST_RECORD_DAYS: Final = 7
 """What `status` and `notify` count, and cooldowns look back at, lies within the last of these."""
 DEFAULT_DAYS: Final[Mapping[Kept, int | None]] = {
@@ -63,8 +65,13 @@ def least_days(kept: Kept) -> int:
 
 
 def require_days(kept: Kept, days: int) -> int:
-    """`days` itself. Raises BadSetting where they are too few."""
+    """`days` itself. Raises BadSetting where they are too few or too many."""
     least = least_days(kept)
+    if days > MOST_DAYS:
+        raise BadSetting(
+            f"{days} days of {kept.value} are too many.",
+            f"Keep at most {MOST_DAYS:,}, or say forever: livermore retention set {kept.value} forever",
+        )
     if days >= least:
         return days
     if isinstance(kept, Records):

@@ -78,7 +78,7 @@ class Refusing(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None: ...
+    def log_request(self, *_: object) -> None: ...
 
 
 @pytest.fixture
