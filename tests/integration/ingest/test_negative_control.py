@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from livermore_dagster.exchanges.universe import rank_universe
+from livermore_dagster.ingest import warmup
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.warmup import WarmupReport, warm_up
 from livermore_dagster.market.timeframe import Timeframe
@@ -48,7 +49,10 @@ async def test_with_the_budget_no_request_of_a_warm_up_is_refused(market: Platfo
     assert report.stats.requests >= SYMBOLS * len(TIMEFRAMES), "a request for each series at least"
 
 
-async def test_without_the_budget_the_exchange_refuses(market: Platform) -> None:
+async def test_without_the_budget_the_exchange_refuses(
+    market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warmup, "LONGEST_CLOSURE_MS", 0)  # a refusal is to be seen, not waited out
     report, given, counted = await warm(market, budget=False)
     assert given > 0
     assert counted == given
