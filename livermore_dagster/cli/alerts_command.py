@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,18 +147,16 @@ async def _stored(pool: Pool, filters: Filters, limit: int | None, after_id: int
 
 
 def _row(stored: StoredAlert) -> Row:
-    alert = stored.alert
-    return {
-        "id": alert.id, "source_exchange": stored.exchange, "symbol": alert.symbol,
-        "timeframe": alert.timeframe.value, "label": alert.label, "kind": alert.kind,
-        "direction": alert.direction, "open_ms": alert.open_ms, "candle_end_ms": alert.candle_end_ms,
-        "triggered_ms": alert.triggered_ms, "price": alert.price, "price_source": alert.price_source,
-        "price_age_ms": alert.price_age_ms, "value": alert.macdv, "signal": alert.signal,
-        "histogram": alert.histogram, "stage": alert.stage, "previous_label": alert.previous_label,
-        "bias": alert.bias, "timeframes": alert.timeframes, "late": alert.late,
-        "revised": alert.revised, "withdrawn_ms": stored.withdrawn_ms, "published_ms": stored.published_ms,
-        "attempt": alert.attempt,
-    }  # fmt: skip
+    """As it is published, and what became of it."""
+    from livermore_dagster.ingest.alert_rows import alert_facts
+
+    facts = alert_facts(stored.exchange_id, stored.exchange, stored.alert)
+    return {**facts, "withdrawn_ms": stored.withdrawn_ms, "published_ms": stored.published_ms}
+
+
+def _heard(message: str, now_ms: int) -> Row:
+    """The same of one published just now. `now_ms`: wall clock."""
+    return {**json.loads(message), "withdrawn_ms": None, "published_ms": now_ms}
 
 
 def _show(rows: list[Row], as_json: bool) -> None:
@@ -252,7 +251,7 @@ class _Follower:
         while True:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=LOOK_S)
             if message is not None:
-                self._take(json.loads(message["data"]))
+                self._take(_heard(message["data"], time.time_ns() // 1_000_000))
             if loop.time() - looked >= LOOK_S:
                 looked = loop.time()
                 await self._tell_withdrawn(pool)

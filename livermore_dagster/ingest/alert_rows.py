@@ -18,7 +18,7 @@ from livermore_dagster.stores.postgres.indicators import public_reason
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.tickers import Ticker
 
-__all__ = ["alert_message", "alert_row", "indicator_facts"]
+__all__ = ["alert_facts", "alert_message", "alert_row", "indicator_facts"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -93,33 +93,36 @@ def alert_row(
     )
 
 
+def alert_facts(exchange_id: int, exchange: str, alert: AlertRow) -> dict[str, Any]:
+    """What is told of an alert wherever it is told, as a JSON object."""
+    return {
+        "id": alert.id,
+        "attempt": alert.attempt,
+        "source_exchange_id": exchange_id,
+        "source_exchange": exchange,
+        "symbol": alert.symbol,
+        "timeframe": alert.timeframe.value,
+        "label": alert.label,
+        "previous_label": alert.previous_label,
+        "kind": alert.kind,
+        "direction": alert.direction,
+        "open_ms": alert.open_ms,
+        "candle_end_ms": alert.candle_end_ms,
+        "triggered_ms": alert.triggered_ms,
+        "price": alert.price,
+        "price_source": alert.price_source,
+        "price_age_ms": alert.price_age_ms,
+        "value": alert.macdv,
+        "signal": alert.signal,
+        "histogram": alert.histogram,
+        "stage": alert.stage,
+        "bias": alert.bias,
+        "timeframes": alert.timeframes,
+        "late": alert.late,
+        "revised": alert.revised,
+    }
+
+
 def alert_message(row: ExchangeRow, alert: AlertRow) -> str:
-    """What is published of an alert on `channel:alerts:{exchange_id}`: one JSON object (outbox.py)."""
-    return _encode(
-        {
-            "id": alert.id,
-            "attempt": alert.attempt,
-            "source_exchange_id": row.id,
-            "source_exchange": row.name,
-            "symbol": alert.symbol,
-            "timeframe": alert.timeframe,
-            "label": alert.label,
-            "previous_label": alert.previous_label,
-            "kind": alert.kind,
-            "direction": alert.direction,
-            "open_ms": alert.open_ms,
-            "candle_end_ms": alert.candle_end_ms,
-            "triggered_ms": alert.triggered_ms,
-            "price": alert.price,
-            "price_source": alert.price_source,
-            "price_age_ms": alert.price_age_ms,
-            "value": alert.macdv,
-            "signal": alert.signal,
-            "histogram": alert.histogram,
-            "stage": alert.stage,
-            "bias": alert.bias,
-            "timeframes": alert.timeframes,
-            "late": alert.late,
-            "revised": alert.revised,
-        }
-    ).decode()
+    """What is published of an alert on `channel:alerts:{exchange_id}` (outbox.py)."""
+    return _encode(alert_facts(row.id, row.name, alert)).decode()

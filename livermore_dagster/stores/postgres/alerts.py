@@ -79,9 +79,10 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True)
 class StoredAlert:
-    """A row for eyes."""
+    """A row for eyes. `published_ms`: wall clock."""
 
     exchange: str
+    exchange_id: int
     alert: AlertRow
     withdrawn_ms: int | None
     published_ms: int | None
@@ -175,7 +176,7 @@ async def read_alerts(
         "limit": limit,
     }
     rows = await (await connection.execute(sql("read_alerts"), given)).fetchall()
-    return [StoredAlert(row[1], _alert(row[0], row[-1], row[2:-3]), row[-3], row[-2]) for row in rows]
+    return [StoredAlert(row[1], row[-4], _alert(row[0], row[-1], row[2:-4]), *row[-3:-1]) for row in rows]
 
 
 async def read_withdrawn(connection: AsyncConnection[Any], ids: Collection[int]) -> dict[int, int]:

@@ -265,11 +265,15 @@ def test_followed_alerts_are_each_shown_once_and_withdrawn_ones_again(
         env=environment(tmp_path, redis_url, database_url), preexec_fn=hears_ctrl_c,
     ) as child:  # fmt: skip
         assert child.stdout is not None
-        assert json.loads(child.stdout.readline())["id"] == 1
+        before = json.loads(child.stdout.readline())
+        assert before["id"] == 1
         live = asyncio.run(stored(database_url, alert(8)))
         for _ in range(2):
             client.publish(keys.channel_alerts(BINANCE), alert_message(ROW, live))
-        assert json.loads(child.stdout.readline())["id"] == live.id
+        heard = json.loads(child.stdout.readline())
+        assert heard["id"] == live.id
+        assert list(heard) == list(before), "stored and heard ones are told alike"
+        assert (before["source_exchange_id"], before["source_exchange"]) == (BINANCE, "binance")
         with psycopg.connect(database_url) as connection:
             connection.execute("UPDATE alert_history SET withdrawn_ms = 5 WHERE id = %s", [live.id])
         again = json.loads(child.stdout.readline())

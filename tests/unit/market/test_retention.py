@@ -12,7 +12,7 @@ from livermore_dagster.market.timeframe import Timeframe
 @pytest.mark.parametrize("kept", [Timeframe.M1, Timeframe.D1, Records.COMMANDS])
 def test_as_long_as_a_hundred_years(kept: Timeframe | Records) -> None:
     assert require_days(kept, MOST_DAYS) == MOST_DAYS
-    with pytest.raises(BadSetting, match="3000000000 days of .* are too many") as refused:
+    with pytest.raises(BadSetting, match="3000000000 days of ") as refused:
         require_days(kept, 3_000_000_000)
     assert f"livermore retention set {kept.value} forever" in refused.value.advice
 

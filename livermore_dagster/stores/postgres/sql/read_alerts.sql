@@ -1,7 +1,7 @@
 SELECT * FROM (
     SELECT alert_history.id, exchanges.name, symbol, timeframe, label, kind, direction, open_ms, candle_end_ms,
         triggered_ms, price::text, price_source, price_age_ms, macdv, signal, histogram, stage, previous_label,
-        alert_history.timeframes, bias, late, revised, withdrawn_ms, published_ms, publish_attempts
+        alert_history.timeframes, bias, late, revised, exchange_id, withdrawn_ms, published_ms, publish_attempts
     FROM alert_history
     JOIN exchanges ON exchanges.id = alert_history.exchange_id
     WHERE (%(exchange)s::text IS NULL OR exchanges.name = %(exchange)s)
