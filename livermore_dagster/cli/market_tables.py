@@ -25,6 +25,8 @@ STAGE_COLOURS = {
 }
 ALERTS_IN_FULL = 125
 """Columns a terminal needs for every column of an alert."""
+MARK = {"warming": "~", "late": "L", "revised": "R", "withdrawn": "×"}
+"""For narrower ones."""
 
 
 def _value(value: float | None) -> str:
@@ -72,14 +74,16 @@ def show_candles(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
-    """A narrow terminal gets the columns that say what happened, and not stage and bias."""
+    """A narrow terminal gets the columns that say what happened, and not stage and bias; marks where there
+    are any: who sees an alert sees what is the matter with it."""
     screen = console()
     full = screen.width >= ALERTS_IN_FULL
+    marked = full or any(map(_marks, rows))
     table = plain_table(
         "Alerts",
         ["candle end (UTC)" if full else "end (UTC)", "exchange", "symbol", "tf", "label"],
         ["MACD-V", "price"],
-        ["stage", "bias", "marks"] if full else [],
+        ["stage", "bias", "marks"] if full else [""] if marked else [],
     )
     for row in rows:
         end = utc_text(row["candle_end_ms"])
@@ -94,9 +98,17 @@ def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
             row["price"],
         ]
         if full:
-            cells += [_stage(row["stage"]), row["bias"], Text(_marks(row), "dim")]
+            cells += [_stage(row["stage"]), row["bias"]]
+        if marked:
+            marks = _marks(row)
+            cells.append(Text(", ".join(marks) if full else "".join(MARK[mark] for mark in marks), "yellow"))
         table.add_row(*cells)
     screen.print(table)
+    if marked and not full:
+        told = {mark for row in rows for mark in _marks(row)}
+        screen.print(
+            Text("  ".join(f"{letter} {mark}" for mark, letter in MARK.items() if mark in told), "dim")
+        )
 
 
 def _direction_style(row: dict[str, Any]) -> str:
@@ -104,11 +116,11 @@ def _direction_style(row: dict[str, Any]) -> str:
     return "green" if row["value"] < 0 else "red"
 
 
-def _marks(row: dict[str, Any]) -> str:
+def _marks(row: dict[str, Any]) -> list[str]:
     withdrawn = row.get("withdrawn_ms") is not None
     warming = (row["timeframes"].get(row["timeframe"]) or {}).get("warming", False)
     marks = {"warming": warming, "late": row["late"], "revised": row["revised"], "withdrawn": withdrawn}
-    return ", ".join(name for name, holds in marks.items() if holds)
+    return [name for name, holds in marks.items() if holds]
 
 
 def alert_line(row: dict[str, Any], width: int) -> Text:
@@ -129,5 +141,5 @@ def alert_line(row: dict[str, Any], width: int) -> Text:
         line.append(f"{row['stage']:<10}", STAGE_COLOURS[row["stage"]])
         line.append(f" {row['bias']:<7}")
     if marks:
-        line.append(f"  {marks}", "bold yellow" if "withdrawn" in marks else "yellow")
+        line.append(f"  {', '.join(marks)}", "bold yellow" if "withdrawn" in marks else "yellow")
     return line
