@@ -96,17 +96,20 @@ async def _fill_series(cell: Cell, symbol: str, keep: int, until_ms: int) -> tup
     window = await cell.ctx.table.read(exchange_id, symbol, cell.timeframe, from_ms, cell.boundary_ms)
     async with cell.ctx.pool.connection() as connection:
         held = await read_indicators(connection, exchange_id, symbol, cell.timeframe, from_ms, limit=None)
-        known = {row.open_ms for row in held}
+        stored = {row.open_ms: row for row in held}
+        # By hand also what was computed of a history that was short then, and may be longer now.
+        known = {row.open_ms for row in held if not (cell.by_hand and row.source == "batch" and row.warming)}
         missing = {
             one.candle.open_ms
             for one in window
             if one.candle.observed and one.candle.open_ms < until_ms and one.candle.open_ms not in known
         }
-        found = await _points(cell, symbol, window, missing) if missing else []
+        points = await _points(cell, symbol, window, missing) if missing else []
+        found = [one for one in points if stored_indicator(one, "batch") != stored.get(one.open_ms)]
         rows = [IndicatorRow(symbol, cell.timeframe, point) for point in found]
         added = await upsert_indicators(connection, exchange_id, rows, "batch")
-    known_rows = [*held, *(stored_indicator(point, "batch") for point in found)]
-    newest = max(known_rows, key=lambda row: row.open_ms, default=None)
+    rows_now = [*(stored_indicator(point, "batch") for point in found), *held]
+    newest = max(rows_now, key=lambda row: row.open_ms, default=None)
     return added, {
         "symbol": symbol,
         "bar (UTC)": utc_text(newest.open_ms) if newest else "",

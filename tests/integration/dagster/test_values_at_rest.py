@@ -141,3 +141,17 @@ async def test_macdv_of_a_young_series_begins_with_it(ctx: ExchangeContext) -> N
         rows = await read_indicators(connection, ID, SYMBOL, M15, limit=None)
     assert {row.seed_open_ms for row in rows} == {candles[0].candle.open_ms}
     assert rows[-1].n_eff == 100
+
+
+async def test_macdv_of_a_history_that_came_later_is_computed_anew_by_hand(ctx: ExchangeContext) -> None:
+    candles = series(-500, 0)
+    await ctx.table.upsert(ID, candles[-50:])
+    young = await macdv._fill(cell(ctx, B))
+    same = await macdv._fill(cell(ctx, B, by_hand=True))
+    await ctx.table.upsert(ID, candles)
+    grown = await macdv._fill(cell(ctx, B, by_hand=True))
+    told = [(one["values added in batch"], one["symbols with a value"]) for one in (young, same, grown)]
+    assert told == [(50, 0), (0, 0), (301, 1)]
+    async with ctx.pool.connection() as connection:
+        rows = await read_indicators(connection, ID, SYMBOL, M15, limit=None)
+    assert {row.seed_open_ms for row in rows} == {candles[0].candle.open_ms}
