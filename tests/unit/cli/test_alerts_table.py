@@ -29,7 +29,6 @@ def test_marks_are_shown_where_it_is_narrow(columns: int, monkeypatch: pytest.Mo
     marked = {
         **ALERT,
         "late": True,
-        "revised": True,
         "withdrawn_ms": 5,
         "timeframes": {"15m": {"warming": True}},
     }
