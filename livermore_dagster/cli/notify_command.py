@@ -113,8 +113,9 @@ def try_out(
 ) -> None:
     """Send a sample alert with its chart to your channels, and say how each one answered.
 
-    The sample is the newest stored alert, or a made-up one where there is none. A channel that is off is tried
-    only when it is named. Exit code 1 where a channel did not take it, 2 where there is no such channel.
+    The sample is the newest stored alert, or a made-up one where there is none. A channel that is off is
+    tried only when it is named. Exit code 1 where a channel did not take it, 2 where there is none of that
+    name.
 
     Example: livermore notify test --channel main --out chart.png
     """
