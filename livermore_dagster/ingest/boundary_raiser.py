@@ -206,7 +206,7 @@ class BoundaryRaiser:
     async def _tell_fallback(self, boundary_ms: int) -> None:
         await self._on_fallback(
             f"{self._row.name}: no run began the boundary of {utc_text(boundary_ms)} UTC within "
-            f"{_FALLBACK_S:.0f} s; the live service fetches it."
+            f"{_FALLBACK_S:.0f} s, or the one that did has died or failed; the live service fetches it."
         )
 
     async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
