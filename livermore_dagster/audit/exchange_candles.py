@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,11 +11,12 @@ import structlog
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.series_sync import held_since, never_held, sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
-from livermore_dagster.errors import ExchangeError, RequestRefused
+from livermore_dagster.errors import ExchangeError
 from livermore_dagster.exchanges.client import CandlePage
 from livermore_dagster.exchanges.contract import Priority, RestCandle
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.intake import no_such_symbol, store_candles
+from livermore_dagster.ingest.together import together
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
@@ -26,6 +28,8 @@ __all__ = ["matches_exchange", "pages_of"]
 log = structlog.get_logger(__name__)
 
 CACHED_BARS = 1_000
+AT_ONCE = 4
+"""Symbols asked at the same time: the budget sets the pace, this covers the requests' latency."""
 ROWS_KEPT = 1_000
 """Of what is found wrong, one by one; the numbers count all of it. A history may be wrong throughout."""
 
@@ -74,8 +78,6 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
     found = _Comparison()
     try:
         await _compare_all(cell, begins, found, on_page)
-    except ExchangeError as error:
-        found.ended_by = error.message
     finally:
         if found.repaired:
             await _tell(cell, found)
@@ -103,17 +105,27 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
 async def _compare_all(
     cell: Cell, begins: Mapping[str, int], found: _Comparison, on_page: Callable[[str], None] | None
 ) -> None:
-    """Raises ExchangeError for what would befall the symbols that follow too."""
-    for symbol, begin_ms in begins.items():
-        try:
-            await _compare_series(cell, symbol, (begin_ms, cell.newest_open_ms), found, on_page)
-            found.asked += 1
-        except RequestRefused as error:
-            if not no_such_symbol(error):
-                raise
-            ctx = cell.ctx
-            await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
-            found.note(_row(symbol, begin_ms, "request", "", error.message))
+    """Begins with no further symbol once the exchange cannot be asked; those under way come to their end."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(symbol: str, begin_ms: int) -> None:
+        async with gate:
+            if found.ended_by:
+                return
+            try:
+                await _compare_series(cell, symbol, (begin_ms, cell.newest_open_ms), found, on_page)
+                found.asked += 1
+            except ExchangeError as error:
+                if not no_such_symbol(error):
+                    found.ended_by = error.message
+                    return
+                ctx = cell.ctx
+                await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
+                found.note(_row(symbol, begin_ms, "request", "", error.message))
+
+    await together(one(symbol, begin_ms) for symbol, begin_ms in begins.items())
+    rank = {symbol: place for place, symbol in enumerate(begins)}
+    found.rows.sort(key=lambda row: rank[str(row["symbol"])])
 
 
 async def _compare_series(

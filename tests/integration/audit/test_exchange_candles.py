@@ -62,6 +62,7 @@ async def test_what_was_repaired_is_told_though_the_exchange_failed_then(
         def fails(symbol: str) -> None:
             raise ExchangeError(f"no answer over {symbol}")
 
+        monkeypatch.setattr(exchange_candles, "AT_ONCE", 1)
         verdict = await matches_exchange(cell, cell.bars_before(20), fails)
         assert (verdict.passed, verdict.complete) == (False, False)
         assert verdict.numbers["ended early"] == f"no answer over {SYMBOLS[0]}"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from livermore_dagster.audit import exchange_candles
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import open_cell
 from livermore_dagster.audit.hourly import hourly_audit, most_made_up
@@ -74,7 +75,10 @@ async def test_hours_that_no_audit_saw_are_audited_by_the_next(market: Platform,
     assert mark(market) == cell.newest_open_ms
 
 
-async def test_an_audit_the_exchange_cut_short_is_made_up(market: Platform, cell: Cell) -> None:
+async def test_an_audit_the_exchange_cut_short_is_made_up(
+    market: Platform, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange_candles, "AT_ONCE", 1)
     first = hours_before(cell, 2)
     closed = {"kind": "rate_limit", "endpoint": "candles", "count": 1}
     market.fault("coinbase", **closed)
