@@ -114,7 +114,8 @@ class Machinery:
         async with self._ctx.redis.pipeline(transaction=True) as pipe:
             pipe.unlink(*names)
             pipe.hdel(keys.warmed(exchange_id), *symbols)
-            unlinked, _ = await pipe.execute()
+            pipe.srem(keys.warming(exchange_id), *symbols)
+            unlinked, *_ = await pipe.execute()
         return int(unlinked)
 
     # --- telling ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired
 
-__all__ = ["Selection", "select", "signal_timeframes", "tell_gone", "tell_monitored", "tell_warm"]
+__all__ = ["Selection", "select", "signal_timeframes", "tell_monitored", "tell_warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,18 @@ async def signal_timeframes(ctx: ExchangeContext) -> frozenset[Timeframe]:
     return timeframes_of(users, ctx.row.name)
 
 
-async def tell_monitored(ctx: ExchangeContext, symbols: Sequence[str], cold: Collection[str]) -> None:
-    """For everyone who asks what is monitored here; `cold`: those whose history is to be warmed up first."""
+async def tell_monitored(
+    ctx: ExchangeContext, symbols: Sequence[str], cold: Collection[str], *, added: Collection[str] = ()
+) -> None:
+    """For everyone who asks what is monitored here; `cold`: those whose history is to be warmed up first.
+
+    `added` were not monitored until now: nothing before their warm-up is judged, whatever was told of them.
+    """
     async with ctx.redis.pipeline(transaction=True) as pipe:
         if cold:
             pipe.sadd(keys.warming(ctx.row.id), *cold)
+        if added:
+            pipe.hdel(keys.warmed(ctx.row.id), *added)
         pipe.set(keys.monitored(ctx.row.id), json.dumps(list(symbols)))
         await pipe.execute()
 
@@ -60,9 +67,3 @@ async def tell_warm(ctx: ExchangeContext, symbols: Collection[str], now_ms: int 
                 pipe.hsetnx(keys.warmed(ctx.row.id), symbol, str(now_ms))
         pipe.srem(keys.warming(ctx.row.id), *symbols)
         await pipe.execute()
-
-
-async def tell_gone(ctx: ExchangeContext, symbols: Collection[str]) -> None:
-    """They are monitored no more."""
-    if symbols:
-        await ctx.redis.srem(keys.warming(ctx.row.id), *symbols)

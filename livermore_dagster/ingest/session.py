@@ -19,7 +19,7 @@ from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.own_clock import OwnClock
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.selection import Selection, select, tell_gone, tell_monitored
+from livermore_dagster.ingest.selection import Selection, select, tell_monitored
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
 from livermore_dagster.ingest.warmth import Warmth
 from livermore_dagster.stores.redis.desired import Desired, read_desired
@@ -328,8 +328,7 @@ class Session:
         """How many keys were cleaned. The selection is it when all is done: what failed is done again."""
         if selection.symbols != machinery.symbols:
             await self._connect(machinery, selection.symbols, added)
-        await self._tell_selection(selection, added)
-        await tell_gone(self._ctx, removed)
+        await self._tell_selection(selection, added, added=added)
         if selection.timeframes != self._selection.timeframes and not removed:
             await machinery.compute(selection.timeframes)
         cleaned = await machinery.forget(removed, selection.timeframes)
@@ -368,10 +367,12 @@ class Session:
         if not self._paused:
             await self._warmth.warm(wanted)
 
-    async def _tell_selection(self, selection: Selection, cold: Sequence[str]) -> None:
+    async def _tell_selection(
+        self, selection: Selection, cold: Sequence[str], *, added: Sequence[str] = ()
+    ) -> None:
         self._board.facts(symbol_count=len(selection.symbols), mode=self._desired.mode)
         await self._ctx.cache.place(selection.owners)
-        await tell_monitored(self._ctx, selection.symbols, cold)
+        await tell_monitored(self._ctx, selection.symbols, cold, added=added)
 
     async def _built(self) -> Machinery:
         """The machinery, once there is one."""

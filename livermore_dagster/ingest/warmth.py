@@ -56,7 +56,9 @@ class Warmth:
                 self._ctx, symbols, self._now(), _log_progress, timeframes=self._ctx.row.live_timeframes
             )
             self._note(symbols, report)
-        await tell_warm(self._ctx, [one for one in symbols if one not in report.again], self._now())
+        # Who was removed meanwhile, and comes back one day, is not as warm as it was then.
+        monitored = set(self._symbols()) - report.again
+        await tell_warm(self._ctx, [one for one in symbols if one in monitored], self._now())
         return report.seconds
 
     async def again(self) -> None:

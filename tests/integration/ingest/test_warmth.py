@@ -96,6 +96,21 @@ async def test_what_failed_is_warmed_up_when_the_budget_opens(
     assert json.loads(await ctx.redis.get(keys.warmup_stats(ctx.row.id)))["again_ms"] == 0
 
 
+async def test_who_is_removed_while_it_is_warmed_up_is_not_warm_when_it_comes_back(
+    ctx: ExchangeContext,
+) -> None:
+    board = StatusBoard(None, ctx.redis, ctx.row.id)  # type: ignore[arg-type]
+    monitored = SYMBOLS[:1]
+    warmth = Warmth(ctx, board, Patience(), ctx.known_now, lambda: monitored)
+    await tell_monitored(ctx, monitored, SYMBOLS)
+    await warmth.warm(SYMBOLS)
+    assert list(await ctx.redis.hgetall(keys.warmed(ctx.row.id))) == monitored
+    await ctx.redis.hset(keys.warmed(ctx.row.id), SYMBOLS[1], "1")
+    await tell_monitored(ctx, SYMBOLS, SYMBOLS[1:], added=SYMBOLS[1:])
+    assert list(await ctx.redis.hgetall(keys.warmed(ctx.row.id))) == monitored
+    assert await ctx.redis.smembers(keys.warming(ctx.row.id)) == {SYMBOLS[1]}
+
+
 async def test_a_symbol_that_is_gone_is_not_asked_for_again(ctx: ExchangeContext) -> None:
     report = await warm_up(ctx, [SYMBOLS[0], "NOSUCHUSDT"], timeframes=[Timeframe.H1])
     assert [one["symbol"] for one in report.stats.failed] == ["NOSUCHUSDT"]
