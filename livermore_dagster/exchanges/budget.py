@@ -29,6 +29,7 @@ __all__ = [
     "Permit",
     "RateBudget",
     "Settlement",
+    "closed_for_ms",
     "closed_for_ms_sync",
 ]
 
@@ -181,6 +182,13 @@ def closed_for_ms_sync(client: redis.Redis, exchange_id: int, now_ms: int) -> in
     """For how long no request leaves, for status and health. `now_ms`: the Redis server's clock."""
     until = client.hget(keys.budget(exchange_id), "closed_until")
     return max(0, int(float(str(until or 0))) - now_ms)
+
+
+async def closed_for_ms(client: redis.asyncio.Redis, exchange_id: int) -> int:
+    """For how long no request leaves, by the Redis server's clock."""
+    until = await cast("Any", client.hget(keys.budget(exchange_id), "closed_until"))
+    seconds, micros = await client.time()
+    return max(0, int(float(until or 0)) - (int(seconds) * 1000 + int(micros) // 1000))
 
 
 @dataclass(order=True, slots=True)

@@ -17,20 +17,26 @@ _MARGIN_S: Final = 1.0
 
 
 class Gate:
-    """Shared by all connections to one exchange.
+    """Shared by all connections of one process to one exchange, for as long as the process lives.
 
     After a 429 or 418 nobody asks before it may be asked; then one at a time does, until it lets one
     in: all at once they would be refused together, and an exchange may lengthen its ban for each.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, closed_s: Callable[[], Awaitable[float]] | None = None) -> None:
+        """`closed_s`: seconds for which the exchange's budget is closed. It is asked once, before the first
+        connection: a ban outlives the process that was told of it."""
         self._clock = clock
+        self._closed_s = closed_s
         self._opens_at = clock.monotonic()
         self._refused = False
         self._turn = asyncio.Lock()
 
     async def open(self, connect: Callable[[], Awaitable[T]]) -> T:
         """`connect`s when it may. Raises what that raises."""
+        if self._closed_s is not None:
+            async with self._turn:
+                await self._look_back()
         if not self._refused:
             return await self._try(connect)
         async with self._turn:
@@ -38,14 +44,22 @@ class Gate:
                 await self._clock.sleep(pause)
             return await self._try(connect)
 
+    async def _look_back(self) -> None:
+        """Whoever comes first does it for all."""
+        if self._closed_s is not None and (seconds := await self._closed_s()) > 0:
+            self._shut(seconds)
+        self._closed_s = None
+
+    def _shut(self, seconds: float) -> None:
+        self._refused = True
+        self._opens_at = max(self._opens_at, self._clock.monotonic() + seconds + _MARGIN_S)
+
     async def _try(self, connect: Callable[[], Awaitable[T]]) -> T:
         try:
             opened = await connect()
         except ConnectionLost as lost:
             if lost.limited is not None:
-                self._refused = True
-                opens_at = self._clock.monotonic() + lost.retry_after_s + _MARGIN_S
-                self._opens_at = max(self._opens_at, opens_at)
+                self._shut(lost.retry_after_s)
             raise
         # One that was under way with a refused one says nothing of what comes after that.
         self._refused = self._opens_at > self._clock.monotonic()

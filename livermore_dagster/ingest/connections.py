@@ -70,6 +70,8 @@ class Wiring:
     on_change: Callable[[], None]
     stable_s: float = STABLE_S
     on_ban: Callable[[float], Awaitable[None]] | None = None
+    gate: Gate | None = None
+    """None: one of these lines alone."""
 
 
 @dataclass(slots=True)
@@ -277,7 +279,7 @@ class ConnectionHub:
         """`symbols` in rank order."""
         self._name = name
         self._wiring = wiring
-        self._gate = Gate(wiring.clock)
+        self._gate = wiring.gate or Gate(wiring.clock)
         self._made = 0
         self.lines = self._lines(symbols)
 

@@ -7,13 +7,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import structlog
 from psycopg import AsyncConnection
+from redis import RedisError
 from redis.asyncio import Redis
 
 from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.exchanges.budget import closed_for_ms
 from livermore_dagster.exchanges.client import ExchangeClient
 from livermore_dagster.exchanges.contract import Priority, Quirks
 from livermore_dagster.exchanges.factory import client_for, require_active, row_named
+from livermore_dagster.exchanges.gate import Gate
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
@@ -37,6 +41,8 @@ __all__ = [
     "without_refused",
     "without_timeframes",
 ]
+
+log = structlog.get_logger(__name__)
 
 PROBED = "probed_timeframes"
 """Where a row's api_limits name the timeframes that must be asked for once."""
@@ -89,9 +95,20 @@ class ExchangeContext:
     on_early: Callable[[StampedCandle], None] | None = None
     """Hears of every final candle that REST gave before it could have settled."""
     stopwatch: Stopwatch = field(init=False)
+    gate: Gate = field(init=False)
+    """Every connection to the exchange passes it; what it was told holds over pauses, stops and starts."""
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.clock)
+        self.gate = Gate(self.clock, self._closed_s)
+
+    async def _closed_s(self) -> float:
+        """For how long the exchange's budget is closed, as far as Redis tells."""
+        try:
+            return await closed_for_ms(self.redis, self.row.id) / 1000
+        except RedisError as error:
+            log.warning("closure_unknown", exchange=self.row.name, error=type(error).__name__)
+            return 0.0
 
     def tell_early(self, candle: StampedCandle) -> None:
         """To whoever asks once more, if there is somebody at the moment."""

@@ -106,6 +106,7 @@ class StreamSide:
             self._tell_connections,
             patience.stable_s,
             self._banned,
+            ctx.gate,
         )
         self.hub = ConnectionHub(row.name, self._symbols, wiring)
         self._subscriptions = Subscriptions(self.hub, self.pipeline, self.meter, clock, patience, self._doubt)

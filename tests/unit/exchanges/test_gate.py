@@ -83,6 +83,22 @@ async def test_all_keep_away_as_long_as_one_was_told_to() -> None:
     assert exchange.asked == [0.0, 121.0, 121.0, 121.0]
 
 
+async def test_a_ban_known_from_before_is_waited_out_and_asked_for_once() -> None:
+    clock = StepClock()
+    exchange, looks = Exchange(clock), []
+
+    async def closed_s() -> float:
+        looks.append(clock.at)
+        await asyncio.sleep(0)
+        return 600.0
+
+    gate = Gate(clock, closed_s)
+    assert await asyncio.gather(*(gate.open(exchange.connect) for _ in range(3))) == ["open"] * 3
+    await gate.open(exchange.connect)
+    assert exchange.asked == [601.0] * 4
+    assert len(looks) == 1
+
+
 async def test_one_at_a_time_asks_until_it_is_let_in() -> None:
     clock = StepClock()
     exchange, gate = Exchange(clock, refusal(429), refusal(429, "200"), refusal(503)), Gate(clock)
