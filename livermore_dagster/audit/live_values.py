@@ -110,6 +110,8 @@ async def _recomputed(
     first_ms = rows[0].open_ms
     least_ms = max(seed_ms, first_ms - LONGEST * timeframe.ms)
     lead_ms = await table.observed_lead(exchange_id, symbol, timeframe, least_ms, first_ms, EXACT_BARS)
+    if lead_ms is None and least_ms != seed_ms:
+        return None
     end_ms = rows[-1].open_ms + 1
     start_ms = least_ms if lead_ms is None else lead_ms
     candles = await table.read(exchange_id, symbol, timeframe, start_ms, end_ms)

@@ -16,6 +16,7 @@ from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.macdv import MacdvPoint, State, step
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.indicators import IndicatorRow, upsert_indicators
 from livermore_dagster.stores.redis import keys
 from tests.integration.ingest.played import IDS, Platform, point
@@ -96,8 +97,13 @@ async def test_of_whatever_seldom_trades_nothing_differs(
     assert verdict.numbers["not judged (seed not held)"] == 0
 
 
-async def test_without_its_seed_and_enough_to_forget_it_a_value_is_not_judged(ctx: ExchangeContext) -> None:
+async def test_without_its_seed_and_enough_to_forget_it_a_value_is_not_judged(
+    ctx: ExchangeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the seed lies further back than is ever read, nothing is read to say so."""
     live = await store(ctx, market(3_600, 0.3, fills=True), kept=1_000)
+    monkeypatch.setattr(live_values, "LONGEST", 2_000)
+    monkeypatch.delattr(CandleTable, "read")
     verdict = await live_equals_batch(cell(ctx), END_MS - WINDOW * M1.ms)
     assert verdict.passed
     assert verdict.numbers["live values compared"] == 0
