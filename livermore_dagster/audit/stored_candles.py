@@ -36,7 +36,7 @@ async def no_gaps(cell: Cell, from_ms: int) -> Verdict:
     gaps = await find_gaps(proven, cell.judged, begins)
     if gaps:
         # What the store writer has not come to yet is late, and no gap.
-        await sync_from_cache(cell, WINDOW_BARS)
+        await sync_from_cache(replace(cell, symbols=list(gaps)), WINDOW_BARS)
         gaps = await find_gaps(proven, list(gaps), begins)
     rows: list[Row] = [
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -14,8 +14,10 @@ from livermore_dagster.errors import ExchangeError
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.selection import tell_monitored
 from livermore_dagster.ingest.warmup import warm_up
+from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import UpsertCounts
 from livermore_dagster.stores.redis import keys
 from tests.integration.ingest.played import IDS, Platform, Subscriber, played, until
 
@@ -130,3 +132,28 @@ async def test_what_is_not_taken_is_not_called_repaired(market: Platform) -> Non
         assert verdict.numbers["now repaired"] == 1
         assert verdict.numbers["not taken, for what is held is newer"] == 1
         assert told(market) == ["Of coinbase's 1h candles 2 differed; repaired: 1."]
+
+
+async def test_only_series_with_gaps_are_brought_up(
+    market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_context("coinbase", market) as ctx:
+        await warm_up(ctx, SYMBOLS, timeframes=[H1])
+        await tell_monitored(ctx, SYMBOLS, [])
+        cell = await open_cell(ctx, H1)
+        for symbol in SYMBOLS:
+            await ctx.table.upsert(ctx.row.id, await ctx.cache.read(symbol, H1))
+        market.execute(
+            "DELETE FROM candles WHERE symbol = %s AND open_ms = %s", SYMBOLS[1], cell.bars_before(9)
+        )
+        # None is an answer of the exchange's: only the cache has the candle.
+        market.execute("DELETE FROM asked_ranges")
+        upsert, stored = ctx.table.upsert, []
+
+        async def watched(exchange_id: int, batch: Sequence[StampedCandle]) -> UpsertCounts:
+            stored.append({one.symbol for one in batch})
+            return await upsert(exchange_id, batch)
+
+        monkeypatch.setattr(ctx.table, "upsert", watched)
+        assert (await no_gaps(cell, cell.bars_before(20))).passed
+        assert stored == [{SYMBOLS[1]}]
