@@ -85,16 +85,17 @@ async def _run(
 
     from livermore_dagster.audit.exchange_audit import audit as judge
     from livermore_dagster.audit.exchange_audit import plan_audit
-    from livermore_dagster.cli.lookup import canonical_symbol
     from livermore_dagster.ingest.context import open_context
     from livermore_dagster.platform.market_now import market_now
+    from livermore_dagster.stores.postgres.symbols import read_canonical_symbols, require_symbols
 
     async with open_context(exchange, settings) as ctx:
         if symbols:
             async with ctx.pool.connection() as connection:
-                # An alias is another name of data that is kept once (X3b).
-                own = [await canonical_symbol(connection, ctx.row, symbol) for symbol in symbols]
-                symbols = list(dict.fromkeys(own))
+                await require_symbols(connection, ctx.row.id, ctx.row.name, symbols)
+                known = await read_canonical_symbols(connection, ctx.row.id)
+            # An alias is another name of data that is kept once (X3b).
+            symbols = list(dict.fromkeys(known.get(symbol, symbol) for symbol in symbols))
         plan = await plan_audit(ctx, timeframes, symbols, since_ms, market_now(settings))
         columns = (
             TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("requests"),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 
@@ -92,6 +93,27 @@ def test_an_audit_follows_an_alias(command: Command, redis_url: str) -> None:
     assert checks["no_gaps"]["numbers"]["symbols judged"] == 1
     assert {row["symbol"] for row in checks["no_gaps"]["rows"]} == {"BTC-USD"}
     assert "Unknown symbol 'BTC-USDX'" in command(*words, "BTC-USDX").err
+
+
+def test_an_audit_takes_what_only_the_exchange_could_refuse(
+    command: Command, redis_url: str, database_url: str
+) -> None:
+    """The list is of the day before: the symbol may be younger."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("UPDATE exchange_symbols SET updated_at = now() - interval '2 days'")
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        claim = Claim(client, COINBASE, "coinbase")
+        claim.acquire()
+        for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
+            claim.advance(state)
+        client.set(keys.settled(COINBASE), BEGIN)
+        client.set(keys.monitored(COINBASE), '["BTC-USD"]')
+        done = command(
+            "audit", "coinbase", "--timeframes", "5m", "--no-ask", "--json", "--symbols", "NEW-USD,BTC-USDC"
+        )
+        claim.release()
+    checks = {one["check"]: one for one in json.loads(done.out)["checks"]}
+    assert {row["symbol"] for row in checks["no_gaps"]["rows"]} == {"NEW-USD", "BTC-USD"}
 
 
 def test_an_alias_of_one_exchange_is_found_among_all(command: Command) -> None:
