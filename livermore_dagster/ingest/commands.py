@@ -124,10 +124,11 @@ class InstanceCommands:
             raise BadSetting("Both top and symbols are given.", "Give one of them, or neither.")
         choice = SymbolChoice(payload.top, payload.symbols)
         said = choice != SymbolChoice()
-        known, session = await self._wanted(), self._host.session
         if said:
-            await self._check(Desired("running", choice, command.sub), idle=session is None)
-        begins = self._host.begins
+            await self._check(Desired("running", choice, command.sub), idle=self._host.session is None)
+        # Only now: while the exchange was asked, a start tried anew may have begun.
+        known = await self._wanted()
+        session, begins = self._host.session, self._host.begins
         wanted = await self._wish(
             lambda old: replace(
                 old, state="running", symbols=choice if said else old.symbols, user=command.sub, reason="",
