@@ -99,14 +99,14 @@ class Pipeline:
                 if event.event_ms is not None:
                     observe(connection, event.event_ms, now)
             else:
-                self._apply(self._closer.on_frames(frames, connection))
+                self._close(frames, connection)
                 frames = []
                 self._on_notice(connection, event)
         self._meter.count("frames", len(events))
         if frames:
             if not frames[-1].snapshot:
                 self.updated[connection] = now
-            self._apply(self._closer.on_frames(frames, connection))
+            self._close(frames, connection)
         self.tick()
 
     def on_break(self, connection: str, reason: str) -> None:
@@ -191,6 +191,11 @@ class Pipeline:
             if event.loses_candles:
                 self._apply(self._closer.on_unread(connection, event.symbol, event.message))
             self.on_notice(IncidentName.ERROR_FRAME, connection, event.message)
+
+    def _close(self, frames: Sequence[CandleFrame], connection: str) -> None:
+        # After an outage the frames themselves tell the time; the closer's own moves only behind them.
+        self._closer.observed_ms = self.now() or 0
+        self._apply(self._closer.on_frames(frames, connection))
 
     def _apply(self, effects: Effects) -> None:
         if effects.writes:

@@ -27,9 +27,10 @@ class Closer:
     `symbols` in rank order. `flagged`: the exchange sends a closed flag (quirks.closed_flag). `grace_ms` is
     exchange time after a candle's end. The waits (`silent_wait_ms`, `flag_wait_ms`, `flow_wait_ms`) cover
     latencies and the update cadence, which are real time: they are multiplied by `speed`, which the service
-    sets from `ExchangeClock.speed`. Frames of symbols not monitored are ignored. `fills_empty`: REST has a
-    row for every bucket, so that a missing one is late. Proof by the clock needs a candle update (of any
-    symbol) of the same connection at or after the candle's end: a stalled stream closes nothing.
+    sets from `ExchangeClock.speed`; before frames it sets `observed_ms`, that clock's time: which to believe.
+    Frames of symbols not monitored are ignored. `fills_empty`: REST has a row for every bucket, so that a
+    missing one is late. Proof by the clock needs a candle update (of any symbol) of the same connection at or
+    after the candle's end: a stalled stream closes nothing.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Closer:
     ) -> None:
         self.timeframes = tuple(timeframes)
         self.flagged = flagged
-        self.speed = 1.0
+        self.speed, self.observed_ms = 1.0, 0
         self.stats = CloserStats()
         self._grace_ms = grace_ms
         self._settle_ms = settle_ms
@@ -81,11 +82,11 @@ class Closer:
 
     def on_frames(self, frames: Iterable[Frame], connection: str) -> Effects:
         """A burst of frames, in the order they came."""
-        effects = Effects()
+        effects, now_ms = Effects(), max(self._now_ms, self.observed_ms)
         link = self._links.setdefault(connection, Link())
         for frame in frames:
             series = self._series.get((frame.symbol, frame.timeframe))
-            if series is None or is_passed_over(series, frame, connection, self._now_ms, self.speed, effects):
+            if series is None or is_passed_over(series, frame, connection, now_ms, self.speed, effects):
                 continue
             if frame.snapshot:
                 self._snapshot(series, frame, connection, link, effects)

@@ -50,10 +50,10 @@ class Rig:
         self.pipeline.on_events("ws", [candle("A", second), candle("B", second), *events])
 
 
-def candle(symbol: str, second: int, opens: int | None = None) -> CandleFrame:
+def candle(symbol: str, second: int, opens: int | None = None, *, snapshot: bool = False) -> CandleFrame:
     at = START + second * 1_000
     open_ms = at - at % STEP if opens is None else START + opens * STEP
-    return CandleFrame(symbol, Timeframe.M5, Candle(open_ms, "1", "1", "1", "1", str(second)), at)
+    return CandleFrame(symbol, Timeframe.M5, Candle(open_ms, "1", "1", "1", "1", str(second)), at, snapshot)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,21 @@ def test_a_refused_upgrade_counts_as_a_refusal_of_rest_does() -> None:
     rig.pipeline.on_limited("ws", 418, "not tried again for 60 s")
     assert (rig.counts["http_429"], rig.counts["http_418"]) == (1, 1)
     assert [name for name, _ in rig.told] == [IncidentName.HTTP_429, IncidentName.HTTP_418]
+
+
+def test_the_first_burst_after_a_nights_sleep_is_believed() -> None:
+    """The history a new socket begins with says itself how late it has become."""
+    rig = Rig()
+    for second in range(3):
+        rig.play(second)
+    rig.pipeline.on_break("ws", "gone")
+    woke = 8 * 3_600
+    rows = [
+        candle(symbol, woke + late, opens=woke * 1_000 // STEP - back, snapshot=True)
+        for back in range(100)
+        for late, symbol in enumerate("AB")
+    ]
+    rig.pipeline.on_events("ws", rows)
+    assert rig.counts["error_frames"] == 0
+    assert rig.told == [(IncidentName.CONNECTION_LOST, "gone")]
+    assert len(rig.finals) == 2 * 99
