@@ -11,6 +11,9 @@ _SPEED_WINDOW_S = 5.0
 _ANCHORS = 4
 """Earlier moments from which the speed is measured, one window after another."""
 
+_SLEPT = 10
+"""A confirmed jump of so many limits is no fast market: the machine slept, its monotonic clock too."""
+
 
 @dataclass(slots=True)
 class _Reading:
@@ -70,7 +73,10 @@ class ExchangeClock:
                     self.refused += 1
                 reading.pending_ms = event_ms
                 return
-            event_ms = event_ms if event_ms - pending <= limit else pending
+            if event_ms - pending > limit:
+                event_ms = pending
+            elif event_ms - reading.newest_ms > _SLEPT * limit:
+                self._anchors.clear()
         reading.pending_ms = None
         if event_ms > reading.newest_ms:
             reading.newest_ms = event_ms

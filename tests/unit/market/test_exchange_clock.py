@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -117,6 +118,20 @@ def test_frames_that_come_late_from_the_first_one_on_are_no_faster_market() -> N
     for second in range(60):
         clock.observe("a", T + second * 1_000, max(25.0, float(second)))
         assert clock.speed == 1.0
+
+
+@pytest.mark.parametrize("speed", [1, 20])
+def test_hours_of_sleep_that_the_monotonic_clock_did_not_count_are_no_faster_market(speed: int) -> None:
+    clock, slept_ms = ExchangeClock(), 8 * 3_600_000 * speed
+    for tenth in range(600):
+        clock.observe("a", T + tenth * 100 * speed, tenth / 10)
+    before = clock.speed
+    assert before == speed
+    clock.drop("a")
+    for tenth in range(600, 900):
+        clock.observe("b", T + slept_ms + tenth * 100 * speed, tenth / 10)
+        assert clock.speed == before
+    assert clock.now(89.9) == T + slept_ms + 899 * 100 * speed
 
 
 @given(
