@@ -179,8 +179,8 @@ def _unknown(name: str, known: list[str]) -> BadSetting:
     return BadSetting(f"There is no channel {name!r}.", advice)
 
 
-def _wanted(found: UserSettings, name: str | None) -> list[ChannelSettings]:
-    """The named channel, or those that are switched on."""
+def _wanted(found: UserSettings, name: str | None, out: Path | None) -> list[ChannelSettings]:
+    """The named channel, or those that are switched on: none will do where a chart is to be written."""
     channels = found.document.alerts.channels
     names = [one.name for one in channels]
     if name is not None:
@@ -188,7 +188,7 @@ def _wanted(found: UserSettings, name: str | None) -> list[ChannelSettings]:
             raise _unknown(name, names)
         return [one for one in channels if one.name == name]
     switched_on = [one for one in channels if one.enabled]
-    if channels and not switched_on:
+    if channels and not switched_on and out is None:
         raise BadSetting(
             f"Every channel of yours is switched off: {', '.join(names)}.",
             f"Name one to try it all the same: livermore notify test --channel {names[0]}",
@@ -204,7 +204,7 @@ async def _tried(session: StoreSession, name: str | None, out: Path | None) -> t
     from livermore_dagster.stores.postgres.connect import open_pool
 
     found = await _loaded(session)
-    channels = _wanted(found, name)
+    channels = _wanted(found, name, out)
     if not channels and out is None:
         raise BadSetting("You have no channel yet.", "Add one: livermore notify add --help")
     settings = session.settings

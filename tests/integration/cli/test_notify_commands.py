@@ -82,7 +82,7 @@ def test_a_test_says_who_refused_and_why(
 
 
 def test_a_channel_that_is_switched_off_is_tried_only_by_name(
-    ann: None, command: Command, services: StandIn, monkeypatch: pytest.MonkeyPatch
+    ann: None, command: Command, services: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("main", "spare"):
         monkeypatch.setenv(name.upper(), services.hook(name))
@@ -94,6 +94,9 @@ def test_a_channel_that_is_switched_off_is_tried_only_by_name(
         assert [one.hook for one in services.received] == tried
         services.received.clear()
     assert (done.code, "switched off: main, spare" in done.err) == (2, True)
+    chart = tmp_path / "chart.png"
+    done = command("notify", "test", "--out", str(chart))
+    assert (done.code, chart.exists(), services.received) == (0, True, []), "a chart needs no channel"
     assert command("notify", "test", "--channel", "spare").code == 0
     assert [one.hook for one in services.received] == ["spare"]
 
