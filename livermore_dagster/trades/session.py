@@ -172,9 +172,9 @@ async def open_account(
 def _busy(account: AccountRow, reader: AccountReader | None, patience_s: float | None) -> AccountBusy:
     who = "another process"
     if reader is not None:
-        who += (
-            f" since {clock_text(reader.since_ms)} (PostgreSQL session {reader.pid}, from {reader.address})"
-        )
+        since = "" if reader.since_ms is None else f" since {clock_text(reader.since_ms)}"
+        address = "" if reader.address is None else f", from {reader.address}"
+        who += f"{since} (PostgreSQL session {reader.pid}{address})"
     return AccountBusy(
         f"Account {account.key} is read by {who}; waited {patience_s:g} s for it.",
         "Try again when that run or command has ended; one that hangs ends with its process.",

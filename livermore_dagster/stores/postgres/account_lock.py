@@ -15,11 +15,14 @@ _SPACE: Final = 0x4C56
 
 
 class AccountReader(NamedTuple):
-    """Who holds an account: the server's process, the client's address, and since when (wall clock)."""
+    """Who holds an account: the server's process, the client's address, and since when (wall clock).
+
+    Of another role's session PostgreSQL shows the last two only to members of pg_read_all_stats: else None.
+    """
 
     pid: int
-    address: str
-    since_ms: int
+    address: str | None
+    since_ms: int | None
 
 
 async def lock_account(connection: AsyncConnection[Any], account_id: int, patience_s: float | None) -> bool:

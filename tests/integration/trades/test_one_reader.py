@@ -14,9 +14,10 @@ from livermore_dagster.definitions import defs
 from livermore_dagster.errors import AccountBusy
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.resources import ACCOUNTS
+from livermore_dagster.stores.postgres.account_lock import find_account_reader
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.redis.account_events import AccountEvent
-from livermore_dagster.trades.session import open_account
+from livermore_dagster.trades.session import _busy, open_account, require_account
 from sensors.account_fills import Asked, run_request
 from tests.eventually import eventually
 from tests.integration.ingest.played import Platform
@@ -69,6 +70,22 @@ def test_a_reader_is_waited_for_as_long_as_was_said_and_named(
         return await waiting
 
     assert asyncio.run(until_it_is_done()) == f"binance.{account_id}"
+
+
+async def test_a_reader_that_postgresql_does_not_show_is_named_by_its_session_alone(
+    account: tuple[Platform, int], reader: psycopg.Connection
+) -> None:
+    platform, account_id = account
+    async with await psycopg.AsyncConnection.connect(platform.database_url) as asking:
+        # Of a role without pg_read_all_stats, as on a server that others use too.
+        await asking.execute("CREATE ROLE livermore_of_few_rights")
+        await asking.execute("SET LOCAL ROLE livermore_of_few_rights")
+        found = await find_account_reader(asking, account_id)
+        await asking.rollback()
+        stored = await require_account(asking, "binance", account_id=account_id)
+    assert found == (reader.info.backend_pid, None, None)
+    said = f"is read by another process (PostgreSQL session {reader.info.backend_pid}); waited 5 s"
+    assert said in str(_busy(stored, found, 5.0))
 
 
 def test_a_run_among_the_boundaries_does_not_wait_for_long(
