@@ -234,14 +234,21 @@ def _standing(client: redis.Redis, key: str, group: str, delivered: str | None, 
     oldest, taken = None, []
     if delivered is not None:
         oldest = cast("Any", client.xpending(key, group))["min"]
-        # Absent before Redis 7.2, -1 for a consumer that has never got anything. Reading its own pending
-        # entries again, as one that fails does, does not count.
-        consumers = client.xinfo_consumers(key, group)
-        taken = [one["inactive"] for one in consumers if one.get("inactive", -1) >= 0]
+        taken = _since_taken(client.xinfo_consumers(key, group))
     if oldest is None:
         rest = cast("Any", client.xrange(key, min=f"({delivered}" if delivered else "-", count=1))
         oldest = rest[0][0] if rest else None
     return 0 if oldest is None else max(0, min([now_ms - _parts(oldest)[0], *taken]))
+
+
+def _since_taken(consumers: Iterable[Mapping[str, Any]]) -> list[int]:
+    """How long ago (ms) each consumer of a group last got something; without those that never did.
+
+    Reading its own pending entries again, as one that fails does, does not count in `inactive`. It does in
+    `idle`, which is all there is before Redis 7.2.
+    """
+    found = (int(one.get("inactive", one["idle"])) for one in consumers)
+    return [since_ms for since_ms in found if since_ms >= 0]
 
 
 def _judged(entries: int, groups: Iterable[Mapping[str, Any]], cap: int) -> Backlog:

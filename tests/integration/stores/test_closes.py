@@ -10,6 +10,7 @@ from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.closes import (
     ClosesReader,
+    _since_taken,
     backlog,
     read_closes,
     standing_sync,
@@ -120,3 +121,17 @@ async def test_a_group_stands_for_as_long_as_closes_wait_and_none_is_taken(
         assert (found["store"], found["signals"] > 89_000) == (0, True)
         await signals.ack(close.entry_id for close in await signals.fresh(1, 0))
         assert standing_sync(sync, 2, later) == {"signals": 0, "store": 0}
+
+
+async def test_before_redis_7_2_a_consumers_idle_time_tells_when_it_took_something(
+    client: redis.asyncio.Redis,
+) -> None:
+    """Such a server's answer is a newer one's without `inactive`."""
+    _, store = await readers(client)
+    await CandleCache(client, 2).write([minute(0)], 5)
+    await store.fresh(1, 0)
+    (consumer,) = await client.xinfo_consumers(keys.closes(2), keys.CLOSES_GROUP_STORE)
+    del consumer["inactive"]
+    assert _since_taken([{**consumer, "idle": 1_234}]) == [1_234]
+    assert _since_taken([{**consumer, "idle": 3, "inactive": 1_234}]) == [1_234]
+    assert _since_taken([{**consumer, "idle": 3, "inactive": -1}]) == []
