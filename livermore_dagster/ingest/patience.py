@@ -29,8 +29,11 @@ class Patience:
     """So long new connections may take until they bring something, before a change of symbols is given up."""
     again_s: float = 30.0
     """After this a change of symbols that was given up is tried again."""
-    warm_again_s: tuple[float, ...] = (5.0, 15.0, 60.0)
+    warm_again_s: tuple[float, ...] = (5.0, 15.0, *(60.0,) * 7, 300.0, 900.0)
     """Before a warm-up that failed in part is tried again; the last one again and again."""
+    warm_tries: int = 10
+    """After so many failed ones a symbol counts as warm with the history there is: one series that cannot be
+    had must not keep the others of its symbol from being checked and judged."""
     flag_s: float = 10.0
     """So long after a candle's end the exchange's closed flag may take."""
     skew_look_s: float = 300.0

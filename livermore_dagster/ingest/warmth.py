@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -17,6 +18,9 @@ from livermore_dagster.ingest.warmup import WarmupReport, WarmupStats, publish, 
 __all__ = ["Warmth"]
 
 log = structlog.get_logger(__name__)
+
+_LOOK_S: Final = 60.0
+"""In a long pause it is looked so often whether a symbol has come that is not to wait as long."""
 
 
 class Warmth:
@@ -37,18 +41,20 @@ class Warmth:
         self._now = now
         self._symbols = symbols
         self._turn = asyncio.Lock()
-        self._cold: set[str] = set()
+        self._cold: dict[str, int] = {}
+        """How often each was tried."""
+        self._tried_at = ctx.clock.monotonic()
         self._failed = asyncio.Event()
         """Set while some are cold."""
         self._last: WarmupReport | None = None
 
     @property
     def cold(self) -> frozenset[str]:
-        """Symbols whose warm-up failed in part, and is tried again."""
+        """Symbols whose warm-up failed in part, and is tried again; after many tries they count as warm."""
         return frozenset(self._cold)
 
     async def warm(self, symbols: Sequence[str]) -> float:
-        """Seconds it took. Those of which a series failed are not told to be warm."""
+        """Seconds it took. Those of which a series failed are not told to be warm, until that was often."""
         if not symbols:
             return 0.0
         async with self._turn:
@@ -57,34 +63,41 @@ class Warmth:
             )
             self._note(symbols, report)
         # Who was removed meanwhile, and comes back one day, is not as warm as it was then.
-        monitored = set(self._symbols()) - report.again
-        await tell_warm(self._ctx, [one for one in symbols if one in monitored], self._now())
+        monitored, enough = set(self._symbols()), self._patience.warm_tries
+        warm = [one for one in symbols if one in monitored and self._cold.get(one, enough) >= enough]
+        await tell_warm(self._ctx, warm, self._now())
         return report.seconds
 
     async def again(self) -> None:
         """Part: warms up what failed, with growing pauses, and not before a closed budget opens."""
-        pauses, tries = self._patience.warm_again_s, 0
+        told: WarmupReport | None = None
         while True:
             await self._failed.wait()
-            await self._pause(pauses[min(tries, len(pauses) - 1)])
+            while (pause := self._pause()) > 0:
+                if (last := self._last) is not None and last is not told:
+                    told = last
+                    last.stats.again_ms = self._ctx.clock.now_ms() + int(pause * 1000)
+                    await publish(self._ctx, last.stats)
+                await self._ctx.clock.sleep(min(pause, _LOOK_S))
+            self._tried_at = self._ctx.clock.monotonic()
             await self.warm([one for one in self._symbols() if one in self._cold])
             self._note_gone()
-            tries = tries + 1 if self._cold else 0
 
-    async def _pause(self, seconds: float) -> None:
-        if (last := self._last) is not None:
-            now_ms = self._ctx.clock.now_ms()
-            seconds = max(seconds, (last.retry_at_ms - now_ms) / 1000)
-            last.stats.again_ms = now_ms + int(seconds * 1000)
-            await publish(self._ctx, last.stats)
-        await self._ctx.clock.sleep(seconds)
+    def _pause(self) -> float:
+        """Seconds until the one tried least often is due, and the budget open."""
+        pauses, tries = self._patience.warm_again_s, min(self._cold.values(), default=1)
+        due = self._tried_at + pauses[min(tries, len(pauses)) - 1] - self._ctx.clock.monotonic()
+        closed_ms = 0 if self._last is None else self._last.retry_at_ms - self._ctx.clock.now_ms()
+        return max(due, closed_ms / 1000)
 
     def _note(self, symbols: Sequence[str], report: WarmupReport) -> None:
-        """An incident when the first fail; the log has every try."""
+        """An incident when the first fail, and when some count as warm so; the log has every try."""
         self._last = report
+        if report.again:
+            self._tried_at = self._ctx.clock.monotonic()
         first = not self._cold
-        self._cold.difference_update(symbols)
-        self._cold.update(report.again)
+        tries = {one: self._cold.pop(one, 0) + 1 for one in symbols}
+        self._cold.update({one: tries[one] for one in report.again})
         self._note_gone()
         if not self._cold:
             if not first:
@@ -95,14 +108,20 @@ class Warmth:
             f"{self._ctx.row.name}: the history of {len(self._cold)} symbols could not be read in full and "
             f"is asked for again: {reason}"
         )
-        if first:
+        given = sum(self._cold.get(one) == self._patience.warm_tries for one in symbols)
+        if given:
+            text += (
+                f" After {self._patience.warm_tries} tries {given} of them count as warm with what there is."
+            )
+        if first or given:
             self._board.trouble(IncidentName.WARMUP_FAILED, text, error=True)
         else:
             log.warning("still_cold", exchange=self._ctx.row.name, text=text)
 
     def _note_gone(self) -> None:
         """Who is monitored no more need not be warm."""
-        self._cold.intersection_update(self._symbols())
+        monitored = set(self._symbols())
+        self._cold = {one: tries for one, tries in self._cold.items() if one in monitored}
         if self._cold:
             self._failed.set()
         else:

@@ -11,6 +11,7 @@ import pytest
 
 from livermore_dagster.exchanges import budget
 from livermore_dagster.exchanges.budget import RateBudget
+from livermore_dagster.exchanges.caller import ATTEMPTS
 from livermore_dagster.exchanges.contract import BudgetFeedback
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest import warmup
@@ -109,6 +110,30 @@ async def test_who_is_removed_while_it_is_warmed_up_is_not_warm_when_it_comes_ba
     await tell_monitored(ctx, SYMBOLS, SYMBOLS[1:], added=SYMBOLS[1:])
     assert list(await ctx.redis.hgetall(keys.warmed(ctx.row.id))) == monitored
     assert await ctx.redis.smembers(keys.warming(ctx.row.id)) == {SYMBOLS[1]}
+
+
+async def test_what_cannot_be_had_does_not_keep_its_symbol_warming_for_ever(
+    market: Platform, ctx: ExchangeContext
+) -> None:
+    board = StatusBoard(None, ctx.redis, ctx.row.id)  # type: ignore[arg-type]
+    bad, series = SYMBOLS[:1], 3
+    patience = Patience(warm_again_s=(0.05, 1.5), warm_tries=2)
+    warmth = Warmth(ctx, board, patience, ctx.known_now, lambda: SYMBOLS)
+    await tell_monitored(ctx, SYMBOLS, bad)
+    market.fault("binance", kind="error_page", endpoint="candles", status=503, count=2 * series * ATTEMPTS)
+    await warmth.warm(bad)
+    assert await ctx.redis.smembers(keys.warming(ctx.row.id)) == set(bad)
+    again = asyncio.create_task(warmth.again())
+    async with asyncio.timeout(20):
+        while await ctx.redis.scard(keys.warming(ctx.row.id)):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        assert warmth.cold == set(bad), "it is asked for again all the same"
+        assert list(await ctx.redis.hgetall(keys.warmed(ctx.row.id))) == bad
+        assert ["count as warm" in one.text for one in board._troubles] == [False, True]
+        while warmth.cold:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    again.cancel()
+    assert await bars(ctx, SYMBOLS[0]) >= WARMUP_BARS
 
 
 async def test_a_symbol_that_is_gone_is_not_asked_for_again(ctx: ExchangeContext) -> None:
