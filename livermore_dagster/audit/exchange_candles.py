@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -20,6 +20,7 @@ from livermore_dagster.ingest.together import together
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import Span
 from livermore_dagster.stores.redis.metrics import count, incident
 from livermore_dagster.stores.redis.symbol_events import doubt_symbol
 
@@ -44,8 +45,8 @@ class _Comparison:
     """Of both: candles that are held as the exchange gives them now."""
     foreign: int = 0
     """Candles that are stored and that the exchange does not give."""
-    asked: int = 0
-    """Symbols compared to the end."""
+    not_asked: set[str] = field(default_factory=set)
+    """Symbols not compared to the end."""
     ended_by: str = ""
     """Why the exchange could be asked no further."""
     rows: list[Row] = field(default_factory=list)
@@ -62,38 +63,48 @@ async def pages_of(cell: Cell, from_ms: int) -> int:
     return sum(-(-count // cell.ctx.quirks.rest_rows) for count in bars)
 
 
-async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], None] | None = None) -> Verdict:
-    """Candles that open in [`from_ms`, newest of the cell) equal what REST gives for them now; of a series
-    that begins later here, from there on: what was never held is no difference.
+async def matches_exchange(
+    cell: Cell,
+    from_ms: int,
+    on_page: Callable[[str], None] | None = None,
+    *,
+    made_up: Span | None = None,
+) -> Verdict:
+    """Candles that open in [`from_ms`, newest of the cell) equal what REST gives for them now, and when that
+    is done, those of `made_up`, which lies before; of a series that begins later here, from there on: what
+    was never held is no difference.
 
     The newest one is left out: exchanges still settle it. What differs or is missing here is written under
     the cache's rule, so that it enters the flow as any revision does; what only we hold is told and kept.
     A symbol the exchange refuses is doubted and holds up no other; an exchange that cannot be asked ends it,
     incomplete. `on_page(symbol)` after each request.
     """
-    end_ms = cell.newest_open_ms
-    # What the store writer has not come to yet is late, and no difference from the exchange.
-    await sync_from_cache(cell, min(CACHED_BARS, (end_ms - from_ms) // cell.timeframe.ms + 1))
-    begins = await held_since(cell, from_ms)
+    newest = Span(from_ms, cell.newest_open_ms)
+    oldest_ms = newest.from_ms if made_up is None else made_up.from_ms
+    begins = await held_since(cell, oldest_ms)
     found = _Comparison()
     try:
-        await _compare_all(cell, begins, found, on_page)
+        await _compare_all(cell, begins, newest, found, on_page)
+        if made_up is not None:
+            await _compare_all(cell, begins, made_up, found, on_page)
     finally:
         if found.repaired:
             await _tell(cell, found)
     numbers: dict[str, str | int] = {
-        "window (UTC)": f"{utc_text(from_ms)} to {utc_text(end_ms)}",
+        "window (UTC)": _words(newest),
         "candles compared": found.compared,
         "candles that differed": found.differed,
         "candles missing here": found.missing,
         "now repaired": found.repaired,
         "candles the exchange does not have": found.foreign,
-        "symbols not asked": len(cell.judged) - found.asked,
+        "symbols not asked": len(found.not_asked),
         "requests used": found.requests,
     }
+    if made_up is not None:
+        numbers["made up for (UTC)"] = _words(made_up)
     if left := found.differed + found.missing - found.repaired:
         numbers["not taken, for what is held is newer"] = left
-    if later := never_held(begins, from_ms):
+    if later := never_held(begins, oldest_ms):
         numbers["never held (UTC)"] = later
     if found.ended_by:
         numbers["ended early"] = found.ended_by
@@ -103,19 +114,24 @@ async def matches_exchange(cell: Cell, from_ms: int, on_page: Callable[[str], No
 
 
 async def _compare_all(
-    cell: Cell, begins: Mapping[str, int], found: _Comparison, on_page: Callable[[str], None] | None
+    cell: Cell,
+    begins: Mapping[str, int],
+    span: Span,
+    found: _Comparison,
+    on_page: Callable[[str], None] | None,
 ) -> None:
     """Begins with no further symbol once the exchange cannot be asked; those under way come to their end."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(symbol: str, begin_ms: int) -> None:
         async with gate:
-            if found.ended_by:
+            if found.ended_by or symbol in found.not_asked:
+                found.not_asked.add(symbol)
                 return
             try:
-                await _compare_series(cell, symbol, (begin_ms, cell.newest_open_ms), found, on_page)
-                found.asked += 1
+                await _compare_series(cell, symbol, Span(begin_ms, span.to_ms), found, on_page)
             except ExchangeError as error:
+                found.not_asked.add(symbol)
                 if not no_such_symbol(error):
                     found.ended_by = error.message
                     return
@@ -123,20 +139,21 @@ async def _compare_all(
                 await doubt_symbol(ctx.redis, ctx.row.id, symbol, error.message, ctx.clock.now_ms())
                 found.note(_row(symbol, begin_ms, "request", "", error.message))
 
-    await together(one(symbol, begin_ms) for symbol, begin_ms in begins.items())
+    held = {symbol: max(begin_ms, span.from_ms) for symbol, begin_ms in begins.items()}
+    await together(one(symbol, begin_ms) for symbol, begin_ms in held.items() if begin_ms < span.to_ms)
     rank = {symbol: place for place, symbol in enumerate(begins)}
     found.rows.sort(key=lambda row: rank[str(row["symbol"])])
 
 
 async def _compare_series(
-    cell: Cell,
-    symbol: str,
-    span: tuple[int, int],
-    found: _Comparison,
-    on_page: Callable[[str], None] | None,
+    cell: Cell, symbol: str, span: Span, found: _Comparison, on_page: Callable[[str], None] | None
 ) -> None:
     """A page of the exchange's, and what is held of its span, at a time: history of any length."""
-    pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, *span, Priority.BROWSE)
+    # What the store writer has not come to yet is late, and no difference from the exchange.
+    until_ms = span.to_ms + cell.timeframe.ms
+    bars = min(CACHED_BARS, (until_ms - span.from_ms) // cell.timeframe.ms)
+    await sync_from_cache(replace(cell, symbols=[symbol], boundary_ms=until_ms), bars)
+    pages = cell.ctx.client.candle_pages(symbol, cell.timeframe, span.from_ms, span.to_ms, Priority.BROWSE)
     asked_ms = await cell.ctx.exchange_now(Priority.BROWSE)
     async for page in pages:
         found.requests += 1
@@ -187,6 +204,10 @@ async def _tell(cell: Cell, found: _Comparison) -> None:
     text = f"Of {row.name}'s {cell.timeframe.value} candles {words}; repaired: {found.repaired}."
     log.warning("audit", exchange=row.name, text=text)
     await incident(cell.ctx.redis, IncidentName.AUDIT, row.id, text)
+
+
+def _words(span: Span) -> str:
+    return f"{utc_text(span.from_ms)} to {utc_text(span.to_ms)}"
 
 
 def _row(symbol: str, at: int, name: str, stored: str, exchange: str) -> Row:

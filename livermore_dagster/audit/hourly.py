@@ -1,4 +1,4 @@
-"""The audit of each full hour: it begins where the last completed one ended, so that none is ever missed."""
+"""The audit of each full hour: it begins where the last completed one ended; many are made up in parts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from livermore_dagster.audit.exchange_candles import matches_exchange
 from livermore_dagster.audit.verdict import Verdict
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import Span
 from livermore_dagster.stores.redis.audits import begin_audited, note_audited
 
 __all__ = ["hourly_audit", "most_made_up"]
 
-_MADE_UP_BARS = 300
+_PAGE_BARS = 300
 """One request per series, on any exchange …"""
 _MADE_UP_MS = Timeframe.D1.ms
-"""… or a day, which takes a few of 1m."""
+"""… or a day, which takes a few of 1m: one an hour, so that the run after a night off is little longer."""
 
 
 def most_made_up(timeframe: Timeframe) -> int:
-    """Milliseconds of missed audits that the next one makes up; what is older is left to a person."""
-    return max(_MADE_UP_BARS * timeframe.ms, _MADE_UP_MS)
+    """Milliseconds of missed audits that are made up for; what is older is left to a person."""
+    return max(_PAGE_BARS * timeframe.ms, _MADE_UP_MS)
 
 
 async def hourly_audit(cell: Cell) -> Verdict:
-    """The last settled hour (or bar, where that is longer), and before it all that no audit has compared yet.
+    """The last settled hour (or bar, where that is longer), and then of what no audit has compared yet the
+    oldest 300 bars at most: what is left the next ones make up.
 
     Only a completed one moves the mark on; repeating one changes nothing. One the exchange cut short is a
     failed verdict and no failed run: to try again at once is what an exchange that is away, or has closed the
@@ -36,14 +38,25 @@ async def hourly_audit(cell: Cell) -> Verdict:
     regular_ms = timeframe.open_of(end_ms - max(Timeframe.H1.ms, timeframe.ms))
     missed_ms = min(regular_ms, await begin_audited(redis, exchange_id, timeframe, regular_ms))
     from_ms = max(missed_ms, timeframe.open_of(end_ms - most_made_up(timeframe)))
-    verdict = await matches_exchange(cell, from_ms)
+    page_ms = _PAGE_BARS * timeframe.ms
+    made_up = Span(from_ms, min(from_ms + page_ms, regular_ms)) if end_ms - from_ms > page_ms else None
+    verdict = await matches_exchange(cell, from_ms if made_up is None else regular_ms, made_up=made_up)
+    left_ms = regular_ms if made_up is None else made_up.to_ms
     if verdict.complete:
-        await note_audited(redis, exchange_id, timeframe, end_ms)
-    if missed_ms == from_ms:
-        return verdict
-    command = f"livermore audit {cell.ctx.row.name} --timeframes {timeframe.value} --since {_iso(missed_ms)}"
-    left_out = f"{utc_text(missed_ms)} to {utc_text(from_ms)}, too long ago: {command}"
-    return replace(verdict, numbers={**verdict.numbers, "not audited (UTC)": left_out})
+        await note_audited(redis, exchange_id, timeframe, end_ms if left_ms == regular_ms else left_ms)
+    numbers = dict(verdict.numbers)
+    if left_ms < regular_ms:
+        numbers["still to be made up (UTC)"] = (
+            f"{utc_text(left_ms)} to {utc_text(regular_ms)}, by the next ones"
+        )
+    if missed_ms < from_ms:
+        command = (
+            f"livermore audit {cell.ctx.row.name} --timeframes {timeframe.value} --since {_iso(missed_ms)}"
+        )
+        numbers["not audited (UTC)"] = (
+            f"{utc_text(missed_ms)} to {utc_text(from_ms)}, too long ago: {command}"
+        )
+    return replace(verdict, numbers=numbers)
 
 
 def _iso(at_ms: int) -> str:

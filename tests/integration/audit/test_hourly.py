@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from livermore_dagster.audit import exchange_candles
+from livermore_dagster.audit import exchange_candles, hourly
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import open_cell
+from livermore_dagster.audit.exchange_candles import matches_exchange
 from livermore_dagster.audit.hourly import hourly_audit, most_made_up
+from livermore_dagster.errors import ExchangeError
+from livermore_dagster.ingest.backfill import backfill
 from livermore_dagster.ingest.context import open_context
 from livermore_dagster.ingest.selection import tell_monitored
 from livermore_dagster.ingest.warmup import warm_up
+from livermore_dagster.market.candle import StampedCandle
+from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
+from livermore_dagster.stores.postgres.candles import UpsertCounts
 from livermore_dagster.stores.redis import keys
 from tests.integration.ingest.played import IDS, Platform, played
 
 START_MS = 1_767_655_800_000
 SYMBOLS = ["BTC-USD", "ETH-USD"]
-M5, H1 = Timeframe.M5, Timeframe.H1
+M1, M5, H1 = Timeframe.M1, Timeframe.M5, Timeframe.H1
 EXCHANGE = IDS["coinbase"]
 
 
@@ -45,19 +52,20 @@ def hours_before(cell: Cell, hours: int) -> Cell:
     return replace(cell, boundary_ms=cell.boundary_ms - hours * H1.ms)
 
 
-def tamper(market: Platform, symbol: str, open_ms: int) -> None:
+def tamper(market: Platform, symbol: str, open_ms: int, timeframe: Timeframe = M5) -> None:
     with market.redis() as client:
-        client.zremrangebyscore(keys.candles(EXCHANGE, symbol, M5), open_ms, open_ms)
+        client.zremrangebyscore(keys.candles(EXCHANGE, symbol, timeframe), open_ms, open_ms)
     market.execute(
-        "UPDATE candles SET close = high + 1 WHERE symbol = %s AND timeframe = '5m' AND open_ms = %s",
+        "UPDATE candles SET close = high + 1 WHERE symbol = %s AND timeframe = %s AND open_ms = %s",
         symbol,
+        timeframe.value,
         open_ms,
     )
 
 
-def mark(market: Platform) -> int:
+def mark(market: Platform, timeframe: Timeframe = M5) -> int:
     with market.redis() as client:
-        return int(client.hget(keys.audited(EXCHANGE), "5m") or 0)
+        return int(client.hget(keys.audited(EXCHANGE), timeframe.value) or 0)
 
 
 async def test_hours_that_no_audit_saw_are_audited_by_the_next(market: Platform, cell: Cell) -> None:
@@ -120,3 +128,69 @@ async def test_what_was_missed_for_too_long_is_left_to_a_person(market: Platform
         "livermore audit coinbase --timeframes 5m --since 2026-01-04T18:55Z"
     )
     assert "not audited (UTC)" not in (await hourly_audit(cell)).numbers
+
+
+async def test_a_night_is_made_up_in_parts_and_the_newest_hour_waits_for_none(
+    market: Platform, cell: Cell
+) -> None:
+    ctx, symbol = cell.ctx, SYMBOLS[0]
+    night = replace(cell, timeframe=M1, symbols=[symbol])
+    end_ms = night.newest_open_ms
+    missed_ms = end_ms - 8 * H1.ms
+    await backfill(ctx, [symbol], [M1], missed_ms, until_ms=night.boundary_ms)
+    await ctx.table.upsert(ctx.row.id, await ctx.cache.read(symbol, M1))
+    with market.redis() as client:
+        client.hset(keys.audited(EXCHANGE), M1.value, missed_ms)
+    oldest, later, newest = missed_ms + 2 * M1.ms, end_ms - 2 * H1.ms, end_ms - 5 * M1.ms
+    for open_ms in (oldest, later, newest):
+        tamper(market, symbol, open_ms, M1)
+
+    verdict = await hourly_audit(night)
+    assert {row["open (UTC)"] for row in verdict.rows} == {utc_text(oldest), utc_text(newest)}
+    assert (verdict.numbers["now repaired"], verdict.numbers["requests used"]) == (2, 2)
+    assert mark(market, M1) == missed_ms + 5 * H1.ms
+    assert verdict.numbers["still to be made up (UTC)"] == (
+        f"{utc_text(missed_ms + 5 * H1.ms)} to {utc_text(end_ms - H1.ms)}, by the next ones"
+    )
+    verdict = await hourly_audit(night)
+    assert [row["open (UTC)"] for row in verdict.rows] == [utc_text(later)]
+    assert "still to be made up (UTC)" not in verdict.numbers
+    assert mark(market, M1) == end_ms
+    assert market.query("SELECT count(*) FROM candles WHERE close > high") == [(0,)]
+
+
+async def test_a_part_of_a_night_that_was_cut_short_is_asked_for_again(
+    market: Platform, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = replace(cell, timeframe=M1, symbols=SYMBOLS[:1])
+    missed_ms = night.newest_open_ms - 8 * H1.ms
+    await backfill(cell.ctx, SYMBOLS[:1], [M1], missed_ms, until_ms=night.boundary_ms)
+    with market.redis() as client:
+        client.hset(keys.audited(EXCHANGE), M1.value, missed_ms)
+    asked: list[str] = []
+
+    def fails_at_the_second(symbol: str) -> None:
+        asked.append(symbol)
+        if len(asked) == 2:
+            raise ExchangeError("no answer")
+
+    monkeypatch.setattr(hourly, "matches_exchange", partial(matches_exchange, on_page=fails_at_the_second))
+    verdict = await hourly_audit(night)
+    assert (verdict.complete, verdict.numbers["symbols not asked"]) == (False, 1)
+    assert verdict.numbers["candles compared"] == 360, "the newest hour comes before the rest"
+    assert mark(market, M1) == missed_ms
+
+
+async def test_the_store_is_brought_up_one_series_at_a_time(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of symbols in one statement would hold all their rows, and the store writer, for long."""
+    upsert, stored = cell.ctx.table.upsert, []
+
+    async def watched(exchange_id: int, batch: Sequence[StampedCandle]) -> UpsertCounts:
+        stored.append({one.symbol for one in batch})
+        return await upsert(exchange_id, batch)
+
+    monkeypatch.setattr(cell.ctx.table, "upsert", watched)
+    assert (await hourly_audit(cell)).passed
+    assert sorted(stored, key=str) == [{symbol} for symbol in SYMBOLS]
