@@ -20,6 +20,8 @@ from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.selection import tell_monitored
 from livermore_dagster.ingest.service import IngestService
+from livermore_dagster.ingest.stream_side import StreamSide
+from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.ingest.warmth import Warmth
 from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
 from livermore_dagster.market.timeframe import Timeframe
@@ -65,6 +67,22 @@ async def test_a_closed_budget_is_waited_out(ctx: ExchangeContext, closed: float
     assert (report.stats.failed, report.again) == ([], frozenset())
     for symbol in SYMBOLS:
         assert await bars(ctx, symbol) >= WARMUP_BARS
+
+
+async def test_connections_wait_for_a_budget_closed_before_and_share_what_they_were_told(
+    ctx: ExchangeContext, closed: float
+) -> None:
+    async def connect() -> float:
+        return time.monotonic()
+
+    async def untold(part: str, text: str) -> None:
+        raise AssertionError(f"{part} failed: {text}")
+
+    assert await ctx.gate.open(connect) >= closed
+    board = StatusBoard(None, ctx.redis, ctx.row.id)  # type: ignore[arg-type]
+    supervisor = Supervisor(ctx.clock, untold)
+    sides = [StreamSide(ctx, board, supervisor, SYMBOLS, Patience()) for _ in "ab"]
+    assert {side.hub._gate for side in sides} == {ctx.gate}, "a resumed stream goes by what the paused knew"
 
 
 async def test_what_failed_is_warmed_up_when_the_budget_opens(
