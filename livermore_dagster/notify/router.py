@@ -18,6 +18,7 @@ from livermore_dagster.stores.postgres.deliveries import (
     NewDelivery,
     Place,
     ToldAlert,
+    mark_routed,
     read_told,
     store_deliveries,
     take_unrouted,
@@ -80,15 +81,17 @@ class Router:
             heard = await take_unrouted(connection, _BATCH)
             if not heard:
                 return Routed(set(), "nothing")
-            ids = [one.alert.id for one in heard]
             await self._clocks.learn(sorted({one.exchange_id for one in heard}))
             for one in heard:
                 self._clocks.heard(one.exchange_id, one.alert.triggered_ms)
-            told = await read_told(connection, ids, _WINDOW_MS)
-            new = route(self.users, heard, told, self._clocks, simulated=self._simulated)
-            judged = await store_deliveries(connection, heard, new, self._clock.now_ms())
-        places = {one.place for one in new if one.state == "pending" and one.alert_id in judged}
-        left: Left = "held" if len(judged) < len(heard) else "more" if len(heard) == _BATCH else "nothing"
+            now_ms = self._clock.now_ms()
+            # Marked first: what is left out for now must mute none of the others.
+            free = await mark_routed(connection, heard, now_ms)
+            told = await read_told(connection, [one.alert.id for one in free], _WINDOW_MS)
+            new = route(self.users, free, told, self._clocks, simulated=self._simulated)
+            await store_deliveries(connection, new, now_ms)
+        places = {one.place for one in new if one.state == "pending"}
+        left: Left = "held" if len(free) < len(heard) else "more" if len(heard) == _BATCH else "nothing"
         return Routed(places, left)
 
 

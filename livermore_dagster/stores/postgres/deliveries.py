@@ -26,6 +26,7 @@ __all__ = [
     "begin_deliveries",
     "expire_deliveries",
     "fold_into_digest",
+    "mark_routed",
     "newest_alert",
     "read_counts",
     "read_due",
@@ -137,12 +138,12 @@ async def read_told(
     return [ToldAlert(row[0], row[1], row[2], Timeframe(row[3]), *row[4:]) for row in rows]
 
 
-async def store_deliveries(
-    connection: AsyncConnection[Any], heard: Sequence[HeardAlert], new: Sequence[NewDelivery], now_ms: int
-) -> set[int]:
-    """Stores what was decided for these alerts and marks them as judged; the caller commits.
+async def mark_routed(
+    connection: AsyncConnection[Any], heard: Sequence[HeardAlert], now_ms: int
+) -> list[HeardAlert]:
+    """Marks these alerts as judged; the caller judges what is returned, in the same transaction.
 
-    Those alone whose ids are returned: another that is just being written to is to be judged again.
+    Left out is what is just being written to, or was: that is to be looked at again.
     """
     await connection.execute(_SOON)
     marking = {
@@ -151,8 +152,12 @@ async def store_deliveries(
         "now_ms": now_ms,
     }
     rows = await (await connection.execute(sql("mark_alerts_routed"), marking)).fetchall()
-    judged = {row[0] for row in rows}
-    new = [one for one in new if one.alert_id in judged]
+    marked = {row[0] for row in rows}
+    return [one for one in heard if one.alert.id in marked]
+
+
+async def store_deliveries(connection: AsyncConnection[Any], new: Sequence[NewDelivery], now_ms: int) -> None:
+    """Stores what was decided for alerts that were marked; the caller commits."""
     if new:
         given = {
             "alert_id": [one.alert_id for one in new],
@@ -164,7 +169,6 @@ async def store_deliveries(
             "now_ms": now_ms,
         }
         await connection.execute(sql("insert_deliveries"), given)
-    return judged
 
 
 async def read_due(

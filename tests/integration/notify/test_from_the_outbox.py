@@ -10,9 +10,9 @@ import pytest
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.notify import service
-from livermore_dagster.stores.postgres.alerts import AlertRow, insert_alerts
+from livermore_dagster.stores.postgres.alerts import AlertRow, Withdrawal, insert_alerts, withdraw_alerts
 from livermore_dagster.stores.redis import keys
-from tests.integration.notify.conftest import BINANCE, Told, alert, all_in, process
+from tests.integration.notify.conftest import BEGIN, BINANCE, M5, Told, alert, all_in, process
 
 BOUND_S = 2.5
 """Below the notifier's look into the table without a message."""
@@ -58,6 +58,23 @@ async def test_a_row_that_is_being_written_to_is_looked_at_again(told: Told) -> 
             (other,) = await told.raise_alerts(alert(1, "BBBUSDT"))
             await told.services.until(lambda: told.services.alerts("main") == [other])
         await told.services.until(lambda: told.services.alerts("main") == [other, alert_id], BOUND_S)
+
+
+async def test_one_that_is_being_withdrawn_mutes_no_other(told: Told) -> None:
+    """It is told to nobody: the next of its series is the first."""
+    await told.user(channels=[told.channel("main")], cooldown_s=900)
+    gone = Withdrawal("AAAUSDT", M5, "level_150", BEGIN + M5.ms, BEGIN + 4 * M5.ms)
+    async with told.notifier():
+        await told.until_settings_taken()
+        first, second = await told.raise_alerts(alert(1), alert(3), publish=False)
+        async with told.pool.connection() as connection:
+            await withdraw_alerts(connection, BINANCE, [gone])
+            await told.redis.publish(keys.channel_alerts(BINANCE), "{}")
+            await told.until_rows(lambda rows: [row["alert_id"] for row in rows] == [second])
+        rows = await told.until_rows(
+            lambda rows: len(rows) == 2 and all_in("sent", "withdrawn", "muted")(rows)
+        )
+    assert [(row["alert_id"], row["state"]) for row in rows] == [(first, "withdrawn"), (second, "sent")]
 
 
 async def test_an_alert_nobody_speaks_of_is_found(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
