@@ -233,14 +233,13 @@ class ChannelWorker:
             if not await self._send_all(parts):
                 return
 
-    async def _send_all(self, parts: Sequence[Sequence[Told]]) -> bool:
-        """One message for each part; whether the next may follow."""
+    async def _send_all(self, parts: Sequence[Sequence[Told]], *, made: bool = False) -> bool:
+        """One message for each part; whether the next may follow. `made`: all have left once, together."""
         for number, part in enumerate(parts):
             held = self._held()
             if held or not await self._send(part):
-                # Their attempt was counted and not made; they are due again when the channel is.
                 left = parts[number if held else number + 1 :]
-                await self._put_off([heard for some in left for heard, _ in some])
+                await self._put_off([heard for some in left for heard, _ in some], made)
                 return False
         return True
 
@@ -252,7 +251,7 @@ class ChannelWorker:
         if isinstance(reply, Refused) and reply.of_message and (len(part) > 1 or message.files):
             _log.warning("sent_apart", alerts=[one.alert.id for one in heard], reason=reply.reason)
             if len(part) > 1:
-                return await self._send_all([[one] for one in part])
+                return await self._send_all([[one] for one in part], made=True)
             if self._held():
                 reply = TryAgain(reply.reason)
             else:
@@ -263,11 +262,13 @@ class ChannelWorker:
         """Whether nothing may be sent just now."""
         return self._leaving.is_set() or self._pause_s() > 0
 
-    async def _put_off(self, heard: Sequence[HeardAlert]) -> None:
-        ids = [one.alert.id for one in heard]
-        next_ms = self._clock.now_ms() + int(max(0.0, self._pause_s()) * 1000)
+    async def _put_off(self, heard: Sequence[HeardAlert], made: bool) -> None:
+        """Until the channel is free; with the attempt given back that was counted and not `made`."""
+        ids, next_ms = [one.alert.id for one in heard], None
+        if made:
+            next_ms = self._clock.now_ms() + int(max(0.0, self._pause_s()) * 1000)
         async with self._pool.connection() as connection:
-            await settle_deliveries(connection, self.place, ids, "pending", next_ms=next_ms)
+            await settle_deliveries(connection, self.place, ids, "pending", next_ms=next_ms, unmade=not made)
 
     async def _notice(self, heard: HeardAlert) -> Notice:
         return self._words_of(heard, *await self._chart(heard))

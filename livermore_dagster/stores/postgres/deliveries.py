@@ -208,11 +208,12 @@ async def settle_deliveries(
     receipt: str | None = None,
     sent_ms: int | None = None,
     next_ms: int | None = None,
+    unmade: bool = False,
 ) -> None:
-    """How an attempt went. 'pending' with `next_ms` is another try then."""
+    """How an attempt went. 'pending' with `next_ms` is another try then. `unmade`: it counts as none."""
     given = {
         **_of(place), "ids": list(ids), "state": state, "error": error, "reason": reason, "receipt": receipt,
-        "sent_ms": sent_ms, "next_ms": next_ms,
+        "sent_ms": sent_ms, "next_ms": next_ms, "unmade": unmade,
     }  # fmt: skip
     await connection.execute(_SOON)
     await connection.execute(sql("settle_deliveries"), given)

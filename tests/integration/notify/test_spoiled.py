@@ -91,7 +91,8 @@ async def test_nothing_of_a_split_bundle_is_sent_into_a_closed_window(told: Told
     await told.user(channels=[told.channel("main", "last:0.6")])
     await told.raise_alerts(*(alert(1, f"A{n}USDT", timeframes=board) for n in range(5)), publish=False)
     async with told.notifier():
-        await told.until_rows(all_in("sent"))
+        rows = await told.until_rows(all_in("sent"))
+    assert [row["attempts"] for row in rows] == [1] * 5, "what did not leave was not tried"
     at = [when for _, _, when in told.services.requests]
     assert len(at) >= 2
     assert at[1] - at[0] >= 0.59
