@@ -57,11 +57,13 @@ class BoundaryRaiser:
         on_failure: Tell,
         on_raised: Callable[[int], None] = lambda _: None,
         on_handled: Fetch = _nothing,
+        leave: Callable[[int], bool] = lambda _: False,
     ) -> None:
         """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
 
         `on_fallback` is told when a boundary is fetched here, `on_failure` when that fails; `on_raised` of
         each boundary raised, `on_handled` of each with something to fetch, whoever fetched it.
+        `leave(boundary)` is asked after the last try: whether it lacks so little that others see to that.
         """
         self._redis = client
         self._row = row
@@ -74,6 +76,7 @@ class BoundaryRaiser:
         self._on_failure = on_failure
         self._on_raised = on_raised
         self._on_handled = on_handled
+        self._leave = leave
         self._reached = 0
         self._first = 0
         """The boundary behind which the first clock reading lay: history, when none was ever raised."""
@@ -102,14 +105,19 @@ class BoundaryRaiser:
         raised = await boundaries.last_raised(self._redis, self._row.id)
         await self._open.wait()
         await self._wake.wait()
+        day_since = raised
         if raised is None:
             raised = self._first
         begun = raised - _STEP_MS
+        if day_since is None:
+            day_since = begun
         while True:
             if self._reached > raised:
                 boundary = self._reached
-                await self._raise(boundary, begun)
-                raised = boundary
+                # A 1d that stays due was told of when its day ended.
+                new_day = boundary // Timeframe.D1.ms > day_since // Timeframe.D1.ms
+                await self._raise(boundary, begun, new_day=new_day)
+                raised = day_since = boundary
             self._wake.clear()
             if self._reached <= raised:
                 await self._wake.wait()
@@ -121,7 +129,7 @@ class BoundaryRaiser:
         if self._watches:
             await asyncio.wait(self._watches)
 
-    async def _raise(self, boundary_ms: int, begun_ms: int) -> None:
+    async def _raise(self, boundary_ms: int, begun_ms: int, *, new_day: bool) -> None:
         """Due is what ended since the last boundary handled; before any was, since `begun_ms`."""
         handled = await boundaries.last_handled(self._redis, self._row.id)
         known = [timeframe for timeframe in BOUNDARY_TIMEFRAMES if timeframe in self._row.timeframes]
@@ -146,7 +154,7 @@ class BoundaryRaiser:
             watch.add_done_callback(self._ended)
         self._on_raised(boundary_ms)
         # Last, for it may fail: the watch over the boundary must be there by then.
-        if Timeframe.D1 in timeframes:
+        if new_day and Timeframe.D1 in timeframes:
             event = SymbolEvent(
                 self._row.id, "day", self._clock.now_ms(), reason=f"{utc_text(boundary_ms)} UTC"
             )
@@ -161,10 +169,10 @@ class BoundaryRaiser:
         """Fetches here when nobody has begun in time, or whoever had has died or failed.
 
         Tries on while it fails, for some minutes more than the budget is closed, or until the next boundary
-        is raised.
+        is raised; then a few series that fail still are left.
         """
         deadline = self._clock.monotonic() + _GIVE_UP_S
-        wait_s, told, failure = _FALLBACK_S, False, ""
+        wait_s, told, failure, last_told = _FALLBACK_S, False, "", ""
         while self._clock.monotonic() < deadline:
             await self._clock.sleep(wait_s)
             wait_s = _TAKE_OVER_S
@@ -187,16 +195,32 @@ class BoundaryRaiser:
                     wait_s = max(wait_s, (error.retry_at_ms - self._clock.now_ms()) / 1000)
                     deadline = max(deadline, self._clock.monotonic() + wait_s + _TAKE_OVER_S)
                 log.warning("boundary_watch_waits", exchange=self._row.name, error=failure)
-                if told:
+                if told and failure != last_told:
+                    last_told = failure
                     await self._on_failure(
                         f"{self._row.name}: fetching the boundary of {utc_text(boundary_ms)} UTC failed and "
                         f"is tried again: {failure}"
                     )
         if failure:
+            rest = "what it lacks is due again at the next one"
+            if await self._left_over(boundary_ms, timeframes):
+                rest = "what it lacks is left to repair and to later fetches"
             await self._on_failure(
-                f"{self._row.name}: the boundary of {utc_text(boundary_ms)} UTC could not be fetched; what "
-                f"it lacks is due again at the next one. Last: {failure}"
+                f"{self._row.name}: the boundary of {utc_text(boundary_ms)} UTC could not be fetched whole; "
+                f"{rest}. Last: {failure}"
             )
+
+    async def _left_over(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> bool:
+        """Finishes the boundary where others see to what it lacks."""
+        if not self._leave(boundary_ms):
+            return False
+        try:
+            await boundaries.finish(self._redis, self._row.id, boundary_ms, self._by)
+            await self._on_handled(boundary_ms, timeframes)
+        except _TRY_AGAIN as error:
+            log.warning("boundary_not_finished", exchange=self._row.name, error=str(error))
+            return False
+        return True
 
     async def _is_handled(self, boundary_ms: int) -> bool:
         """A later boundary that was finished counts: what was due here was still due there."""

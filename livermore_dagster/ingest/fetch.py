@@ -80,9 +80,23 @@ class FetchReport:
     def count(self, outcome: str) -> int:
         return sum(one.outcome == outcome for one in self.series)
 
+    @property
+    def failed(self) -> list[SeriesFetch]:
+        """Series that another try may bring."""
+        return [one for one in self.series if one.outcome == "failed"]
+
+    @property
+    def stays_due(self) -> bool:
+        """Whether the boundary is left to the next one if nothing more can be had.
+
+        More than half failed: the exchange is away or the budget closed, which passes. Fewer are the series'
+        own trouble, may last for hours, and must not keep all others due.
+        """
+        return 2 * len(self.failed) > len(self.series)
+
     def failure(self) -> ExchangeError | None:
-        """For a boundary that is not handled, because series failed that another try may bring."""
-        failed = [one for one in self.series if one.outcome == "failed"]
+        """For who tries again."""
+        failed = self.failed
         if not failed:
             return None
         first = failed[0]
@@ -102,9 +116,11 @@ async def fetch_due(
     *,
     origin: Origin = Origin.BOUNDARY,
     on_progress: Callable[[int, int], None] | None = None,
+    before: FetchReport | None = None,
 ) -> FetchReport:
     """Fetch for each symbol, in rank order, every due timeframe that is not streamed, up to `boundary_ms`.
 
+    `before`: an earlier try at this boundary. What did not fail there is taken over and not asked for again.
     `on_progress(done, all)` after each series. A failed series is reported, never raised; only an unusable
     store ends the fetch.
     """
@@ -113,7 +129,10 @@ async def fetch_due(
     ctx.stopwatch.anchor(boundary_ms + ctx.quirks.grace_ms)
     streamed = ctx.row.streamed_timeframes
     wanted = tuple(tf for tf in timeframes if tf in ctx.row.timeframes and tf not in streamed)
-    report = FetchReport(boundary_ms, wanted)
+    places = {symbol: place for place, symbol in enumerate(symbols)}
+    kept = [one for one in before.series if one.outcome != "failed"] if before is not None else []
+    report = FetchReport(boundary_ms, wanted, [one for one in kept if one.symbol in places])
+    done = {(one.symbol, one.timeframe) for one in report.series}
     newest = {tf: await _newest(ctx, symbols, tf) for tf in wanted}
     gate = asyncio.Semaphore(CONCURRENCY)
     total = len(symbols) * len(wanted)
@@ -124,9 +143,9 @@ async def fetch_due(
         if on_progress is not None:
             on_progress(len(report.series), total)
 
-    await together(one(symbol, timeframe) for symbol in symbols for timeframe in wanted)
-    places = {symbol: place for place, symbol in enumerate(symbols)}
-    report.series.sort(key=lambda done: (places[done.symbol], done.timeframe.ms))
+    series = [(symbol, timeframe) for symbol in symbols for timeframe in wanted]
+    await together(one(*each) for each in series if each not in done)
+    report.series.sort(key=lambda one: (places[one.symbol], one.timeframe.ms))
     report.seconds = ctx.clock.monotonic() - started
     return report
 

@@ -21,7 +21,7 @@ from livermore_dagster.ingest.candle_sink import CandleSink
 from livermore_dagster.ingest.capacity import IN_TIME_S, symbols_in_time
 from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.ingest.fetch import fetch_due, late_series
+from livermore_dagster.ingest.fetch import FetchReport, fetch_due, late_series
 from livermore_dagster.ingest.housekeeping import Housekeeping
 from livermore_dagster.ingest.marks import Marks
 from livermore_dagster.ingest.meter import Meter
@@ -74,6 +74,8 @@ class StreamSide:
         self._symbols = tuple(symbols)
         self._patience = patience
         self._broken = False
+        self._partial: FetchReport | None = None
+        """Of the last try at a boundary, if series failed."""
         self._stop = asyncio.Event()
         row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
         self.exchange_clock = ExchangeClock()
@@ -130,6 +132,7 @@ class StreamSide:
             on_failure=self._tell_fallback_failure,
             on_raised=self._silences.raised,
             on_handled=self._look_for_late_rows,
+            leave=self._leave_failed,
         )
 
     # --- opening and closing ------------------------------------------------------------------------------
@@ -293,8 +296,11 @@ class StreamSide:
         return settled, unsettled
 
     async def _fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        """Raises when a series failed: the boundary is handled only when all were served."""
-        report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols)
+        """Raises when a series failed; the next try at the same boundary asks only for those."""
+        before, self._partial = self._partial, None
+        if before is not None and before.boundary_ms != boundary_ms:
+            before = None
+        report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols, before=before)
         log.info(
             "boundary_fetched",
             boundary_ms=boundary_ms,
@@ -305,7 +311,18 @@ class StreamSide:
             refused=report.count("refused"),
         )
         if (failure := report.failure()) is not None:
+            self._partial = report
             raise failure
+
+    def _leave_failed(self, boundary_ms: int) -> bool:
+        """Leaves a few failed series' due bars to repair; False where the boundary has to stay due."""
+        partial = self._partial
+        if partial is None or partial.boundary_ms != boundary_ms or partial.stays_due:
+            return False
+        for one in partial.failed:
+            due_ms = one.timeframe.open_of(boundary_ms) - one.timeframe.ms
+            self.repairs.look_again(one.symbol, one.timeframe, due_ms)
+        return True
 
     async def _look_for_late_rows(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         """Rows later than any fetch waits for: a 1d one would be asked for again a day later."""

@@ -16,7 +16,8 @@ from livermore_dagster.ingest import boundary_raiser
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import boundaries
-from livermore_dagster.stores.redis.client import connect_async
+from livermore_dagster.stores.redis.client import connect, connect_async
+from livermore_dagster.stores.redis.symbol_events import read_symbol_events
 
 COINBASE = next(row for row in ROWS if row.name == "coinbase")
 BINANCE = next(row for row in ROWS if row.name == "binance")
@@ -32,6 +33,7 @@ class Rig:
         self.told: list[str] = []
         self.failed: list[str] = []
         self.handled: list[int] = []
+        self.few_left = False
         self.failures: list[Exception] = []
         self.done = asyncio.Event()
         self.raiser = self.make("a")
@@ -49,6 +51,7 @@ class Rig:
             on_fallback=self.tell,
             on_failure=self.tell_failure,
             on_handled=self.note_handled,
+            leave=lambda boundary: self.few_left,
         )
         if warm:
             raiser.open()
@@ -251,8 +254,48 @@ async def test_it_gives_up_in_words(client, monkeypatch) -> None:
         while not any("could not be fetched" in text for text in rig.failed):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     assert not rig.done.is_set()
+    assert len(rig.failed) == 2, "the same failure is told once, and the end"
+    assert rig.handled == []
+    assert await boundaries.last_handled(client, rig.row.id) is None
     await rig.raiser.close()
     await rig.close()
+
+
+async def test_what_a_few_series_lack_keeps_no_boundary_open(client, monkeypatch) -> None:
+    for name, seconds in (("_FALLBACK_S", 0.05), ("_TAKE_OVER_S", 0.05), ("_GIVE_UP_S", 0.3)):
+        monkeypatch.setattr(boundary_raiser, name, seconds)
+    rig = Rig(client)
+    rig.few_left = True
+    rig.failures = [ExchangeUnavailable("1 of 20 series")] * 50
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    async with asyncio.timeout(5):
+        while len(rig.failed) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert "left to repair" in rig.failed[1]
+    assert rig.handled == [MIDNIGHT]
+    assert await boundaries.last_handled(client, rig.row.id) == MIDNIGHT
+    rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
+    assert (await rig.events(3))[2].timeframes == (Timeframe.M15,)
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_a_day_is_told_of_once_however_long_its_candles_stay_due(client, redis_url) -> None:
+    rig = Rig(client)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - 2 * STEP, [Timeframe.M15], [], [], 1)
+    rig.run(rig.raiser)
+    # Midnight itself was missed: the first boundary after it stands for it.
+    for number in range(1, 4):
+        rig.raiser.on_clock(MIDNIGHT + number * STEP + 2_000)
+        found = await rig.events(number + 1)
+        assert Timeframe.D1 in found[number].timeframes
+    await rig.close()
+    await rig.raiser.close()
+    with connect(redis_url) as plain:
+        told = read_symbol_events(plain, {rig.row.id: "0"}, 0, 100)
+    assert [(one.kind, one.reason) for one in told] == [("day", "2026-01-06 00:15 UTC")]
 
 
 async def test_what_is_streamed_is_raised_and_never_fetched(client, monkeypatch) -> None:

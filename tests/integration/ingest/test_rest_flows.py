@@ -11,7 +11,7 @@ import httpx
 import pytest
 from msgspec.structs import replace
 
-from livermore_dagster.errors import RateLimited, UnsupportedTimeframe
+from livermore_dagster.errors import UnsupportedTimeframe
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest import fetch
 from livermore_dagster.ingest.backfill import backfill
@@ -227,21 +227,6 @@ async def test_a_row_later_than_a_fetch_waits_is_asked_for_again(
     assert (await coinbase.cache.read(symbols[0], day, 1))[0].end_ms == boundary
     await side._look_for_late_rows(boundary, [day])
     assert side.repairs.waiting == 0
-
-
-async def test_a_boundary_with_a_failed_series_is_not_handled(
-    market: Platform, coinbase: ExchangeContext
-) -> None:
-    """A 429 or an outage of seconds must not cost a 1d candle its boundary."""
-    symbols = await symbols_of(market, "coinbase", {"liquid": 2})
-    board = StatusBoard(None, coinbase.redis, coinbase.row.id)  # type: ignore[arg-type]
-    side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, Patience())
-    market.fault("coinbase", kind="rate_limit", endpoint="candles", count=1, retry_after_s=1)
-    with pytest.raises(RateLimited, match=r"1 of 2 series could not be fetched") as closed:
-        await side._fetch(START - 30_000, [Timeframe.H1])
-    assert closed.value.retry_at_ms > 0
-    await side._fetch(START - 30_000, [Timeframe.H1])
-    await assert_cache_is_true(market, coinbase, symbols, Timeframe.H1)
 
 
 async def test_a_symbol_that_is_gone_does_not_keep_its_boundary_open(
