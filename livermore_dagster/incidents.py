@@ -157,7 +157,7 @@ CATALOGUE: Final[Mapping[IncidentName, IncidentKind]] = {
         "No Dagster run took up a boundary in time, so the live service fetched it.", "fallback_fetches"
     ),
     _N.BOUNDARY_FALLBACK_FAILED: _error(
-        "The candles that closed at a boundary could not be fetched; they are due again at the next one.",
+        "Candles that closed at a boundary could not be fetched.",
         "fallback_failures",
     ),
     _N.AUDIT: _warning("Stored candles differed from the exchange's and were repaired.", "audit_differences"),
