@@ -27,17 +27,28 @@ def sources() -> dict[Path, ast.Module]:
     return {path: ast.parse(path.read_text()) for path in files if "simulator" not in path.parts}
 
 
+@cache
+def nodes() -> list[tuple[Path, ast.AST]]:
+    """Of every source, what the tests look at: to walk all of them takes a second."""
+    wanted = (ast.Call, ast.Constant, ast.keyword, ast.Attribute)
+    return [
+        (path, node)
+        for path, tree in sources().items()
+        for node in ast.walk(tree)
+        if isinstance(node, wanted)
+    ]
+
+
 def told() -> Iterator[tuple[Path, ast.expr]]:
     """The name argument of every call that tells an incident."""
-    for path, tree in sources().items():
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            function = node.func
-            called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-            place = TELLING.get(called)
-            if place is not None and len(node.args) > place:
-                yield path, node.args[place]
+    for path, node in nodes():
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        place = TELLING.get(called)
+        if place is not None and len(node.args) > place:
+            yield path, node.args[place]
 
 
 def names_in(expression: ast.expr) -> set[str]:
@@ -61,16 +72,9 @@ def counted() -> set[str]:
     """Every string of the sources but those of the catalogue: names of counters are among them."""
     return {
         node.value
-        for path, tree in sources().items()
-        if path != CATALOGUE_FILE
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    } | {
-        node.arg
-        for tree in sources().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.keyword) and node.arg
-    }
+        for path, node in nodes()
+        if path != CATALOGUE_FILE and isinstance(node, ast.Constant) and isinstance(node.value, str)
+    } | {node.arg for _, node in nodes() if isinstance(node, ast.keyword) and node.arg}
 
 
 def test_only_names_of_the_catalogue_are_told() -> None:
@@ -106,10 +110,9 @@ def _logs_text(place: ast.stmt) -> bool:
 def test_every_name_is_told_somewhere() -> None:
     used = {
         node.attr
-        for path, tree in sources().items()
+        for path, node in nodes()
         if path != CATALOGUE_FILE
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
+        and isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)
         and node.value.id == "IncidentName"
     }
