@@ -10,7 +10,7 @@ from livermore_dagster.audit.verdict import Verdict
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.candles import Span
-from livermore_dagster.stores.redis.audits import begin_audited, note_audited
+from livermore_dagster.stores.redis.audits import begin_audited, note_audited, only_audit
 
 __all__ = ["hourly_audit", "most_made_up"]
 
@@ -26,6 +26,14 @@ def most_made_up(timeframe: Timeframe) -> int:
 
 
 async def hourly_audit(cell: Cell) -> Verdict:
+    """`_audit`, unless it is under way: where fetches outlast a boundary, the next run is due the same."""
+    async with only_audit(cell.ctx.redis, cell.ctx.row.id, cell.timeframe) as alone:
+        if alone:
+            return await _audit(cell)
+    return Verdict(True, {"candles compared": 0, "left to": "another run, which compares them just now"})
+
+
+async def _audit(cell: Cell) -> Verdict:
     """The last settled hour (or bar, where that is longer), and then of what no audit has compared yet the
     oldest 300 bars at most: what is left the next ones make up.
 

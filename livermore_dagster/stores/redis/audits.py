@@ -2,14 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import redis.asyncio
+import structlog
+from redis.exceptions import LockError
 
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["begin_audited", "note_audited"]
+__all__ = ["begin_audited", "note_audited", "only_audit"]
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_S = 300.0
+"""A boundary run's own limit: whoever held the lock longer is dead."""
+
+
+@asynccontextmanager
+async def only_audit(
+    client: redis.asyncio.Redis, exchange_id: int, timeframe: Timeframe
+) -> AsyncIterator[bool]:
+    """Whether nobody else audits these candles just now; while it lasts, nobody begins to."""
+    lock = client.lock(keys.auditing(exchange_id, timeframe.value), timeout=_LONGEST_S, blocking=False)
+    mine = await lock.acquire()
+    try:
+        yield mine
+    finally:
+        if mine:
+            try:
+                await lock.release()
+            except LockError:
+                log.warning("audit_outlived_its_lock", timeframe=timeframe.value)
 
 
 async def begin_audited(

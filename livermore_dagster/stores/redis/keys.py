@@ -177,6 +177,11 @@ def audited(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:audited"
 
 
+def auditing(exchange_id: int, timeframe: str) -> str:
+    """String, a lock: somebody compares the hour just now."""
+    return f"exchange:{exchange_id}:auditing:{timeframe}"
+
+
 def counters(exchange_id: int) -> str:
     """Hash of monotonic counters."""
     return f"exchange:{exchange_id}:counters"

@@ -23,6 +23,7 @@ from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.candles import UpsertCounts
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.audits import only_audit
 from tests.integration.ingest.played import IDS, Platform, played
 
 START_MS = 1_767_655_800_000
@@ -99,6 +100,16 @@ async def test_an_audit_the_exchange_cut_short_is_made_up(
     with market.redis() as client:
         client.delete(keys.budget(EXCHANGE))  # the five seconds it is closed for are over
     assert [row["symbol"] for row in (await hourly_audit(cell)).rows] == [SYMBOLS[0]]
+    assert mark(market) == cell.newest_open_ms
+
+
+async def test_what_another_run_compares_just_now_is_left_to_it(market: Platform, cell: Cell) -> None:
+    async with only_audit(cell.ctx.redis, EXCHANGE, M5) as alone:
+        assert alone
+        verdict = await hourly_audit(cell)
+        assert (verdict.passed, verdict.numbers["candles compared"]) == (True, 0)
+        assert mark(market) == 0
+    assert (await hourly_audit(cell)).passed
     assert mark(market) == cell.newest_open_ms
 
 

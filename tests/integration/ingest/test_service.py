@@ -106,20 +106,20 @@ def test_what_a_boundary_run_got_early_is_confirmed_by_the_live_service(coinbase
 
 async def _fetch_a_boundary(coinbase: Platform) -> None:
     """What a run does at the next one, and what becomes of the rows it got."""
-    symbols, fifteen = coinbase.symbols("coinbase"), Timeframe.M15
+    symbols, hour = coinbase.symbols("coinbase"), Timeframe.H1
     async with open_context("coinbase", coinbase) as ctx:
-        begun = await boundaries.last_raised(ctx.redis, ctx.row.id)
-        async with asyncio.timeout(30):
-            while (boundary := await boundaries.last_raised(ctx.redis, ctx.row.id)) in (None, begun):  # noqa: ASYNC110
+        boundary = begun = await boundaries.last_raised(ctx.redis, ctx.row.id) or 0
+        async with asyncio.timeout(90):
+            while boundary == begun or boundary % hour.ms:
                 await asyncio.sleep(0.05)
-        assert boundary is not None
+                boundary = await boundaries.last_raised(ctx.redis, ctx.row.id) or 0
         assert await boundaries.begin(ctx.redis, ctx.row.id, boundary, "run")
-        report = await fetch_due(ctx, boundary, [fifteen], symbols)
+        report = await fetch_due(ctx, boundary, [hour], symbols)
         assert report.count("closed") == len(symbols)
         await boundaries.finish(ctx.redis, ctx.row.id, boundary, "run")
         async with asyncio.timeout(8):  # before another boundary looks back at them
             for symbol in symbols:
-                while (await ctx.cache.read(symbol, fifteen, 1))[0].rank is not Rank.SETTLED:  # noqa: ASYNC110
+                while (await ctx.cache.read(symbol, hour, 1))[0].rank is not Rank.SETTLED:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
 
 

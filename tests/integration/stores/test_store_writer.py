@@ -87,13 +87,14 @@ async def test_what_a_boundary_run_got_early_is_told(client: redis.asyncio.Redis
     cache, stop = CandleCache(client, 2), asyncio.Event()
     writer = StoreWriter(client, pool, 2, block_ms=20, on_early=early.append)
     task = asyncio.create_task(writer.run(stop))
-    fetched = replace(minute(2), origin=Origin.BOUNDARY)
-    settled = replace(minute(3, Rank.SETTLED), origin=Origin.BOUNDARY)
-    await cache.write([minute(1), fetched, settled], 5)
+    short = replace(minute(2), timeframe=Timeframe.M15, origin=Origin.BOUNDARY)
+    fetched = replace(short, timeframe=Timeframe.H1)
+    settled = replace(fetched, timeframe=Timeframe.H4, rank=Rank.SETTLED)
+    await cache.write([minute(1), short, fetched, settled], 5)
     await eventually(lambda: caught_up(client))
     stop.set()
     await asyncio.wait_for(task, 10)
-    assert [one.candle for one in early] == [fetched.candle]
+    assert [one.timeframe for one in early] == [Timeframe.H1], "a 15m one is asked for by the next run"
 
 
 @pytest.mark.parametrize("seed", range(3))
