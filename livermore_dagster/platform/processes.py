@@ -89,12 +89,13 @@ def end_processes(record: RunRecord, patience_s: float = 3.0) -> list[str]:
         time.sleep(POLL_S)
         left = [process for process in left if process.alive]
     # What they started meanwhile counts too, hence a second look.
-    for process in _members(record):
+    again = _members(record)
+    for process in again:
         _send(process, signal.SIGKILL)
     deadline = time.monotonic() + patience_s
     while any(process.alive for process in _members(record)) and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return sorted({process.name for process in found})
+    return sorted({process.name for process in (*found, *again)})
 
 
 def _members(record: RunRecord) -> list[ProcessId]:
