@@ -1,10 +1,11 @@
-"""A model exchange, its faulty transport and the cache's write rule, for the closer's properties."""
+"""A model exchange, its faulty transport and the cache's write rule, for the closer's properties; frames and
+closers of its single bucket grid, for its rules."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ TF = Timeframe.M1
 STEP = TF.ms
 START = 1_760_000_040_000 // STEP * STEP
 GRACE = 1_500
+WS = "ws-1"
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,34 @@ class Frame:
 class Row:
     candle: Candle
     trades: int = -1
+
+
+def bar(bucket: int, close: str = "10", volume: str = "1") -> Candle:
+    return Candle(START + bucket * STEP, "10", "12", "9", close, volume)
+
+
+def frame(
+    symbol: str,
+    bucket: int,
+    after_ms: int,
+    *,
+    close: str = "10",
+    volume: str = "1",
+    closed: bool | None = None,
+    snapshot: bool = False,
+) -> Frame:
+    """A frame of bucket number `bucket`, sent `after_ms` after START."""
+    return Frame(symbol, TF, bar(bucket, close, volume), START + after_ms, snapshot, closed)
+
+
+def finals(effects: Effects) -> list[StampedCandle]:
+    return [write for write in effects.writes if write.rank > Rank.OPEN]
+
+
+def closer_of(symbols: Sequence[str] = ("A",), *, flagged: bool = False) -> Closer:
+    closer = Closer(symbols, (TF,), flagged=flagged, grace_ms=GRACE)
+    closer.on_clock(START)
+    return closer
 
 
 @dataclass(frozen=True)
