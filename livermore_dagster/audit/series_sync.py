@@ -18,6 +18,7 @@ __all__ = [
     "find_gaps",
     "flowing_settled",
     "held_since",
+    "judged_until",
     "never_held",
     "settled_until",
     "sync_from_cache",
@@ -40,8 +41,12 @@ class SyncReport:
 
 async def settled_until(cell: Cell) -> int:
     """Exchange-clock ms up to which the cell may be judged: a bar still being proven is no gap."""
-    settled_ms = await flowing_settled(cell) if cell.streamed else None
-    return cell.boundary_ms if settled_ms is None else min(cell.boundary_ms, settled_ms)
+    return judged_until(cell, await flowing_settled(cell) if cell.streamed else None)
+
+
+def judged_until(cell: Cell, settled_ms: int | None) -> int:
+    """`settled_until`, of what `flowing_settled` said."""
+    return cell.boundary_ms if settled_ms is None or not cell.streamed else min(cell.boundary_ms, settled_ms)
 
 
 async def flowing_settled(cell: Cell) -> int | None:

@@ -12,8 +12,8 @@ from livermore_dagster.audit.series_sync import (
     find_gaps,
     flowing_settled,
     held_since,
+    judged_until,
     never_held,
-    settled_until,
     sync_from_cache,
 )
 from livermore_dagster.audit.verdict import Row, Verdict
@@ -93,7 +93,8 @@ async def fresh(cell: Cell) -> Verdict:
     await sync_from_cache(cell, 2)
     newest = await cell.ctx.table.newest(cell.ctx.row.id, cell.judged, cell.timeframe)
     step = cell.timeframe.ms
-    due_ms = cell.timeframe.open_of(await settled_until(cell)) - step
+    settled_ms = await flowing_settled(cell)
+    due_ms = cell.timeframe.open_of(judged_until(cell, settled_ms)) - step
     behind = {symbol: max(0, due_ms - newest[symbol]) // step for symbol in newest}
     least = min(behind.values(), default=None)
     silent = {symbol: bars for symbol, bars in behind.items() if bars > 0}
@@ -108,7 +109,6 @@ async def fresh(cell: Cell) -> Verdict:
         "symbols without that candle": len(silent),
         "symbols without any": len(cell.judged) - len(behind),
     }
-    settled_ms = await flowing_settled(cell)
     allowed = 0 if cell.streamed and settled_ms is not None else 1
     passed = least is not None and (least <= allowed or await _proven_silent(cell, newest, behind, due_ms))
     if (late := _late(cell, settled_ms)) is not None:

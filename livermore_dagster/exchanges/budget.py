@@ -180,15 +180,18 @@ class BudgetLedger:
 
 def closed_for_ms_sync(client: redis.Redis, exchange_id: int, now_ms: int) -> int:
     """For how long no request leaves, for status and health. `now_ms`: the Redis server's clock."""
-    until = client.hget(keys.budget(exchange_id), "closed_until")
-    return max(0, int(float(str(until or 0))) - now_ms)
+    return _left_ms(client.hget(keys.budget(exchange_id), "closed_until"), now_ms)
 
 
 async def closed_for_ms(client: redis.asyncio.Redis, exchange_id: int) -> int:
     """For how long no request leaves, by the Redis server's clock."""
     until = await cast("Any", client.hget(keys.budget(exchange_id), "closed_until"))
     seconds, micros = await client.time()
-    return max(0, int(float(until or 0)) - (int(seconds) * 1000 + int(micros) // 1000))
+    return _left_ms(until, int(seconds) * 1000 + int(micros) // 1000)
+
+
+def _left_ms(closed_until: Any, now_ms: int) -> int:
+    return max(0, int(float(closed_until or 0)) - now_ms)
 
 
 @dataclass(order=True, slots=True)
