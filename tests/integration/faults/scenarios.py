@@ -94,10 +94,16 @@ ACTS: list[list[Scenario]] = [
     [
         Scenario(
             "lost_close", "5 no close flag",
-            "closer: a bucket without its flag or its last frame is unproven, REST settles it",
+            "closer: a bucket without its flag is unproven, REST settles it",
             lambda _: [{"kind": "lose_close", "count": 6}],
             # A minute that lasts a second may have had no frame but the lost one.
-            {"unproven|silent_asks": 1},
+            {"unproven|silent_asks": 1}, only=BINANCES,
+        ),
+        Scenario(
+            "lost_close", "5 no close flag",
+            "closer: a bucket whose last frame left a hole in the numbers is unproven, REST settles it",
+            lambda _: [{"kind": "lose_close", "count": 6}],
+            {"sequence_gaps": 1, "unproven": 1}, (IncidentName.SEQUENCE_GAP,), only=("coinbase",),
         ),
         Scenario(
             "lost_frames", "5 no close flag",
@@ -275,6 +281,9 @@ ACTS: list[list[Scenario]] = [
             ],
             {"repair_retries|rest_retries": 1, "rest_stale": 1},
         ),
+    ],
+    [
+        # By itself: behind a frame lost at that moment a step cannot be told, nor is anything held to doubt.
         Scenario(
             "stream_time_steps", "12 clock skew",
             "the exchange's clock never runs back; what was open when its stream's did is unproven",
