@@ -26,10 +26,11 @@ from livermore_dagster.exchanges.coinbase_user_stream import CoinbaseUserChannel
 from livermore_dagster.exchanges.connection import Connection
 from livermore_dagster.exchanges.contract import BudgetRule, Dialect
 from livermore_dagster.exchanges.credentials import fingerprint
+from livermore_dagster.exchanges.gate import Gate
 from livermore_dagster.exchanges.http import HttpxPort
 from livermore_dagster.exchanges.joint_budget import JointBudget
 from livermore_dagster.exchanges.rows import ROWS
-from livermore_dagster.exchanges.user_stream import UserChannel, UserStream
+from livermore_dagster.exchanges.user_stream import OnLimited, UserChannel, UserStream
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 
@@ -143,12 +144,19 @@ def account_client_for(
 
 
 def user_stream_for(
-    row: ExchangeRow, credentials: Credentials, redis: redis.asyncio.Redis, clock: Clock
+    row: ExchangeRow,
+    credentials: Credentials,
+    redis: redis.asyncio.Redis,
+    clock: Clock,
+    gate: Gate,
+    on_limited: OnLimited,
 ) -> UserStream:
-    """The account's own channel, to be entered with `async with`. Raises as `account_client_for`."""
+    """The account's own channel, to be entered with `async with`. `gate` is that of all connections to the
+    exchange. Raises as `account_client_for`."""
     account = account_client_for(row, credentials, redis, clock)
     channel = _USER_CHANNELS[row.name](row, credentials, account)
-    return UserStream(f"user-{row.name}-{fingerprint(credentials)[:6]}", channel, account, clock)
+    name = f"user-{row.name}-{fingerprint(credentials)[:6]}"
+    return UserStream(name, channel, account, clock, gate, on_limited)
 
 
 def account_budget(

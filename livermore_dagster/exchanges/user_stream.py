@@ -1,6 +1,6 @@
 """One account's own channel of an exchange: told at once of fills and orders, kept up without end.
 
-    async with user_stream_for(row, credentials, redis, clock) as stream:
+    async with user_stream_for(row, credentials, redis, clock, gate, on_limited) as stream:
         async for event in stream: ...
 
 Events say *that* something happened; what exactly, the signed reads tell. Exchanges replay nothing, so each
@@ -10,7 +10,7 @@ time a channel flows (again) an event RESUMED says that what came before it is n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -33,8 +33,9 @@ from livermore_dagster.exchanges.contract import (
     SequenceGap,
     ShutdownNotice,
 )
+from livermore_dagster.exchanges.gate import Gate
 
-__all__ = ["UserChannel", "UserDecoder", "UserEvent", "UserEventKind", "UserFrame", "UserStream"]
+__all__ = ["OnLimited", "UserChannel", "UserDecoder", "UserEvent", "UserEventKind", "UserFrame", "UserStream"]
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,9 @@ class UserEvent:
     at_ms: int
     """As the exchange tells it; of this machine's clock for RESUMED."""
 
+
+OnLimited = Callable[[str, int, str], None]
+"""Hears (channel, status, reason) of an upgrade refused for the rate (429) or a ban (418)."""
 
 UserFrame = UserEvent | Ack | Refusal | Heartbeat | SequenceGap | ShutdownNotice | ErrorFrame
 
@@ -105,11 +109,13 @@ class UserStream:
         channel: UserChannel,
         account: AccountClient,
         clock: Clock,
+        gate: Gate,
+        on_limited: OnLimited,
         *,
         ack_patience_s: float = _ACK_PATIENCE_S,
         backoff: Backoff | None = None,
     ) -> None:
-        """`name` is for logs; `account` is closed with the stream."""
+        """`name` is for logs and `on_limited`; `account` is closed with the stream."""
         self.name = name
         self.backoff = backoff or Backoff()
         self.reconnects = 0
@@ -119,6 +125,8 @@ class UserStream:
         self._channel = channel
         self._account = account
         self._clock = clock
+        self._gate = gate
+        self._on_limited = on_limited
         self._ack_patience_s = ack_patience_s
         self._events: asyncio.Queue[UserEvent | None] = asyncio.Queue(_EVENTS_HELD)
         self._error: Exception | None = None
@@ -177,6 +185,8 @@ class UserStream:
             await self._connection()
         except ConnectionLost as lost:
             self.last_reason = lost.reason
+            if lost.limited is not None:
+                self._on_limited(self.name, lost.limited, lost.reason)
             return lost
         except (CredentialsRefused, ClockSkewed):
             raise
@@ -188,8 +198,10 @@ class UserStream:
 
     # --- one connection ---------------------------------------------------------------------------------
     async def _connection(self) -> None:
+        # An address may be paid for, or age: none is asked for while nobody may connect.
+        await self._gate.wait()
         url = await self._channel.open()
-        socket = await open_socket(url)
+        socket = await self._gate.open(lambda: open_socket(url))
         self._opened_at = self._clock.monotonic()
         keeper = asyncio.create_task(self._keep_alive(socket), name=f"{self.name}-keepalive")
         try:

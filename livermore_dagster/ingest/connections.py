@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -58,10 +58,7 @@ class StreamSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What every line of an exchange hangs on. `on_change` is called when a connection comes or goes.
-
-    `on_ban(seconds)`: the exchange bans this address, for REST too.
-    """
+    """What every line of an exchange hangs on. `on_change` is called when a connection comes or goes."""
 
     quirks: Quirks
     connect: Connect
@@ -69,7 +66,6 @@ class Wiring:
     clock: Clock
     on_change: Callable[[], None]
     stable_s: float = STABLE_S
-    on_ban: Callable[[float], Awaitable[None]] | None = None
     gate: Gate | None = None
     """None: one of these lines alone."""
 
@@ -102,7 +98,6 @@ class Line:
         self._sink = wiring.sink
         self._clock = wiring.clock
         self._on_change = wiring.on_change
-        self._on_ban = wiring.on_ban
         self._gate = gate
         self._generation = 0
         self._current: _Session | None = None
@@ -260,16 +255,10 @@ class Line:
                     self._sink.on_events(session.name, events)
                     await self._sink.ready()
         except ConnectionLost as lost:
-            await self._mind_limit(session, lost)
+            if lost.limited is not None:
+                self._sink.on_limited(session.name, lost.limited, lost.reason)
             return lost
         return None
-
-    async def _mind_limit(self, session: _Session, lost: ConnectionLost) -> None:
-        if lost.limited is None:
-            return
-        self._sink.on_limited(session.name, lost.limited, lost.reason)
-        if lost.limited == 418 and self._on_ban is not None:
-            await self._on_ban(lost.retry_after_s)
 
 
 class ConnectionHub:

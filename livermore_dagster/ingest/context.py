@@ -9,12 +9,11 @@ from typing import Any
 
 import structlog
 from psycopg import AsyncConnection
-from redis import RedisError
 from redis.asyncio import Redis
 
 from livermore_dagster.clock import Clock, SystemClock
-from livermore_dagster.exchanges.budget import closed_for_ms
 from livermore_dagster.exchanges.client import ExchangeClient
+from livermore_dagster.exchanges.closure import SharedClosure
 from livermore_dagster.exchanges.contract import Priority, Quirks
 from livermore_dagster.exchanges.factory import client_for, require_active, row_named
 from livermore_dagster.exchanges.gate import Gate
@@ -96,19 +95,12 @@ class ExchangeContext:
     """Hears of every final candle that REST gave before it could have settled."""
     stopwatch: Stopwatch = field(init=False)
     gate: Gate = field(init=False)
-    """Every connection to the exchange passes it; what it was told holds over pauses, stops and starts."""
+    """Every connection to the exchange passes it, accounts' own ones too; what it was told holds over pauses,
+    stops and starts."""
 
     def __post_init__(self) -> None:
         self.stopwatch = Stopwatch(self.clock)
-        self.gate = Gate(self.clock, self._closed_s)
-
-    async def _closed_s(self) -> float:
-        """For how long the exchange's budget is closed, as far as Redis tells."""
-        try:
-            return await closed_for_ms(self.redis, self.row.id) / 1000
-        except RedisError as error:
-            log.warning("closure_unknown", exchange=self.row.name, error=type(error).__name__)
-            return 0.0
+        self.gate = Gate(self.clock, SharedClosure(self.redis, self.row.id, self.client.budget))
 
     def tell_early(self, candle: StampedCandle) -> None:
         """To whoever asks once more, if there is somebody at the moment."""

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from redis import RedisError
 
 from livermore_dagster.errors import ExchangeUnavailable
 from livermore_dagster.exchanges.connection import Connection
-from livermore_dagster.exchanges.contract import BudgetFeedback, TickerFrame
+from livermore_dagster.exchanges.contract import TickerFrame
 from livermore_dagster.exchanges.factory import connection_for
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
@@ -107,7 +106,6 @@ class StreamSide:
             clock,
             self._tell_connections,
             patience.stable_s,
-            self._banned,
             ctx.gate,
         )
         self.hub = ConnectionHub(row.name, self._symbols, wiring)
@@ -143,7 +141,7 @@ class StreamSide:
         start("tickers", self.tickers.run)
         start("boundaries", self.raiser.run)
         start("repairs", lambda: self.repairs.run(self._stop))
-        start("accounts", UserChannels(ctx, self._board).run)
+        start("accounts", UserChannels(ctx, self._board, self.pipeline.on_limited).run)
         start("clock", self.pipeline.run)
         start("figures", self._house.figures)
         start("silences", self._silences.run)
@@ -247,14 +245,6 @@ class StreamSide:
         return connection_for(
             row, symbols, row.streamed_timeframes, self._ctx.clock, name, ack_patience_s=patience
         )
-
-    async def _banned(self, seconds: float) -> None:
-        """A ban is the address's: REST stops asking too, in every process."""
-        feedback = BudgetFeedback(retry_after_ms=int(seconds * 1000))
-        try:
-            await self._ctx.client.budget.feedback(feedback)
-        except RedisError as error:
-            log.warning("ban_untold", exchange=self._ctx.row.name, error=type(error).__name__)
 
     async def _doubt(self, symbol: str, why: str) -> None:
         await doubt_symbol(self._ctx.redis, self._ctx.row.id, symbol, why, self._ctx.clock.now_ms())

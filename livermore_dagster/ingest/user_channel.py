@@ -17,7 +17,7 @@ from redis import RedisError
 from livermore_dagster.errors import BadSetting, ExchangeError
 from livermore_dagster.exchanges.credentials import from_environment
 from livermore_dagster.exchanges.factory import user_stream_for
-from livermore_dagster.exchanges.user_stream import UserEvent, UserStream
+from livermore_dagster.exchanges.user_stream import OnLimited, UserEvent, UserStream
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext
@@ -45,9 +45,10 @@ class _Kept:
 class UserChannels:
     """`run` until cancelled. Follows the account events for accounts that are added and removed."""
 
-    def __init__(self, ctx: ExchangeContext, board: StatusBoard) -> None:
+    def __init__(self, ctx: ExchangeContext, board: StatusBoard, on_limited: OnLimited) -> None:
         self._ctx = ctx
         self._board = board
+        self._on_limited = on_limited
         self._kept: dict[int, _Kept] = {}
 
     async def run(self) -> None:
@@ -121,7 +122,8 @@ class UserChannels:
 
     def _open(self, account: AccountRow) -> UserStream:
         credentials = from_environment(account.key_env or "", account.secret_env or "")
-        return user_stream_for(self._ctx.row, credentials, self._ctx.redis, self._ctx.clock)
+        ctx = self._ctx
+        return user_stream_for(ctx.row, credentials, ctx.redis, ctx.clock, ctx.gate, self._on_limited)
 
     async def _tell(self, account: AccountRow, event: UserEvent) -> None:
         told = AccountEvent(

@@ -196,6 +196,11 @@ def budget(exchange_id: int, credential: str = "public") -> str:
     return f"budget:{exchange_id}:{credential}"
 
 
+def upgrades_refused(exchange_id: int) -> str:
+    """String with TTL: the status (429, 418) of a refused WebSocket upgrade; nobody connects while it is."""
+    return f"exchange:{exchange_id}:upgrades-refused"
+
+
 def account_events(exchange_id: int) -> str:
     """Stream: what happened to accounts of this exchange: registered, or a fill or order changed."""
     return f"account-events:{exchange_id}"

@@ -18,6 +18,7 @@ from livermore_dagster.exchanges.account_client import AccountClient
 from livermore_dagster.exchanges.account_contract import AccountPage, Credentials, PageCursor
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.exchanges.factory import account_client_for, client_for, user_stream_for
+from livermore_dagster.exchanges.gate import Gate
 from livermore_dagster.exchanges.user_stream import UserEventKind, UserStream
 from livermore_dagster.market.exchange import ExchangeRow, Product
 from livermore_dagster.market.timeframe import Timeframe
@@ -203,6 +204,10 @@ async def test_candles_and_accounts_together_never_exceed_the_limit(alone: Field
 
 
 # --- the user channel -----------------------------------------------------------------------------------
+def unlimited(channel: str, status: int, reason: str) -> None:
+    raise AssertionError(f"{channel} was refused with {status}: {reason}")
+
+
 async def until(stream: UserStream, kind: UserEventKind) -> Any:
     async with asyncio.timeout(10):
         async for event in stream:
@@ -215,7 +220,9 @@ async def until(stream: UserStream, kind: UserEventKind) -> Any:
 async def test_a_live_fill_is_told_at_once_and_after_a_break(alone: Field, name: str) -> None:
     mine = await account(alone, name, orders=20, symbols=2)
     symbol = (await mine.truth())["orders"][0]["symbol"]
-    async with user_stream_for(mine.row, mine.credentials, alone.redis, alone.clock) as stream:
+    async with user_stream_for(
+        mine.row, mine.credentials, alone.redis, alone.clock, Gate(alone.clock), unlimited
+    ) as stream:
         await until(stream, UserEventKind.RESUMED)
         for _ in range(2):
             reply = await alone.order(name, "fill", account="mine", symbol=symbol, side="BUY")
@@ -233,7 +240,9 @@ async def test_a_live_fill_is_told_at_once_and_after_a_break(alone: Field, name:
 async def test_a_stream_with_a_wrong_key_ends_with_the_reason(alone: Field, name: str) -> None:
     mine = await account(alone, name, orders=20, symbols=2)
     wrong = dataclasses.replace(mine.credentials, key=mine.credentials.key[:-4] + "0000")
-    async with user_stream_for(mine.row, wrong, alone.redis, alone.clock) as stream:
+    async with user_stream_for(
+        mine.row, wrong, alone.redis, alone.clock, Gate(alone.clock), unlimited
+    ) as stream:
         with pytest.raises(CredentialsRefused):
             await until(stream, UserEventKind.RESUMED)
     await mine.client.close()

@@ -16,7 +16,12 @@ from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import CredentialsRefused
 from livermore_dagster.exchanges.backoff import Backoff
 from livermore_dagster.exchanges.binance_account import hmac_signature
+from livermore_dagster.exchanges.budget import RateBudget
+from livermore_dagster.exchanges.closure import SharedClosure
+from livermore_dagster.exchanges.connection import ConnectionLost, open_socket
+from livermore_dagster.exchanges.contract import BudgetRule
 from livermore_dagster.exchanges.factory import account_client_for, user_stream_for
+from livermore_dagster.exchanges.gate import Gate
 from livermore_dagster.exchanges.user_stream import UserEvent, UserEventKind, UserStream
 from tests.integration.exchanges.account_exchange import Played, Socket, exchange, reply
 from tests.integration.exchanges.test_account_client import ACCOUNT, BINANCE, COINBASE, SKEWED
@@ -65,9 +70,28 @@ class Door:
         return await asyncio.wait_for(self.sockets.get(), 5)
 
 
-def stream_of(played: Played, redis: redis.asyncio.Redis, **quirks: float) -> UserStream:
+class Told:
+    """Upgrades refused for the rate."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def __call__(self, channel: str, status: int, reason: str) -> None:
+        self.told.append((channel, status))
+
+
+def gate_of(played: Played, redis: redis.asyncio.Redis) -> Gate:
+    """As a process of its own has it."""
+    budget = RateBudget(redis, played.row.id, BudgetRule(10, 1000), CLOCK)
+    return Gate(CLOCK, SharedClosure(redis, played.row.id, budget))
+
+
+def stream_of(
+    played: Played, redis: redis.asyncio.Redis, told: Told | None = None, **quirks: float
+) -> UserStream:
     credentials = COINBASE if played.row.name == "coinbase" else BINANCE
-    stream = user_stream_for(played.row, credentials, redis, CLOCK)
+    gate = gate_of(played, redis)
+    stream = user_stream_for(played.row, credentials, redis, CLOCK, gate, told or Told())
     stream.backoff = Quick(random.Random(1))
     for name, value in quirks.items():
         setattr(stream._channel, name, value)
@@ -123,13 +147,46 @@ async def test_coinbase_signs_each_message_and_is_watched_by_heartbeats(
 async def test_a_channel_refused_for_the_rate_is_asked_for_when_the_exchange_said(
     connected: redis.asyncio.Redis,
 ) -> None:
-    door = Door()
+    door, told = Door(), Told()
     door.refusals.append(web.Response(status=429, headers={"Retry-After": "1"}))
-    async with exchange("coinbase", door) as played, stream_of(played, connected) as stream:
+    async with exchange("coinbase", door) as played, stream_of(played, connected, told) as stream:
         await door.socket()
         refused, let_in = door.knocks
         assert let_in - refused >= 1.0
         assert "429" in stream.last_reason
+        assert told.told == [(stream.name, 429)]
+
+
+@pytest.mark.parametrize("name", ["coinbase", "binance_us"])
+async def test_after_one_refusal_no_process_asks_before_the_exchange_said(
+    connected: redis.asyncio.Redis, name: str
+) -> None:
+    """Neither for a connection nor for the key of one."""
+    door = Door()
+    door.refusals.append(web.Response(status=429, headers={"Retry-After": "1"}))
+    async with exchange(name, door) as played:
+        market = gate_of(played, connected)
+        with pytest.raises(ConnectionLost):
+            await market.open(lambda: open_socket(played.row.ws_url))
+        asked = len(played.requests)
+        async with stream_of(played, connected):
+            await asyncio.sleep(0.5)
+            assert len(played.requests) == asked
+            await door.socket()
+        refused, let_in = door.knocks
+        assert let_in - refused >= 1.0
+
+
+async def test_a_refused_channel_keeps_the_markets_connections_away(connected: redis.asyncio.Redis) -> None:
+    door, told = Door(), Told()
+    door.refusals.append(web.Response(status=418, headers={"Retry-After": "1"}))
+    async with exchange("binance", door) as played, stream_of(played, connected, told):
+        while not told.told:  # noqa: ASYNC110 (the stream tells it)
+            await asyncio.sleep(0.01)
+        socket = await gate_of(played, connected).open(lambda: open_socket(played.row.ws_url))
+        await socket.close()
+        refused, *let_in = door.knocks
+        assert min(let_in) - refused >= 1.0
 
 
 async def test_a_lost_frame_is_told_as_a_resumption(connected: redis.asyncio.Redis) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 
+from livermore_dagster.exchanges.connection import ConnectionLost, open_socket
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest import user_channel
 from livermore_dagster.ingest.board import StatusBoard
@@ -29,9 +31,13 @@ class Told:
 
     def __init__(self) -> None:
         self.troubles: list[tuple[IncidentName, str]] = []
+        self.limited: list[int] = []
 
     def trouble(self, name: IncidentName, text: str, *, error: bool = False) -> None:
         self.troubles.append((name, text))
+
+    def on_limited(self, channel: str, status: int, reason: str) -> None:
+        self.limited.append(status)
 
 
 @pytest.fixture
@@ -44,7 +50,7 @@ def market(redis_url: str, database_url: str):
 async def kept(platform: Platform) -> AsyncIterator[Told]:
     told = Told()
     async with open_context("coinbase", platform) as ctx:
-        task = asyncio.create_task(UserChannels(ctx, cast("StatusBoard", told)).run())
+        task = asyncio.create_task(UserChannels(ctx, cast("StatusBoard", told), told.on_limited).run())
         try:
             yield told
             assert not task.done(), "an account's trouble ends nothing"
@@ -90,6 +96,30 @@ def test_a_channel_tells_of_fills(market: Platform, monkeypatch: pytest.MonkeyPa
     with market.redis() as client:
         last = read_events(client, {COINBASE: "0"}, 0, 100)[-1]
     assert (last.account_id, last.symbol) == (account, "BTC-USD")
+
+
+def test_a_channel_keeps_away_with_the_connections_and_tells_its_own_refusal(
+    market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second refusal is the channel's first attempt: after the other one's time, and counted."""
+    shown = create(market, "coinbase", "trader", orders=1, symbols=1, days=9)
+    for name, value in environment("coinbase", shown).items():
+        monkeypatch.setenv(name, value)
+    account = register(market, "coinbase")
+    market.fault("coinbase", kind="refuse_connection", status=429, retry_after_s=1, count=2)
+
+    async def watch() -> None:
+        async with open_context("coinbase", market) as ctx:
+            with pytest.raises(ConnectionLost):
+                await ctx.gate.open(lambda: open_socket(ctx.row.ws_url))
+        begun = time.monotonic()
+        async with kept(market) as told:
+            await until(lambda: channel(market, account)["state"] == "open", "not open")
+            assert time.monotonic() - begun >= 2.0
+            assert (told.limited, told.troubles) == ([429], [])
+
+    asyncio.run(watch())
+    assert market.ask("coinbase", "counters")["ws_refused"] == 2
 
 
 def test_a_missing_variable_and_a_refused_key_are_told_and_mended_by_adding_anew(

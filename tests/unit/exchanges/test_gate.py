@@ -83,20 +83,54 @@ async def test_all_keep_away_as_long_as_one_was_told_to() -> None:
     assert exchange.asked == [0.0, 121.0, 121.0, 121.0]
 
 
-async def test_a_ban_known_from_before_is_waited_out_and_asked_for_once() -> None:
-    clock = StepClock()
-    exchange, looks = Exchange(clock), []
+class Notices:
+    """What processes were told, and until when it holds."""
 
-    async def closed_s() -> float:
-        looks.append(clock.at)
+    def __init__(self, clock: StepClock, until_s: float = 0.0) -> None:
+        self._clock = clock
+        self.until_s = until_s
+        self.told: list[tuple[int, float]] = []
+
+    async def left_s(self) -> float:
         await asyncio.sleep(0)
-        return 600.0
+        return max(0.0, 100.0 + self.until_s - self._clock.at)
 
-    gate = Gate(clock, closed_s)
+    async def close(self, status: int, seconds: float) -> None:
+        self.told.append((status, seconds))
+        self.until_s = self._clock.at - 100.0 + seconds
+
+
+async def test_a_refusal_known_from_before_is_waited_out() -> None:
+    clock = StepClock()
+    exchange, gate = Exchange(clock), Gate(clock, Notices(clock, 600.0))
     assert await asyncio.gather(*(gate.open(exchange.connect) for _ in range(3))) == ["open"] * 3
     await gate.open(exchange.connect)
     assert exchange.asked == [601.0] * 4
-    assert len(looks) == 1
+
+
+async def test_what_one_process_was_told_keeps_the_others_away() -> None:
+    clock = StepClock()
+    exchange, notices = Exchange(clock, None, refusal(429, "120")), Notices(clock)
+    one, other = Gate(clock, notices), Gate(clock, notices)
+    await other.open(exchange.connect)
+    with pytest.raises(ConnectionLost):
+        await one.open(exchange.connect)
+    assert notices.told == [(429, 120.0)]
+    await other.open(exchange.connect)
+    assert exchange.asked == [0.0, 0.0, 121.0]
+
+
+async def test_who_waits_stays_away_for_what_is_told_meanwhile() -> None:
+    clock = StepClock()
+    exchange, notices = Exchange(clock), Notices(clock, 10.0)
+    gate = Gate(clock, notices)
+    waiting = asyncio.create_task(gate.wait())
+    while clock.at == 100.0:
+        await asyncio.sleep(0)
+        notices.until_s = 40.0
+    await waiting
+    assert exchange.asked == []
+    assert clock.at >= 141.0
 
 
 async def test_one_at_a_time_asks_until_it_is_let_in() -> None:
