@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "seconds_until"]
 
 
 class Clock(Protocol):
@@ -32,3 +32,8 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def seconds_until(clock: Clock, at_ms: int) -> float:
+    """Until the wall clock stands at `at_ms`; 0 where that has passed."""
+    return max(0.0, (at_ms - clock.now_ms()) / 1000)

@@ -10,7 +10,7 @@ import psycopg
 import redis.asyncio
 import structlog
 
-from livermore_dagster.clock import Clock
+from livermore_dagster.clock import Clock, seconds_until
 from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.market.boundary import due
 from livermore_dagster.market.exchange import ExchangeRow
@@ -192,7 +192,7 @@ class BoundaryRaiser:
             except _TRY_AGAIN as error:
                 failure = str(error) or type(error).__name__
                 if isinstance(error, RateLimited):
-                    wait_s = max(wait_s, (error.retry_at_ms - self._clock.now_ms()) / 1000)
+                    wait_s = max(wait_s, seconds_until(self._clock, error.retry_at_ms))
                     deadline = max(deadline, self._clock.monotonic() + wait_s + _TAKE_OVER_S)
                 log.warning("boundary_watch_waits", exchange=self._row.name, error=failure)
                 if told and failure != last_told:

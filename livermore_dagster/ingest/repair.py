@@ -13,6 +13,7 @@ from psycopg import Error as DatabaseError
 from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
+from livermore_dagster.clock import seconds_until
 from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.incidents import IncidentName
@@ -252,12 +253,11 @@ class RepairQueue:
 
     def _again_when_open(self, job: _Job, closed: RateLimited) -> None:
         self.total.retried += 1
-        wait_ms = closed.retry_at_ms - self._ctx.clock.now_ms()
         log.info(
             "repair waits", exchange=self._ctx.row.name, symbol=job.symbol, timeframe=job.timeframe.value,
             from_ms=job.from_ms, to_ms=job.to_ms, reason=str(closed),
         )  # fmt: skip
-        self._add(job, max(1.0, wait_ms / 1000))
+        self._add(job, max(1.0, seconds_until(self._ctx.clock, closed.retry_at_ms)))
 
     async def _ask_page(self, job: _Job, page: tuple[int, int]) -> list[tuple[int, int]]:
         """One request; returns what it left open. Raises RateLimited."""

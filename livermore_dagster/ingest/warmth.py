@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from livermore_dagster.clock import seconds_until
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext
@@ -87,8 +88,7 @@ class Warmth:
         """Seconds until the one tried least often is due, and the budget open."""
         pauses, tries = self._patience.warm_again_s, min(self._cold.values(), default=1)
         due = self._tried_at + pauses[min(tries, len(pauses)) - 1] - self._ctx.clock.monotonic()
-        closed_ms = 0 if self._last is None else self._last.retry_at_ms - self._ctx.clock.now_ms()
-        return max(due, closed_ms / 1000)
+        return max(due, 0.0 if self._last is None else seconds_until(self._ctx.clock, self._last.retry_at_ms))
 
     def _note(self, symbols: Sequence[str], report: WarmupReport) -> None:
         """An incident when the first fail, and when some count as warm so; the log has every try."""

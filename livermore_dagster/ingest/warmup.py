@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 
 from msgspec.structs import replace
 
+from livermore_dagster.clock import seconds_until
 from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
@@ -38,7 +39,7 @@ SCAN_AT_ONCE = 50
 CONCURRENCY = 8
 """Series under way at once; the rate budget sets the pace, this only covers the requests' latency."""
 TELL_EVERY_S = 0.25
-LONGEST_CLOSURE_MS = 180_000
+LONGEST_CLOSURE_S = 180.0
 """A budget that opens within this is waited for; a longer ban fails the series, which are tried again."""
 CLOSURES = 3
 """So many closures one series waits out."""
@@ -241,12 +242,12 @@ class _Run:
                 return
             except RateLimited as closed:
                 closures += 1
-                wait_ms = closed.retry_at_ms - self.ctx.clock.now_ms()
-                if closures > CLOSURES or wait_ms > LONGEST_CLOSURE_MS:
+                wait_s = seconds_until(self.ctx.clock, closed.retry_at_ms)
+                if closures > CLOSURES or wait_s > LONGEST_CLOSURE_S:
                     raise
                 self.stats.closed_until_ms = closed.retry_at_ms
                 await self._tell(always=True)
-                await self.ctx.clock.sleep(max(1.0, wait_ms / 1000))
+                await self.ctx.clock.sleep(max(1.0, wait_s))
                 self.stats.closed_until_ms = 0
 
     async def _ask(self, known: Coverage, page: tuple[int, int]) -> None:

@@ -20,7 +20,7 @@ from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from livermore_dagster.accounts.settings_document import AlertSettings, ChannelSettings
-from livermore_dagster.clock import Clock
+from livermore_dagster.clock import Clock, seconds_until
 from livermore_dagster.notify import rules
 from livermore_dagster.notify.channel import Channel, Refused, Reply, Sent, TryAgain
 from livermore_dagster.notify.illustrator import Illustrator
@@ -177,7 +177,7 @@ class ChannelWorker:
             if not due:
                 next_ms = await read_next_due_ms(connection, self.place)
                 # Rounded up: a look just before the time would find nothing and look again.
-                return None if next_ms is None else max(0.05, (next_ms - self._clock.now_ms()) / 1000)
+                return None if next_ms is None else max(0.05, seconds_until(self._clock, next_ms))
         with contextlib.suppress(RedisError):
             await self._clocks.learn(sorted({one.heard.exchange_id for one in due}))
         if due[0].form == "digest":

@@ -52,7 +52,7 @@ async def test_with_the_budget_no_request_of_a_warm_up_is_refused(market: Platfo
 async def test_without_the_budget_the_exchange_refuses(
     market: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warmup, "LONGEST_CLOSURE_MS", 0)  # a refusal is to be seen, not waited out
+    monkeypatch.setattr(warmup, "LONGEST_CLOSURE_S", 0)  # a refusal is to be seen, not waited out
     report, given, counted = await warm(market, budget=False)
     assert given > 0
     assert counted == given

@@ -88,7 +88,7 @@ async def test_connections_wait_for_a_budget_closed_before_and_share_what_they_w
 async def test_what_failed_is_warmed_up_when_the_budget_opens(
     market: Platform, ctx: ExchangeContext, closed: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warmup, "LONGEST_CLOSURE_MS", 0)
+    monkeypatch.setattr(warmup, "LONGEST_CLOSURE_S", 0)
     board = StatusBoard(None, ctx.redis, ctx.row.id)  # type: ignore[arg-type]
     warmth = Warmth(ctx, board, Patience(warm_again_s=(0.05,)), ctx.known_now, lambda: SYMBOLS)
     await tell_monitored(ctx, SYMBOLS, SYMBOLS)
