@@ -69,6 +69,12 @@ def _lost_flags(stage: Stage) -> Sequence[Order]:
     return [{"kind": "lose_close", "symbol": stage.sparse, "count": 4}]
 
 
+def _closes_of_a_flow(stage: Stage) -> Sequence[Order]:
+    """Behind a snapshot nothing is proven anyway, whatever is lost."""
+    stage.flowing_connection()
+    return [{"kind": "lose_close", "count": 6}]
+
+
 def _outage(now_ms: int) -> Order:
     """So long that it does not end on the five-minute grid."""
     minute = Timeframe.M1.ms
@@ -102,7 +108,7 @@ ACTS: list[list[Scenario]] = [
         Scenario(
             "lost_close", "5 no close flag",
             "closer: a bucket whose last frame left a hole in the numbers is unproven, REST settles it",
-            lambda _: [{"kind": "lose_close", "count": 6}],
+            _closes_of_a_flow,
             {"sequence_gaps": 1, "unproven": 1}, (IncidentName.SEQUENCE_GAP,), only=("coinbase",),
         ),
         Scenario(
