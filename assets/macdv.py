@@ -12,13 +12,14 @@ from assets.cells import OWNERS, cell_of, exchange_of, table
 from assets.series_picture import picture_of
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import instance_of
+from livermore_dagster.audit.series_lead import find_lead
 from livermore_dagster.audit.series_sync import WINDOW_BARS
 from livermore_dagster.audit.verdict import Row
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.macdv import FORMULA, MacdvPoint
 from livermore_dagster.market.moments import utc_text
-from livermore_dagster.market.series_macdv import EXACT_BARS, columns_of
+from livermore_dagster.market.series_macdv import columns_of
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.resources import EXCHANGES, ExchangeResource
 from livermore_dagster.stores.postgres.indicators import (
@@ -29,9 +30,6 @@ from livermore_dagster.stores.postgres.indicators import (
 )
 
 __all__ = ["macdv_assets"]
-
-LEAD_BARS = 24_000
-"""Bars read before a missing value at most, of a series that is hardly traded."""
 
 
 def macdv_assets() -> list[dg.AssetsDefinition]:
@@ -130,10 +128,8 @@ async def _points(
     """MACD-V at the candles of `window` whose opens (ms) are `wanted`."""
     series = cell.ctx.row.id, symbol, cell.timeframe
     first_ms = window[0].candle.open_ms
-    # So many before it that the seed is forgotten; of a series that begins later, all.
-    from_ms = await cell.ctx.table.observed_lead(*series, 0, first_ms, EXACT_BARS)
-    lead = await cell.ctx.table.read(*series, from_ms or 0, first_ms, LEAD_BARS, newest=True)
-    candles = [*lead, *window]
+    lead = await find_lead(cell, symbol, first_ms)
+    candles = [*await cell.ctx.table.read(*series, lead.start_ms, first_ms), *window]
     columns = columns_of(candles, cell.timeframe)
     return [columns.point(index) for index, one in enumerate(candles) if one.candle.open_ms in wanted]
 

@@ -9,11 +9,12 @@ from typing import Any, Final, cast
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import instance_of
+from livermore_dagster.audit.series_lead import find_lead
 from livermore_dagster.audit.series_sync import settled_until, sync_from_cache
 from livermore_dagster.audit.verdict import Row, Verdict
 from livermore_dagster.ingest.selection import signal_timeframes
 from livermore_dagster.market.moments import utc_text
-from livermore_dagster.market.series_macdv import EXACT_BARS, columns_of
+from livermore_dagster.market.series_macdv import columns_of
 from livermore_dagster.market.stages import stage_of
 from livermore_dagster.stores.postgres.indicators import StoredIndicator, read_indicators, stored_indicator
 from livermore_dagster.stores.redis import keys
@@ -23,8 +24,6 @@ __all__ = ["live_equals_batch"]
 
 TOLERANCE = 1e-6
 """Points of MACD-V; the two ways of adding differ by rounding only."""
-LONGEST = 20_000
-"""Bars read before the judged ones at most: two weeks of 1m."""
 FOLDED_S: Final = 3.0
 """Real seconds in which a revision just stored, by an audit too, is folded."""
 _VALUES: Final = ("macdv", "signal", "histogram")
@@ -48,7 +47,8 @@ class _Found:
 
 async def live_equals_batch(cell: Cell, from_ms: int) -> Verdict:
     """Live values of bars that open at or after `from_ms`, or that there are none, recomputed from the same
-    seed_open, or from EXACT_BARS observed bars before them. Where neither is held they are not judged.
+    seed_open, or from as many observed bars before them as forget it. Where neither is held they are not
+    judged.
 
     An instance that runs and has computed nothing at all of bars that closed does not pass.
     """
@@ -107,15 +107,11 @@ async def _recomputed(
     exchange_id, timeframe, table = cell.ctx.row.id, cell.timeframe, cell.ctx.table
     if seed_ms < 0:
         return None
-    first_ms = rows[0].open_ms
-    least_ms = max(seed_ms, first_ms - LONGEST * timeframe.ms)
-    lead_ms = await table.observed_lead(exchange_id, symbol, timeframe, least_ms, first_ms, EXACT_BARS)
-    if lead_ms is None and least_ms != seed_ms:
+    lead = await find_lead(cell, symbol, rows[0].open_ms, seed_ms)
+    if not lead.complete and lead.start_ms != seed_ms:
         return None
-    end_ms = rows[-1].open_ms + 1
-    start_ms = least_ms if lead_ms is None else lead_ms
-    candles = await table.read(exchange_id, symbol, timeframe, start_ms, end_ms)
-    if lead_ms is None and (not candles or candles[0].candle.open_ms != seed_ms):
+    candles = await table.read(exchange_id, symbol, timeframe, lead.start_ms, rows[-1].open_ms + 1)
+    if not lead.complete and (not candles or candles[0].candle.open_ms != seed_ms):
         return None
     columns = columns_of(candles, timeframe)
     wanted = {row.open_ms for row in rows}

@@ -14,7 +14,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["CandleTable", "SeriesFacts", "Span", "UpsertCounts"]
+__all__ = ["CandleTable", "Lead", "SeriesFacts", "Span", "UpsertCounts"]
 
 WRITE_WAIT_S = 2.0
 """How long a write waits for a connection before it says that there is none."""
@@ -48,6 +48,15 @@ class Span:
 
     from_ms: int
     to_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """What is read before a candle. `complete`: it holds as many observed ones as were wanted."""
+
+    start_ms: int
+    """Open of its oldest candle; where there is none, of the candle it leads to."""
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +149,18 @@ class CandleTable:
             rows = await (await connection.execute(sql("read_newest_opens"), given)).fetchall()
         return {row[0]: row[1] for row in rows}
 
-    async def observed_lead(
-        self, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int, count: int
-    ) -> int | None:
-        """Open (ms) from which on [start_ms, end_ms) holds just `count` observed candles; None: fewer."""
+    async def lead(
+        self,
+        exchange_id: int,
+        symbol: str,
+        timeframe: Timeframe,
+        start_ms: int,
+        end_ms: int,
+        count: int,
+        *,
+        most: int,
+    ) -> Lead:
+        """The newest of [start_ms, end_ms) that hold just `count` observed candles, or the newest `most`."""
         given = {
             "exchange_id": exchange_id,
             "symbol": symbol,
@@ -151,10 +168,12 @@ class CandleTable:
             "start_ms": start_ms,
             "end_ms": end_ms,
             "count": count,
+            "most": most,
         }
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(sql("find_observed_lead"), given)).fetchone()
-        return int(row[0]) if row else None
+            row = await (await connection.execute(sql("find_lead"), given)).fetchone()
+        begins_ms, complete = row or (None, False)
+        return Lead(end_ms if begins_ms is None else begins_ms, complete)
 
     async def gaps(
         self, exchange_id: int, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int

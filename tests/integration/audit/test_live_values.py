@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from livermore_dagster.audit import live_values
+from livermore_dagster.audit import live_values, series_lead
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.live_values import live_equals_batch
 from livermore_dagster.control.claim import Claim
@@ -102,7 +102,7 @@ async def test_without_its_seed_and_enough_to_forget_it_a_value_is_not_judged(
 ) -> None:
     """Where the seed lies further back than is ever read, nothing is read to say so."""
     live = await store(ctx, market(3_600, 0.3, fills=True), kept=1_000)
-    monkeypatch.setattr(live_values, "LONGEST", 2_000)
+    monkeypatch.setattr(series_lead, "LEAD_BARS", 2_000)
     monkeypatch.delattr(CandleTable, "read")
     verdict = await live_equals_batch(cell(ctx), END_MS - WINDOW * M1.ms)
     assert verdict.passed

@@ -15,7 +15,7 @@ from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres import exchanges
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges, read_asked_ranges
-from livermore_dagster.stores.postgres.candles import CandleTable, Span, UpsertCounts
+from livermore_dagster.stores.postgres.candles import CandleTable, Lead, Span, UpsertCounts
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
 from livermore_dagster.stores.postgres.series import first_opens, learn_first_open
 from livermore_dagster.stores.postgres.soundness import judge_candles
@@ -149,10 +149,18 @@ async def test_a_lead_counts_only_bars_somebody_traded_in(pool: Pool) -> None:
     fillers = [replace(one, candle=replace(one.candle, volume="0")) for one in rows]
     await table.upsert(2, [fillers[bar] if bar % 3 else rows[bar] for bar in range(30)])
     end_ms = T0 + 30 * 60_000
-    assert await table.observed_lead(2, "BTCUSDT", M1, 0, end_ms, 4) == T0 + 18 * 60_000
-    assert await table.observed_lead(2, "BTCUSDT", M1, 0, end_ms, 10) == T0
-    assert await table.observed_lead(2, "BTCUSDT", M1, 0, end_ms, 11) is None
-    assert await table.observed_lead(2, "BTCUSDT", M1, T0 + 1, end_ms, 10) is None
+
+    async def lead(start_ms: int, count: int, most: int = 100) -> tuple[int, bool]:
+        found = await table.lead(2, "BTCUSDT", M1, start_ms, end_ms, count, most=most)
+        return (found.start_ms - T0) // 60_000, found.complete
+
+    assert await lead(0, 4) == (18, True)
+    assert await lead(0, 10) == (0, True)
+    assert await lead(0, 11) == (0, False)
+    assert await lead(T0 + 1, 10) == (1, False)
+    assert await lead(0, 4, most=12) == (18, True)
+    assert await lead(0, 4, most=11) == (19, False)
+    assert await table.lead(2, "NONE", M1, 0, end_ms, 4, most=100) == Lead(end_ms, complete=False)
 
 
 async def test_gaps_are_what_is_neither_stored_nor_asked_nor_before_the_beginning(pool: Pool) -> None:
