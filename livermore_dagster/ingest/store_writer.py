@@ -11,9 +11,9 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
+from livermore_dagster.ingest.early import would_stand_long
 from livermore_dagster.ingest.waiting import STORE, Waiting
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
-from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.candles import CandleTable, UpsertCounts
 from livermore_dagster.stores.postgres.connect import Pool
 from livermore_dagster.stores.redis import keys
@@ -115,8 +115,10 @@ class StoreWriter:
         self._untrimmed += len(closes)
         await self.waiting.over()
         if self._on_early is not None:
-            for one in filter(_would_stand_long, batch):
-                self._on_early(one)
+            for one in batch:
+                early = one.rank is Rank.FINAL and one.origin is Origin.BOUNDARY
+                if early and would_stand_long(one.timeframe):
+                    self._on_early(one)
 
     async def _upsert(self, batch: Sequence[StampedCandle], stop: asyncio.Event) -> UpsertCounts | None:
         """None when a stop came first: whether it was committed or not, the next writer stores it again."""
@@ -133,12 +135,3 @@ class StoreWriter:
                 work.cancel()
                 # A server that hangs does not answer the cancellation either.
                 await asyncio.wait({work}, timeout=STOP_GRACE_S)
-
-
-def _would_stand_long(stamped: StampedCandle) -> bool:
-    """Got early by a boundary run: the next of its timeframe asks again, an hour or a day later.
-
-    Of 15m that is soon enough; a request for each symbol would cost the budget more than the boundary.
-    """
-    early = stamped.rank is Rank.FINAL and stamped.origin is Origin.BOUNDARY
-    return early and stamped.timeframe.ms >= Timeframe.H1.ms

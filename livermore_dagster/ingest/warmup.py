@@ -14,6 +14,7 @@ from livermore_dagster.errors import ExchangeError, RateLimited
 from livermore_dagster.exchanges.contract import Priority
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.coverage import Coverage
+from livermore_dagster.ingest.early import left_over
 from livermore_dagster.ingest.intake import (
     ask,
     first_open,
@@ -143,13 +144,20 @@ class _Run:
         await self._tell(always=True)
 
     async def scan(self, symbols: Sequence[str], timeframe: Timeframe) -> None:
-        """What each series lacks, after the cache has got back what PostgreSQL holds of it."""
+        """What each series lacks, after the cache has got back what PostgreSQL holds of it.
+
+        Whoever asks once more for what REST gave early hears of what is left of that: the hourly audit looks
+        at streamed candles only.
+        """
         for start in range(0, len(symbols), SCAN_AT_ONCE):
             some = symbols[start : start + SCAN_AT_ONCE]
             cached = await self.ctx.cache.read_many(some, timeframe)
             held = await self.ctx.table.facts(self.ctx.row.id, some, timeframe, count_to=CACHE_SIZE)
             facts = {one.symbol: one for one in held}
             for symbol in some:
+                if timeframe not in self.ctx.row.streamed_timeframes:
+                    for one in left_over(cached[symbol], self._now_ms):
+                        self.ctx.tell_early(one)
                 opens = {one.candle.open_ms for one in cached[symbol]}
                 fact = facts.get(symbol)
                 if fact is not None and _lacks(opens, fact):

@@ -165,6 +165,37 @@ async def test_what_rest_gave_early_is_asked_for_once_more(
     await assert_cache_is_true(market, coinbase, [symbol], Timeframe.M15)
 
 
+async def test_a_second_look_that_a_pause_or_a_death_took_along_is_taken_up_by_the_next_warm_up(
+    market: Platform, coinbase: ExchangeContext
+) -> None:
+    """What is cached tells of it: no boundary looks back behind bars that have come since."""
+    symbol = (await symbols_of(market, "coinbase", {"liquid": 1}))[0]
+    frames = [Timeframe.M15, Timeframe.H1]
+    await warm_up(coinbase, [symbol], START, timeframes=frames)
+    early = {Timeframe.M15: (-1, -3), Timeframe.H1: (-1, -2)}
+    for timeframe, places in early.items():
+        cached = await coinbase.cache.read(symbol, timeframe)
+        assert all(one.rank is Rank.SETTLED for one in cached)
+        for place in places:
+            was = cached[place]
+            cached[place] = replace(was, rank=Rank.FINAL, candle=replace(was.candle, volume="0.5"))
+        await coinbase.redis.delete(keys.candles(coinbase.row.id, symbol, timeframe))
+        await coinbase.cache.write(cached, 1)
+    queue = RepairQueue(coinbase, None)
+    coinbase.on_early = queue.confirm
+    for _ in range(2):
+        report = await warm_up(coinbase, [symbol], coinbase.stopwatch.now(), timeframes=frames)
+        assert report.stats.requests == 0
+        assert queue.waiting == 2, "1h, both together, and 15m; of the newest 15m the next run asks again"
+    await queue.drain()
+    assert (queue.total.asked, queue.total.corrected) == (2, 3)
+    await assert_cache_is_true(market, coinbase, [symbol], Timeframe.H1)
+    cached = await coinbase.cache.read(symbol, Timeframe.M15)
+    assert [one.rank for one in cached[-3:]] == [Rank.SETTLED, Rank.SETTLED, Rank.FINAL]
+    await warm_up(coinbase, [symbol], coinbase.stopwatch.now(), timeframes=frames)
+    assert queue.waiting == 0
+
+
 async def test_a_boundary_looks_back_at_what_the_last_one_got_early(
     market: Platform, coinbase: ExchangeContext
 ) -> None:
