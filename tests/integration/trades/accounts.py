@@ -27,9 +27,13 @@ Sums = tuple[int, int, Decimal, Decimal]
 
 READER = """
 import asyncio, json, sys
+import structlog
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.trades.history import read_history
 from livermore_dagster.trades.session import open_account
+
+# What is slow is logged: standard output is for progress alone.
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 async def main():
     async with open_account(int(sys.argv[2]), sys.argv[1], Settings.from_environment()) as session:
