@@ -32,9 +32,10 @@ class Valkey:
         self.server = ValkeyServer(
             data_dir=self.folder,
             unix_socket_path=self.folder / "s",
+            port=0,  # two that look for a free one at once find the same
             config={"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"},
         )
-        self.server.start()
+        self.server.start(60)
 
     def kill(self, platform: Platform) -> None:
         with platform.redis() as client:

