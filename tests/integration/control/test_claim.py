@@ -30,6 +30,8 @@ from livermore_dagster.errors import ClaimConflict, ClaimLost, NobodyStandsBy
 from livermore_dagster.stores.redis import keys
 
 KEY = keys.status(2)
+PATIENCE_S = 30.0
+"""For what another thread does. Under a claim's TTL: what runs out by itself is not what is waited for."""
 
 
 @pytest.fixture
@@ -61,9 +63,9 @@ def test_every_write_keeps_the_ttl_and_none_creates_the_key(client) -> None:
     claim.update(symbol_count=7)
     claim.advance(InstanceState.STARTING)
     claim.record_error("no")
-    assert 19_000 < client.pttl(KEY) <= 20_000
+    assert 0 < client.pttl(KEY) <= 20_000
     claim.beat()
-    assert client.pttl(KEY) > 40_000
+    assert client.pttl(KEY) > 20_000
     client.delete(KEY)
     for write in (claim.beat, lambda: claim.update(paused=True), lambda: claim.record_error("x")):
         with pytest.raises(ClaimLost):
@@ -90,12 +92,12 @@ def test_the_heartbeat_beats_in_its_own_thread_and_tells_a_loss(client) -> None:
     claim.acquire()
     claim.start_heartbeat()
     first = claim.status.last_heartbeat
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while claim.status.last_heartbeat == first and time.monotonic() < deadline:
         lost.wait(0.02)
     assert claim.status.last_heartbeat > first
     client.set(KEY, client.get(KEY).replace(claim.status.token, "f" * 32), keepttl=True)
-    assert lost.wait(5)
+    assert lost.wait(PATIENCE_S)
     assert isinstance(claim.lost, ClaimLost)
 
 
@@ -105,7 +107,7 @@ def test_unreachable_redis_ends_the_claim_after_its_ttl(client) -> None:
     claim.acquire()
     claim._redis = redis.Redis(host="127.0.0.1", port=1)
     claim.start_heartbeat()
-    assert lost.wait(5)
+    assert lost.wait(PATIENCE_S)
     assert "could not be reached" in str(claim.lost)
 
 
@@ -144,7 +146,7 @@ def test_patience_waits_for_an_overdue_holder_only(client) -> None:
     with pytest.raises(ClaimConflict):
         new_claim(client).acquire(patience_s=60)  # its beat is not overdue
     client.pexpire(KEY, 300)
-    new_claim(client).acquire(patience_s=5)
+    new_claim(client).acquire(patience_s=PATIENCE_S)
 
 
 def test_who_gives_up_while_he_waits_has_no_claim(client) -> None:
@@ -162,7 +164,7 @@ def test_who_gives_up_while_he_waits_has_no_claim(client) -> None:
     waiting = threading.Thread(target=wait)
     waiting.start()
     second.give_up()
-    waiting.join(timeout=5)
+    waiting.join(timeout=PATIENCE_S)
     assert not waiting.is_alive()
     assert len(ended) == 1
     client.delete(KEY)
