@@ -90,7 +90,7 @@ async def instance(redis_url: str, database_url: str, gate: asyncio.Event) -> As
         is_full=lambda: executor.full,
     )  # fmt: skip
     work = asyncio.create_task(executor.run())
-    await asyncio.to_thread(receiver.start)
+    await asyncio.to_thread(receiver.start, 60.0)
     try:
         yield claim
     finally:
