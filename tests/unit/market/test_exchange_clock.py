@@ -134,6 +134,30 @@ def test_hours_of_sleep_that_the_monotonic_clock_did_not_count_are_no_faster_mar
     assert clock.now(89.9) == T + slept_ms + 899 * 100 * speed
 
 
+@pytest.mark.parametrize("others", [True, False])
+def test_a_snapshot_of_one_time_holds_the_clock_back_for_no_longer_than_it_is_a_sign_of_life(
+    others: bool,
+) -> None:
+    """After a sleep: 100 rows that all carry one time confirm nothing, and nothing follows them."""
+    clock, woke = ExchangeClock(), T + 8 * 3_600_000
+    clock.observe("a", T, 0.0)
+    clock.observe("a", T + 1_000, 1.0)
+    clock.drop("a")
+    for _ in range(100):
+        clock.observe("quiet", woke, 2.0)
+    if others:
+        clock.observe("b", woke, 2.0)
+        clock.observe("b", woke + 1_000, 3.0)
+        clock.observe("b", woke + 3_000, 5.0)
+    else:
+        clock.observe_rest(woke - 5_000)
+    assert clock.now(5.0) == T + 1_000
+    assert clock.now(5.1) == (woke + 3_000 if others else woke - 5_000)
+    # A heartbeat or a ticker is the second frame.
+    clock.observe("quiet", woke + 10_000, 12.0)
+    assert clock.now(12.0) == woke + 10_000
+
+
 @given(
     st.sampled_from([1, 20, 120]),
     st.lists(st.tuples(st.integers(7, 40), st.integers(1, 60)), max_size=6),
