@@ -44,6 +44,7 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
     brought = _brought_in(run.run_id)
     if not brought:
         await _observe(cell, run.tags, created_ms)
+    await boundaries.run_lives(client, exchange_id, boundary_ms)
     mine = await boundaries.begin(client, exchange_id, boundary_ms, by) or await _other_done(cell, by)
     renewal = asyncio.create_task(_renew(cell, by))
     try:
@@ -52,6 +53,8 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
         renewal.cancel()
         with suppress(asyncio.CancelledError):
             await renewal
+    # What follows in this run takes its time too.
+    await boundaries.run_lives(client, exchange_id, boundary_ms)
     brought.add(cell.timeframe)
     if brought >= due_in(run):
         _brought.pop(run.run_id, None)
@@ -92,6 +95,7 @@ async def _other_done(cell: Cell, by: str) -> bool:
             return False
         if await boundaries.begin(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms, by):
             return True
+        await boundaries.run_lives(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms)
         await asyncio.sleep(1.0)
     return False
 
@@ -102,5 +106,6 @@ async def _renew(cell: Cell, by: str) -> None:
         await asyncio.sleep(RENEW_S)
         try:
             await boundaries.renew(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms, by)
+            await boundaries.run_lives(cell.ctx.redis, cell.ctx.row.id, cell.boundary_ms)
         except RedisError as error:
             log.warning("boundary_not_renewed", exchange=cell.ctx.row.name, error=str(error))

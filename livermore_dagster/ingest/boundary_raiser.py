@@ -53,7 +53,7 @@ class BoundaryRaiser:
         by: str,
         settled: Settled,
         fetch: Fetch,
-        on_fallback: Tell,
+        on_fallback: Callable[[str, bool], Awaitable[None]],
         on_failure: Tell,
         on_raised: Callable[[int], None] = lambda _: None,
         on_handled: Fetch = _nothing,
@@ -61,8 +61,9 @@ class BoundaryRaiser:
     ) -> None:
         """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
 
-        `on_fallback` is told when a boundary is fetched here, `on_failure` when that fails; `on_raised` of
-        each boundary raised, `on_handled` of each with something to fetch, whoever fetched it.
+        `on_fallback(text, missing)` is told when a boundary is fetched here, `missing` unless its run only
+        waits for another at work; `on_failure` when that fails; `on_raised` of each boundary raised,
+        `on_handled` of each with something to fetch, whoever fetched it.
         `leave(boundary)` is asked after the last try: whether it lacks so little that others see to that.
         """
         self._redis = client
@@ -182,9 +183,10 @@ class BoundaryRaiser:
                 if await self._is_handled(boundary_ms):
                     await self._on_handled(boundary_ms, timeframes)
                     return
+                begun = await boundaries.handled(self._redis, self._row.id, boundary_ms)
                 if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
                     if not told:
-                        await self._tell_fallback(boundary_ms)
+                        await self._tell_fallback(boundary_ms, begun)
                         told = True
                     await self._fall_back(boundary_ms, timeframes)
                     await self._on_handled(boundary_ms, timeframes)
@@ -227,11 +229,18 @@ class BoundaryRaiser:
         last = await boundaries.last_handled(self._redis, self._row.id)
         return last is not None and last >= boundary_ms
 
-    async def _tell_fallback(self, boundary_ms: int) -> None:
-        await self._on_fallback(
-            f"{self._row.name}: no run began the boundary of {utc_text(boundary_ms)} UTC within "
-            f"{_FALLBACK_S:.0f} s, or the one that did has died or failed; the live service fetches it."
-        )
+    async def _tell_fallback(self, boundary_ms: int, begun: boundaries.BoundaryRecord | None) -> None:
+        """Missing is a run that died, or one that nobody can be waiting for: none is at work at all."""
+        name, when = self._row.name, f"the boundary of {utc_text(boundary_ms)} UTC"
+        at_work = await boundaries.run_at_work(self._redis, self._row.id)
+        missing = begun is not None or at_work is None
+        if begun is not None:
+            why = f"who began {when} has died or failed"
+        elif at_work is None:
+            why = f"no run began {when} within {_FALLBACK_S:g} s"
+        else:
+            why = f"{when} waits for the run of {utc_text(at_work)} UTC"
+        await self._on_fallback(f"{name}: {why}; the live service fetches it.", missing)
 
     async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         fetching = asyncio.ensure_future(self._fetch(boundary_ms, timeframes))

@@ -80,6 +80,11 @@ class FetchReport:
     def count(self, outcome: str) -> int:
         return sum(one.outcome == outcome for one in self.series)
 
+    def counts(self) -> dict[str, int]:
+        """For a log."""
+        outcomes = {outcome: self.count(outcome) for outcome in ("unknown", "failed", "refused")}
+        return {"requests": self.requests, "stored": self.stored, **outcomes}
+
     @property
     def failed(self) -> list[SeriesFetch]:
         """Series that another try may bring."""

@@ -291,15 +291,7 @@ class StreamSide:
         if before is not None and before.boundary_ms != boundary_ms:
             before = None
         report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols, before=before)
-        log.info(
-            "boundary_fetched",
-            boundary_ms=boundary_ms,
-            requests=report.requests,
-            stored=report.stored,
-            unknown=report.count("unknown"),
-            failed=report.count("failed"),
-            refused=report.count("refused"),
-        )
+        log.info("boundary_fetched", boundary_ms=boundary_ms, **report.counts())
         if (failure := report.failure()) is not None:
             self._partial = report
             raise failure
@@ -332,9 +324,12 @@ class StreamSide:
             )
             self._board.trouble(IncidentName.CAPACITY, text)
 
-    async def _tell_fallback(self, text: str) -> None:
+    async def _tell_fallback(self, text: str, missing: bool) -> None:
         self.meter.count("fallback_fetches")
-        self._board.trouble(IncidentName.BOUNDARY_FALLBACK, text)
+        if missing:
+            self._board.trouble(IncidentName.BOUNDARY_FALLBACK, text)
+        else:
+            log.info("boundary_not_waited_for", text=text)
 
     async def _tell_fallback_failure(self, text: str) -> None:
         self.meter.count("fallback_failures")

@@ -44,7 +44,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "frames_repeated": "Stream frames that said nothing new.",
     "off_grid": "Candles that open off the UTC grid, kept as the exchange gave them.",
     "boundaries": "15m boundaries raised.",
-    "fallback_fetches": "Boundaries fetched by the live service since no run took them up.",
+    "fallback_fetches": "Boundaries fetched by the live service since no run took them up in time.",
     "fallback_failures": "Boundaries that could not be fetched that way either.",
     "unproven": "Candles whose end was not proven by the stream and that REST was asked for.",
     "silent_asks": "Silent symbols and buckets that REST was asked for.",

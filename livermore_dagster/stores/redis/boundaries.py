@@ -26,6 +26,8 @@ __all__ = [
     "read_boundaries",
     "read_boundaries_async",
     "renew",
+    "run_at_work",
+    "run_lives",
 ]
 
 STREAM_LENGTH = 2_000
@@ -164,6 +166,17 @@ async def _record(
         ),
     )
     return bool(reply)
+
+
+async def run_lives(client: redis.asyncio.Redis, exchange_id: int, boundary_ms: int) -> None:
+    """A run's sign of life, more often than STALE_MS, whether the fetch is its own or not."""
+    await client.set(keys.boundary_run(exchange_id), boundary_ms, px=STALE_MS)
+
+
+async def run_at_work(client: redis.asyncio.Redis, exchange_id: int) -> int | None:
+    """The boundary (epoch ms) of the run that gave the last sign of life within STALE_MS, if any."""
+    text = await cast("Any", client.get(keys.boundary_run(exchange_id)))
+    return int(text) if text else None
 
 
 async def handled(client: redis.asyncio.Redis, exchange_id: int, boundary_ms: int) -> BoundaryRecord | None:

@@ -89,6 +89,11 @@ def boundary_done(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:boundary:handled"
 
 
+def boundary_run(exchange_id: int) -> str:
+    """String that expires: the boundary (ms) a run is at work on, whoever fetches it."""
+    return f"exchange:{exchange_id}:boundary:run"
+
+
 def status(exchange_id: int) -> str:
     """String (JSON, TTL 45 s): the instance's claim and public facts (N1, N3)."""
     return f"exchange:{exchange_id}:status"

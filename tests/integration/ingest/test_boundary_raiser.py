@@ -31,6 +31,7 @@ class Rig:
         self.row = row
         self.fetched: list[tuple[int, tuple[Timeframe, ...]]] = []
         self.told: list[str] = []
+        self.waited: list[str] = []
         self.failed: list[str] = []
         self.handled: list[int] = []
         self.few_left = False
@@ -63,8 +64,8 @@ class Rig:
             raise self.failures.pop(0)
         self.done.set()
 
-    async def tell(self, text: str) -> None:
-        self.told.append(text)
+    async def tell(self, text: str, missing: bool) -> None:
+        (self.told if missing else self.waited).append(text)
 
     async def note_handled(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         self.handled.append(boundary_ms)
@@ -155,13 +156,60 @@ async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch)
     rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
     await asyncio.wait_for(rig.done.wait(), 5)
     assert rig.fetched == [(MIDNIGHT + STEP, (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1))]
-    assert len(rig.told) == 1
+    when = "the boundary of 2026-01-06 00:15 UTC"
+    assert rig.told == [f"coinbase: no run began {when} within 0.4 s; the live service fetches it."]
     async with asyncio.timeout(5):
         while (await boundaries.last_handled(client, rig.row.id)) != MIDNIGHT + STEP:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     record = await boundaries.handled(client, rig.row.id, MIDNIGHT + STEP)
     assert record is not None
     assert record.by == "a"
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_a_run_that_waits_for_another_is_not_missed_and_a_dead_one_is(client, monkeypatch) -> None:
+    """A fast market's boundaries overtake its runs; who waits behind one at work is no fault of Dagster's."""
+    for name in ("_FALLBACK_S", "_TAKE_OVER_S"):
+        monkeypatch.setattr(boundary_raiser, name, 0.1)
+    monkeypatch.setattr(boundaries, "STALE_MS", 800)
+    rig = Rig(client)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    await boundaries.run_lives(client, rig.row.id, MIDNIGHT - STEP)
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    async with asyncio.timeout(5):
+        while not rig.handled:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        assert rig.told == []
+        assert [text.split(";")[0] for text in rig.waited] == [
+            "coinbase: the boundary of 2026-01-06 00:00 UTC waits for the run of 2026-01-05 23:45 UTC"
+        ]
+        while await boundaries.run_at_work(client, rig.row.id) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
+        while not rig.told:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert "no run began the boundary of 2026-01-06 00:15 UTC" in rig.told[0]
+    await rig.raiser.close()
+    await rig.close()
+
+
+async def test_a_run_that_died_over_its_boundary_is_told_so(client, monkeypatch) -> None:
+    for name in ("_FALLBACK_S", "_TAKE_OVER_S"):
+        monkeypatch.setattr(boundary_raiser, name, 0.1)
+    # A begun boundary is anybody's at once, as it is after half a minute without a sign of life.
+    monkeypatch.setattr(boundaries.begin, "__kwdefaults__", {"stale_ms": 0})
+    rig = Rig(client)
+    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
+    await boundaries.run_lives(client, rig.row.id, MIDNIGHT - STEP)
+    assert await boundaries.begin(client, rig.row.id, MIDNIGHT, "run:1")
+    rig.run(rig.raiser)
+    rig.raiser.on_clock(MIDNIGHT + 2_000)
+    await asyncio.wait_for(rig.done.wait(), 5)
+    assert [text.split(";")[0] for text in rig.told] == [
+        "coinbase: who began the boundary of 2026-01-06 00:00 UTC has died or failed"
+    ]
     await rig.raiser.close()
     await rig.close()
 
