@@ -102,6 +102,24 @@ def test_idle_exchanges_are_not_waited_for_and_one_that_runs_is(
     assert [one.partition_key for one in both.run_requests or []] == ["coinbase", "binance"]
 
 
+def test_what_falls_due_while_a_run_waits_to_begin_is_one_run_after_it(platform_environment: str) -> None:
+    raise_now(platform_environment, 1, B, Timeframe.M15, Timeframe.D1)
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = tick(boundary_sensor, instance, None)
+        (request,) = first.run_requests or []
+        tags = {**request.tags, "dagster/partition": "coinbase"}
+        waits = instance.add_run(dg.DagsterRun("boundary", tags=tags, status=dg.DagsterRunStatus.STARTING))
+        for number in (1, 2):
+            raise_now(platform_environment, 1, B + number * QUARTER, Timeframe.M15, Timeframe.H1)
+        raise_now(platform_environment, 2, B + QUARTER, Timeframe.M15)
+        second = tick(boundary_sensor, instance, first.cursor)
+        assert [one.run_key for one in second.run_requests or []] == [f"binance:{B + QUARTER}"]
+        instance.report_run_canceled(waits)
+        third = tick(boundary_sensor, instance, second.cursor)
+        assert [one.run_key for one in third.run_requests or []] == [f"coinbase:{B + 2 * QUARTER}"]
+        assert not tick(boundary_sensor, instance, third.cursor).run_requests
+
+
 def test_keeper_starts_with_a_new_key_and_backs_off(
     platform_environment: str, launcher_instance: dg.DagsterInstance
 ) -> None:
