@@ -12,6 +12,7 @@ from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.consumers import Consumers
 from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.ingest.patience import Patience
+from livermore_dagster.ingest.selection import forget_warmth
 from livermore_dagster.ingest.stream_side import StreamSide
 from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.market.timeframe import Timeframe
@@ -113,8 +114,7 @@ class Machinery:
                 names += [keys.indicator(*at), keys.indicator_state(*at)]
         async with self._ctx.redis.pipeline(transaction=True) as pipe:
             pipe.unlink(*names)
-            pipe.hdel(keys.warmed(exchange_id), *symbols)
-            pipe.srem(keys.warming(exchange_id), *symbols)
+            forget_warmth(pipe, exchange_id, symbols)
             unlinked, *_ = await pipe.execute()
         return int(unlinked)
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from redis.asyncio.client import Pipeline
+
 from livermore_dagster.accounts.settings import load_active
 from livermore_dagster.accounts.wishes import timeframes_of
 from livermore_dagster.ingest.context import ExchangeContext
@@ -14,7 +16,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired
 
-__all__ = ["Selection", "select", "signal_timeframes", "tell_monitored", "tell_warm"]
+__all__ = ["Selection", "forget_warmth", "select", "signal_timeframes", "tell_monitored", "tell_warm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,9 @@ async def tell_monitored(
     `added` were not monitored until now: nothing before their warm-up is judged, whatever was told of them.
     """
     async with ctx.redis.pipeline(transaction=True) as pipe:
+        forget_warmth(pipe, ctx.row.id, added)
         if cold:
             pipe.sadd(keys.warming(ctx.row.id), *cold)
-        if added:
-            pipe.hdel(keys.warmed(ctx.row.id), *added)
         pipe.set(keys.monitored(ctx.row.id), json.dumps(list(symbols)))
         await pipe.execute()
 
@@ -67,3 +68,10 @@ async def tell_warm(ctx: ExchangeContext, symbols: Collection[str], now_ms: int 
                 pipe.hsetnx(keys.warmed(ctx.row.id), symbol, str(now_ms))
         pipe.srem(keys.warming(ctx.row.id), *symbols)
         await pipe.execute()
+
+
+def forget_warmth(pipe: Pipeline, exchange_id: int, symbols: Collection[str]) -> None:
+    """In the transaction of `pipe`: they are neither warm nor to be warmed up, whatever was told of them."""
+    if symbols:
+        pipe.hdel(keys.warmed(exchange_id), *symbols)
+        pipe.srem(keys.warming(exchange_id), *symbols)
