@@ -66,12 +66,15 @@ def settle_by_rest(
 
 
 def is_deaf(series: Series, asked_range: tuple[int, int], rows: Sequence[Row]) -> bool:
-    """Whether bucket after bucket traded, as `rows` show, without a frame; asked before they settle it."""
+    """Whether bucket after bucket traded, as `rows` show, without a frame; asked before they settle it.
+
+    What is heard since is not deaf: a symbol that is new was monitored before its first frame could come.
+    """
     from_ms, to_ms = asked_range
     series.unheard += sum(
         row.candle.observed and series.reason_of(series.slot(row.candle.open_ms)) is Reason.SILENT
         for row in rows
-        if from_ms <= row.candle.open_ms < to_ms
+        if from_ms <= row.candle.open_ms < to_ms and series.slot(row.candle.open_ms) > series.active_slot
     )
     if series.unheard < DEAF_BUCKETS:
         return False

@@ -312,6 +312,17 @@ def test_a_symbol_that_trades_unheard_for_two_buckets_is_deaf() -> None:
     assert told == [set(), {"A"}, set(), {"A"}]
 
 
+def test_buckets_of_before_its_first_frame_make_no_symbol_deaf() -> None:
+    """Monitored two buckets before its subscription was through; REST answers after its first frame."""
+    closer = closer_of()
+    for bucket in range(2):
+        closer.on_clock(START + (bucket + 1) * STEP + 10_000)
+    closer.on_frame(frame("A", 3, 3 * STEP + 500), WS)
+    rows = [Row(bar(0), 1), Row(bar(1), 1)]
+    effects = closer.on_rest("A", TF, START, START + 2 * STEP, rows, START + 3 * STEP + 10_000)
+    assert (effects.deaf, len(effects.writes)) == (set(), 2)
+
+
 def test_fillers_make_no_symbol_deaf() -> None:
     closer = closer_of()
     for bucket in range(4):
