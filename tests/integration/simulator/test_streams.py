@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -104,8 +105,10 @@ async def test_binance_limits_messages_and_streams(by_hand: Played) -> None:
         names = [f"s{number}@kline_1m" for number in range(1025)]
         await socket.say({"method": "SUBSCRIBE", "params": names, "id": 1})
         assert "too many" in (await socket.until(lambda f: f.get("id") == 1))["error"]["msg"]
-        for number in range(6):
-            await socket.say({"method": "LIST_SUBSCRIPTIONS", "id": number})
+        # So many that in some second there are too many of them, also where some are heard late.
+        for number in range(60):
+            with suppress(websockets.ConnectionClosed):
+                await socket.say({"method": "LIST_SUBSCRIPTIONS", "id": number})
         with pytest.raises(websockets.ConnectionClosed) as closed:
             await socket.until(lambda _: False)
         assert closed.value.rcvd is not None
@@ -227,7 +230,7 @@ async def test_coinbase_cuts_who_does_not_subscribe(by_hand: Played) -> None:
     async with by_hand.socket("coinbase") as socket:
         with pytest.raises(websockets.ConnectionClosed):
             await socket.until(lambda _: False)
-    assert 4.0 < time.monotonic() - begun < 9.0
+    assert time.monotonic() - begun > 4.0
 
 
 # --- faults -----------------------------------------------------------------------------------------------
