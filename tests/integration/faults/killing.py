@@ -16,7 +16,7 @@ from tests.e2e.comparison import alert_differences
 from tests.e2e.platform_run import Place, Truth
 from tests.integration.faults.instance import Instance
 from tests.integration.faults.playing import NEAR_MS, audit, whole
-from tests.integration.faults.scenarios import Scenario, acts_of
+from tests.integration.faults.scenarios import Scenario, acts_of, orders_of
 from tests.integration.faults.servers import Servers, own_servers
 from tests.integration.faults.stage import BANS, BRISK, SPEED, START_MS, TOP, Order, Stage, Wrong
 from tests.integration.ingest.played import played, until
@@ -100,7 +100,7 @@ class _Run:
         stage = self._stage
         stage.connection()
         begun, marks = stage.market_now(), stage.marks()
-        orders = [order for scenario in act for order in scenario.orders(stage)]
+        orders = orders_of(act, stage)
         ids = stage.order(*orders)
         if self._amid(orders, ids, act, marks.counters):
             self._left.killed_amid.append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,7 +10,7 @@ from livermore_dagster.incidents import IncidentName
 from livermore_dagster.market.timeframe import Timeframe
 from tests.integration.faults.stage import SPEED, Order, Stage
 
-__all__ = ["ACTS", "BINANCES", "EXCHANGES", "Scenario", "acts_of", "scenario_named"]
+__all__ = ["ACTS", "BINANCES", "EXCHANGES", "Scenario", "acts_of", "orders_of", "scenario_named"]
 
 EXCHANGES = ("binance", "binance_us", "coinbase")
 DROP: Order = {"kind": "drop"}
@@ -36,12 +37,14 @@ class Scenario:
     """Filler rows are as good as no rows while it lasts (P15)."""
     audited: bool = False
     """REST itself was wrong for longer than anybody waits: the hourly audit sets it right."""
+    once: bool = False
+    """A market has one such event."""
 
 
 CORRECTED = {"binance": 4_000, "binance_us": 4_000, "coinbase": 240_000}
 """Market ms after a candle's end: behind the flag, or behind the successor's first frame."""
-FOREIGN = {"binance": 2_000, "binance_us": 400, "coinbase": 4}
-"""A third of what each allows: 6,000 and 1,200 a minute, 10 a second."""
+FOREIGN = {"binance": 2_000, "binance_us": 250, "coinbase": 4}
+"""Of what each allows: 6,000 and 1,200 a minute, 10 a second."""
 BINANCES = ("binance", "binance_us")
 EMPTY_MINUTES = {"binance": 9, "binance_us": 9, "coinbase": 20}
 """Longer than the fault lasts."""
@@ -53,6 +56,12 @@ def acts_of(exchange: str) -> list[list[Scenario]]:
     return [act for act in found if act]
 
 
+def orders_of(scenarios: Sequence[Scenario], stage: Stage) -> list[Order]:
+    """What they order. Connections are cut once and last: a second cut would undo what met the successor."""
+    orders = [order for one in scenarios for order in one.orders(stage)]
+    return [*(one for one in orders if one != DROP), *([DROP] if DROP in orders else [])]
+
+
 def scenario_named(name: str, exchange: str) -> Scenario:
     return next(one for act in acts_of(exchange) for one in act if one.name == name)
 
@@ -60,6 +69,11 @@ def scenario_named(name: str, exchange: str) -> Scenario:
 def _stepped_back(stage: Stage) -> int:
     """Three real seconds, in market ms."""
     return -int(3_000 * SPEED[stage.exchange])
+
+
+def _foreign(stage: Stage) -> int:
+    """Weight of others, beyond what we used before the exchange's minute began, which hides as much."""
+    return FOREIGN[stage.exchange] + (0 if stage.exchange == "coinbase" else stage.used())
 
 
 def _lost_flags(stage: Stage) -> Sequence[Order]:
@@ -75,12 +89,16 @@ def _closes_of_a_flow(stage: Stage) -> Sequence[Order]:
     return [{"kind": "lose_close", "count": 6}]
 
 
-def _outage(now_ms: int) -> Order:
-    """So long that it does not end on the five-minute grid."""
-    minute = Timeframe.M1.ms
-    begins = now_ms - now_ms % minute + 2 * minute
-    minutes = 2 if (begins + 2 * minute) % Timeframe.M5.ms else 3
-    return {"event": "outage", "at_ms": begins, "minutes": minutes, "off_grid_rows": 2}
+def _outage(stage: Stage) -> Order:
+    """Begins two real seconds from now, lasts three, and does not end on the five-minute grid."""
+    minute, second = Timeframe.M1.ms, 1_000 * SPEED[stage.exchange]
+    now_ms = stage.market_now()
+    begins = now_ms - now_ms % minute + minute + math.ceil(2 * second / minute) * minute
+    minutes = math.ceil(3 * second / minute)
+    if (begins + minutes * minute) % Timeframe.M5.ms == 0:
+        minutes += 1
+    # So many rows off the grid that whoever was long in coming back still hears the end of one.
+    return {"event": "outage", "at_ms": begins, "minutes": minutes, "off_grid_rows": 4}
 
 
 ACTS: list[list[Scenario]] = [
@@ -151,7 +169,7 @@ ACTS: list[list[Scenario]] = [
             "unheard_refusal", "2 dead subscription",
             "a silent bucket is asked of REST; two that traded unheard: subscribed anew",
             lambda stage: [
-                {"kind": "refuse_subscription", "symbol": stage.liquid, "duration_s": 2}, DROP,
+                {"kind": "refuse_subscription", "symbol": stage.liquid, "duration_s": 4}, DROP,
             ],
             {"symbols_resubscribed": 1}, (IncidentName.SYMBOL_DEAF,), only=BINANCES,
         ),
@@ -194,7 +212,7 @@ ACTS: list[list[Scenario]] = [
         Scenario(
             "foreign_weight", "9 rate limit and ban",
             "headers correct the budget: what others used is waited for",
-            lambda stage: [{"kind": "foreign_weight", "count": FOREIGN[stage.exchange]}, LOST_CLOSES, DROP],
+            lambda stage: [{"kind": "foreign_weight", "count": _foreign(stage)}, LOST_CLOSES, DROP],
             {"foreign_weight": 1}, (IncidentName.FOREIGN_WEIGHT,),
         ),
     ],
@@ -317,8 +335,8 @@ ACTS: list[list[Scenario]] = [
         Scenario(
             "outage", "extra: downtime, then candles off the grid",
             "off-grid rows are kept as they are; downtime is a hole, not a filler",
-            lambda stage: [_outage(stage.market_now())],
-            {"off_grid": 1, "reconnects": 1}, (IncidentName.CONNECTION_LOST,),
+            lambda stage: [_outage(stage)],
+            {"off_grid": 1, "reconnects": 1}, (IncidentName.CONNECTION_LOST,), once=True,
         ),
     ],
     [
@@ -327,7 +345,8 @@ ACTS: list[list[Scenario]] = [
             "REST's first answer may change: what was asked for early is asked for once more when it has "
             "settled; what was wrong for longer the hourly audit repairs",
             lambda _: [
-                {"kind": "revise", "settle_ms": 20 * 60_000, "duration_s": 3},
+                # Until REST has been asked for what two boundaries lost, and again once it has settled.
+                {"kind": "revise", "settle_ms": 20 * 60_000, "duration_s": 8},
                 LOST_CLOSES,
             ],
             {"audit_differences": 1}, (IncidentName.AUDIT,), audited=True,

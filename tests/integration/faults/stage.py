@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapp
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 import structlog
 
@@ -140,12 +139,10 @@ class Stage:
         """What shall befall the exchange; ids of the faults among it."""
         ids = []
         for order in orders:
-            door = self.platform.addresses[self.exchange]["control_url"]
             what = "market" if "event" in order else "faults"
-            reply = httpx.post(f"{door}/{what}", json=dict(order), timeout=10)
-            assert reply.status_code == 200, f"{order}: {reply.text}"
+            taken = self.platform.post(self.exchange, what, **order)
             if what == "faults":
-                ids.append(int(reply.json()["id"]))
+                ids.append(int(taken["id"]))
         return ids
 
     def pending(self, ids: Collection[int]) -> list[str]:
@@ -165,7 +162,7 @@ class Stage:
 
     def connection(self) -> int:
         """The exchange's id of the connection that streams now."""
-        until(lambda: self.streams, 20, "a connection that streams")
+        until(lambda: self.streams, 60, "a connection that streams")
         return max(int(one["id"]) for one in self._streams())
 
     def flowing_connection(self) -> int:
@@ -174,7 +171,7 @@ class Stage:
         self.connection()
         now = self.market_now()
         target = now - now % step + 2 * step
-        until(lambda: self.settled() >= target, 60, f"{self.exchange} settled to {target}")
+        until(lambda: self.settled() >= target, 120, f"{self.exchange} settled to {target}")
         return self.connection()
 
     @property
@@ -199,6 +196,11 @@ class Stage:
         ordered = sum(1 for one in faults if one["kind"] in ("rate_limit", "ban") and one["done"])
         refused = int(self.platform.ask(self.exchange, "counters").get("refusals", 0))
         return max(0, refused - ordered)
+
+    def used(self) -> int:
+        """Weight that the budget counts as used."""
+        with self.platform.redis() as client:
+            return int(client.hget(keys.budget(IDS[self.exchange]), "used") or 0)
 
     def is_closed(self) -> bool:
         """Whether refusals keep REST from being asked."""
@@ -363,9 +365,9 @@ def staged(
         service = IngestService(platform, exchange, provenance=platform.provenance, patience=pace.patience)
         service.start()
         try:
-            assert service.wait_for_state(InstanceState.ACTIVE, 60), service.error
+            assert service.wait_for_state(InstanceState.ACTIVE, 180), service.error
             yield Stage(exchange, platform, pace, logged)
         finally:
-            stopped = service.stop(10.0)
+            stopped = service.stop(30.0)
         assert stopped, f"{exchange} did not stop"
         assert service.error is None, service.error

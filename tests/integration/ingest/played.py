@@ -72,14 +72,17 @@ class Platform:
         reply.raise_for_status()
         return reply.json()
 
+    def post(self, exchange: str, path: str, **order: Any) -> Any:
+        reply = _DOORS.post(f"{self.addresses[exchange]['control_url']}/{path}", json=order, timeout=30)
+        assert reply.status_code == 200, f"{path} {order}: {reply.text}"
+        return reply.json()
+
     def fault(self, exchange: str, **order: Any) -> None:
-        url = f"{self.addresses[exchange]['control_url']}/faults"
-        _DOORS.post(url, json=order, timeout=10).raise_for_status()
+        self.post(exchange, "faults", **order)
 
     def change(self, exchange: str, **settings: float) -> None:
         """What the exchange allows and how often it sends (GET control/settings)."""
-        url = f"{self.addresses[exchange]['control_url']}/settings"
-        _DOORS.post(url, json=settings, timeout=10).raise_for_status()
+        self.post(exchange, "settings", **settings)
 
     def market_now(self, exchange: str) -> int:
         return int(self.ask(exchange, "clock")["now_ms"])
