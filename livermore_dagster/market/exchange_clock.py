@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 __all__ = ["ExchangeClock"]
 
-_SPEED_WINDOW_S = 5.0
 _ANCHORS = 4
 """Earlier moments from which the speed is measured, one window after another."""
-
+_SPEED_WINDOWS_S = (0.0, 0.5, 0.5, 2.0, 5.0)
+"""By how many of them there are: the first are short, so that a speed is known within a second or so. Until
+then a fast market's time seems to jump, and its stream to stand still, when this machine is busy starting."""
 _SLEPT = 10
 """A confirmed jump of so many limits is no fast market: the machine slept, its monotonic clock too."""
 
@@ -149,9 +150,7 @@ class ExchangeClock:
         fast, since one before it does not.
         """
         anchors = self._anchors
-        # The first two are half as long, so that a speed is known as soon.
-        window = _SPEED_WINDOW_S if len(anchors) > 2 else _SPEED_WINDOW_S / 2
-        if anchors and monotonic - anchors[-1][1] < window:
+        if anchors and monotonic - anchors[-1][1] < _SPEED_WINDOWS_S[len(anchors)]:
             return
         if len(anchors) > 1:
             least = min((event_ms - from_ms) / 1000 / (monotonic - at) for from_ms, at in anchors)

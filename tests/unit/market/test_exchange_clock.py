@@ -101,6 +101,16 @@ def test_a_fast_market_moves_far_between_two_frames() -> None:
     assert clock.refused == seen
 
 
+def test_a_fast_market_is_known_within_about_a_second() -> None:
+    """At 60 times real speed a frame each 30 ms; the machine then halts for 1.2 s, as at a start it may."""
+    clock = ExchangeClock()
+    for number in range(40):
+        clock.observe("a", T + number * 1_800, number * 0.03)
+    assert clock.speed == pytest.approx(60, rel=0.02)
+    clock.observe("a", T + 40 * 1_800 + 72_000, 2.4)
+    assert (clock.refused, clock.now(2.4)) == (0, T + 40 * 1_800 + 72_000)
+
+
 def test_a_burst_after_a_stall_is_no_faster_market() -> None:
     """Frames of 25 s come at once; the next ones are in time again."""
     clock = ExchangeClock()
