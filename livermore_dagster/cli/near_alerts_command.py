@@ -87,17 +87,16 @@ async def _read(
 
 
 def _print(found: list[NearAlert]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from livermore_dagster.cli.board_table import age_text
-    from livermore_dagster.cli.console import console
+    from livermore_dagster.cli.console import PlainTable, console
     from livermore_dagster.cli.market_tables import STAGE_COLOURS
 
     screen = console()
     full = screen.width >= ALL_COLUMNS
     # One blank between columns, so that 80 hold them.
-    table = Table(
+    table = PlainTable(
         title="Close to a level", title_justify="left", title_style="bold", header_style="dim",
         box=None, padding=(0, 1, 0, 0), pad_edge=False,
     )  # fmt: skip

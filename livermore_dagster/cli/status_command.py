@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from livermore_dagster.cli.console import PlainTable
 
 __all__ = ["status"]
 
@@ -80,16 +81,26 @@ def _watch(home: Path | None, as_json: bool) -> None:
         reader.close()
 
 
-def _incidents(lines: list[dict[str, Any]]) -> Table:
+def _table(columns: Sequence[str], right: Collection[str]) -> PlainTable:
+    """Without rules; the last column's words wrap."""
+    from livermore_dagster.cli.console import PlainTable
+
+    table = PlainTable(box=None, header_style="dim", padding=(0, 1))
+    for name in columns:
+        last = name == columns[-1]
+        table.add_column(
+            name, justify="right" if name in right else "left", no_wrap=not last, overflow="fold"
+        )
+    return table
+
+
+def _incidents(lines: list[dict[str, Any]]) -> PlainTable:
     """The newest of each kind: what happened, how often, and the name to look up in docs/runbook.md."""
-    from rich.table import Table
     from rich.text import Text
 
     from livermore_dagster.market.moments import clock_text
 
-    table = Table(box=None, header_style="dim", padding=(0, 1))
-    for column in ("incident", "exchange", "times", "last", "what it means"):
-        table.add_column(column, justify="right" if column == "times" else "left")
+    table = _table(("incident", "exchange", "times", "last", "what it means"), right={"times"})
     for line in lines:
         style = {"error": "bold red", "info": "green"}.get(line["severity"], "")
         name, times = Text(line["name"], style), f"{line['times']:,}"
@@ -115,16 +126,13 @@ def _show(facts: dict[str, Any]) -> None:
         console.print(Text(line, "bold red"))
 
 
-def _processes(facts: dict[str, Any]) -> Table:
+def _processes(facts: dict[str, Any]) -> PlainTable:
     """What runs here, and where it is reached."""
-    from rich.table import Table
     from rich.text import Text
 
     from livermore_dagster.platform.screen import memory_text
 
-    table = Table(box=None, header_style="dim", padding=(0, 1))
-    for column in ("process", "pid", "memory", "address"):
-        table.add_column(column, justify="right" if column in ("pid", "memory") else "left")
+    table = _table(("process", "pid", "memory", "address"), right={"pid", "memory"})
     for process in facts["processes"]:
         state = str(process["pid"]) if process["alive"] else Text("dead", "bold red")
         table.add_row(process["name"], state, memory_text(process["memory_bytes"]), process["address"])
@@ -135,15 +143,11 @@ def _processes(facts: dict[str, Any]) -> Table:
     return table
 
 
-def _exchanges(facts: dict[str, Any]) -> Table:
-    from rich.table import Table
-
+def _exchanges(facts: dict[str, Any]) -> PlainTable:
     from livermore_dagster.cli.status_screen import home_text, state_text
 
-    table = Table(box=None, header_style="dim", padding=(0, 1))
     numbers = ("symbols", "closes", "429", "alerts")
-    for column in ("exchange", "state", "desired", *numbers, "instance", "standby"):
-        table.add_column(column, justify="right" if column in numbers else "left")
+    table = _table(("exchange", "state", "desired", *numbers, "instance", "standby"), right=set(numbers))
     for name, exchange in facts["exchanges"].items():
         counters, instance = exchange["counters"], exchange["instance"] or {}
         table.add_row(

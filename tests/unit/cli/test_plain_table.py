@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from livermore_dagster.cli.console import plain_table
 
@@ -18,3 +19,33 @@ def test_columns_move_together(width: int, line: str) -> None:
     screen.print(table)
     shown = screen.file.getvalue()  # type: ignore[attr-defined]
     assert line in [one.rstrip() for one in shown.splitlines()]
+
+
+def lines(table: Table, width: int) -> list[str]:
+    screen = Console(file=io.StringIO(), width=width)
+    screen.print(table)
+    return [one.rstrip() for one in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_what_does_not_fit_is_left_out_whole_and_named() -> None:
+    table = plain_table("", ["one", "two"], ["price", "volume"], ["state"])
+    table.add_row("abcdef", "ghijkl", "100465.25", "112.80789", "final")
+    assert lines(table, 29) == [
+        "one    two        price",
+        "───────────────────────",
+        "abcdef ghijkl 100465.25",
+        "wider terminal: volume, state",
+    ]
+    assert "abcdef ghijkl 100465.25 112.80789 final" in lines(table, 39)
+
+
+def test_sentences_wrap_before_a_column_goes() -> None:
+    table = plain_table("", ["user", "channel"], ["sent", "refused"], ["last error"])
+    table.add_row("ana", "main", "1,234", "0", "the address is wrong: https://discord.com/api/webhooks/1")
+    assert lines(table, 49)[2:] == [
+        "ana  main    1,234       0 the address is wrong:",
+        "                           https://discord.com/ap",
+        "                           i/webhooks/1",
+    ]
+    assert lines(table, 42)[0] == "user channel  sent last error"
+    assert lines(table, 42)[-1] == "wider terminal: refused"
