@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -136,6 +137,9 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The `livermore` command. Expected failures end in words on standard error, never in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without '✓' shows '?', and no traceback
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="livermore")
     except LivermoreError as error:
