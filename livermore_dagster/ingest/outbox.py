@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
@@ -70,9 +71,15 @@ class Outbox:
         self.storing = asyncio.Lock()
         """Held from before an alert is stored until it is delivered: a sweep in between would repeat it."""
 
-    async def deliver(self, alerts: Sequence[HandedOver]) -> None:
-        """Publishes alerts that were just stored, their first attempt; `run` notes it."""
+    async def deliver(self, alerts: Sequence[HandedOver], *, again: bool = False) -> None:
+        """Publishes alerts that were just stored, their first attempt; `run` notes it.
+
+        `again`: some were stored before. Those that had been withdrawn stand again and may never have left:
+        whoever notifies looks for them.
+        """
         await self._publish(alerts)
+        if again:
+            await self._redis.publish(keys.CHANNEL_ALERTS_AGAIN, json.dumps({"exchange_id": self._row.id}))
         self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:

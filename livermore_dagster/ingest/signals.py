@@ -292,13 +292,9 @@ class SignalsConsumer:
         """From where on rows are needed of the series that only go on; of the others all are."""
         since: dict[str, int] = {}
         for key, close in heads.items():
-            fold = self._folds[key]
+            fold, open_ms = self._folds[key], close.candle.open_ms
             newest = fold.newest_ms
-            if (
-                newest is not None
-                and key not in self._seeding
-                and fold.again_from(close.candle.open_ms) is None
-            ):
+            if newest is not None and key not in self._seeding and fold.again_from(open_ms) is None:
                 since[key[0]] = newest
         return since
 
@@ -393,7 +389,8 @@ class SignalsConsumer:
                 new = await insert_alerts(connection, self._row.id, alerts)
                 await withdraw_alerts(connection, self._row.id, gone)
                 await upsert_indicators(connection, self._row.id, points)
-            if self._outbox is not None and new:
-                await self._outbox.deliver([HandedOver(alert, walls[alert.key]) for alert in new])
+            if self._outbox is not None and alerts:
+                handed = [HandedOver(alert, walls[alert.key]) for alert in new]
+                await self._outbox.deliver(handed, again=len(new) < len(alerts))
         if new:
             await metrics.count(self._redis, self._row.id, "alerts_stored", len(new))

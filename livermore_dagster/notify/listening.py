@@ -1,4 +1,7 @@
-"""What wakes the notifier: published alerts, changed settings, incidents. Messages only wake; tables tell."""
+"""What wakes the notifier: published alerts and those that stand again, changed settings, incidents.
+
+Messages only wake; tables tell.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ async def listen_to_messages(
     pubsub = cast("Any", client.pubsub())
     try:
         await pubsub.psubscribe(keys.CHANNEL_ALERTS_ALL)
-        await pubsub.subscribe(keys.CHANNEL_SETTINGS)
+        await pubsub.subscribe(keys.CHANNEL_SETTINGS, keys.CHANNEL_ALERTS_AGAIN)
         answered = True
         while True:
             message = await pubsub.get_message(timeout=_QUIET_S)
@@ -42,7 +45,7 @@ async def listen_to_messages(
                 case "pmessage" | "psubscribe":
                     alerts.set()
                 case "message" | "subscribe":
-                    settings.set()
+                    (settings if message["channel"] == keys.CHANNEL_SETTINGS else alerts).set()
     finally:
         await pubsub.aclose()
 

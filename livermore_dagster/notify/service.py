@@ -40,7 +40,7 @@ _BEAT_S: Final = 15.0
 _STATE_TTL_S: Final = 45
 _OLD_LOOK_S: Final = 600.0
 _LOOK_S: Final = 3.0
-"""A look into the table without a message: one that a revision brought back is not published again."""
+"""A look into the table without a message, which may have been lost."""
 _HELD_S: Final = 0.05
 
 

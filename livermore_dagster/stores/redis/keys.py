@@ -21,6 +21,8 @@ resumed}, or what an account holds there {exchange_id, exchange, account}."""
 
 CHANNEL_ALERTS_ALL = "channel:alerts:*"
 """Pattern: the alerts of every exchange."""
+CHANNEL_ALERTS_AGAIN = "livermore:alerts-again"
+"""Channel: a revision may have brought alerts back, which are not published again, JSON {exchange_id}."""
 
 NOTIFIER = "livermore:notify:status"
 """String (JSON, TTL 45 s): the notifier's process and its channels."""

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.ingest.outbox import Outbox
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.notify import service
 from livermore_dagster.stores.postgres.alerts import Withdrawal, withdraw_alerts
@@ -249,6 +251,22 @@ async def test_what_a_revision_takes_back_and_another_brings_again_is_told_once(
         other = await told.raise_alerts(alert(9))
         await told.until_rows(lambda rows: len(rows) == 4 and all_in("sent")(rows))
     assert told.services.alerts("main") == told.services.alerts("calm") == [*ids, *other]
+
+
+async def test_what_stands_again_is_told_at_once(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By ingest's word, not by the look that comes now and then."""
+    monkeypatch.setattr(service, "_LOOK_S", 3_600.0)
+    gone = Withdrawal("AAAUSDT", M5, "level_150", BEGIN + 2 * M5.ms, BEGIN + 4 * M5.ms)
+    ids = await told.raise_alerts(alert(2), publish=False)
+    async with told.pool.connection() as connection:
+        await withdraw_alerts(connection, BINANCE, [gone])
+    await told.user(channels=[told.channel("main")])
+    async with told.notifier():
+        await told.until_rows(all_in("withdrawn"))
+        assert await told.raise_alerts(alert(2, revised=True), publish=False) == []
+        outbox = Outbox(told.redis, told.pool, next(row for row in ROWS if row.id == BINANCE))
+        await outbox.deliver([], again=True)
+        await told.services.until(lambda: told.services.alerts("main") == ids, 2.0)
 
 
 async def test_what_was_refused_was_not_told(told: Told) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from msgspec.structs import replace
 
 from livermore_dagster.clock import SystemClock
@@ -42,8 +44,14 @@ async def test_a_candle_revised_long_ago_adds_and_withdraws_what_it_changes(sign
         # And back again: what stood before stands again, and nothing is sent a second time.
         published = (await read_counters(signals.redis, signals.row.id))["alerts_published"]
         later = replace(stamped, candle=cross, stamp_ms=stamped.stamp_ms + 1)
-        await signals.cache.write([later], SystemClock().now_ms())
-        await signals.settle()
+        async with signals.redis.pubsub() as heard:
+            await heard.subscribe(keys.CHANNEL_ALERTS_AGAIN)
+            await heard.get_message(timeout=5)
+            await signals.cache.write([later], SystemClock().now_ms())
+            await signals.settle()
+            woken = await heard.get_message(timeout=5)
+        assert woken is not None, "who notifies hears that some stand again"
+        assert json.loads(woken["data"]) == {"exchange_id": signals.row.id}
     assert sorted(await signals.labels()) == standing
     assert (await read_counters(signals.redis, signals.row.id))["alerts_published"] == published
 
