@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from livermore_dagster.ingest.series_fold import NewAlert, SeriesFold
+from livermore_dagster.ingest.series_fold import SeriesFold
+from livermore_dagster.ingest.series_outcome import NewAlert
 from livermore_dagster.market.board import cells_of, leaning
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.macdv import FORMULA, MacdvPoint

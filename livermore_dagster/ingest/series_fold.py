@@ -23,9 +23,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from livermore_dagster.ingest.series_outcome import NewAlert, Outcome, Vanished
 from livermore_dagster.market.alert_rules import Raised, RuleState, changes, judge, late
 from livermore_dagster.market.candle import StampedCandle
-from livermore_dagster.market.macdv import PUBLISH_FROM, SETTLED_FROM, MacdvPoint, State, batch, step
+from livermore_dagster.market.macdv import PUBLISH_FROM, SETTLED_FROM, MacdvPoint, State, step
+from livermore_dagster.market.series_macdv import columns_of
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["KEPT", "Kept", "NewAlert", "Outcome", "SeriesFold", "Vanished"]
@@ -42,49 +44,6 @@ class Kept(NamedTuple):
     rules: RuleState
     value: float | None
     labels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class NewAlert:
-    stamped: StampedCandle
-    point: MacdvPoint
-    raised: Raised
-    late: bool
-    revised: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Vanished:
-    open_ms: int
-    label: str
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What taking closes led to."""
-
-    points: list[MacdvPoint] = field(default_factory=list)
-    alerts: list[NewAlert] = field(default_factory=list)
-    vanished: list[Vanished] = field(default_factory=list)
-    newest: StampedCandle | None = None
-
-    def add(self, alert: NewAlert) -> None:
-        """One that a revision brought, perhaps back."""
-        gone = Vanished(alert.point.open_ms, alert.raised.label)
-        self.vanished = [one for one in self.vanished if one != gone]
-        self.alerts.append(alert)
-
-    def withdraw(self, open_ms: int, label: str) -> None:
-        """One that a revision took away, perhaps before it was stored."""
-        gone = open_ms, label
-        self.alerts = [one for one in self.alerts if (one.point.open_ms, one.raised.label) != gone]
-        self.vanished.append(Vanished(open_ms, label))
-
-    def standing(self, stored: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
-        """Open and label of the alerts that stand, given those that did before this outcome."""
-        gone = {(one.open_ms, one.label) for one in self.vanished}
-        new = {(one.point.open_ms, one.raised.label) for one in self.alerts}
-        return sorted({*stored} - gone | new)
 
 
 @dataclass(slots=True)
@@ -316,16 +275,8 @@ class SeriesFold:
         if not rows:
             return
         self.included_from, self.included_to = 0, rows[-1].candle.open_ms + 1
-        candles = [row.candle for row in rows]
-        self.first_ms = candles[0].open_ms
-        columns = batch(
-            [candle.open_ms for candle in candles],
-            [float(candle.high) for candle in candles],
-            [float(candle.low) for candle in candles],
-            [float(candle.close) for candle in candles],
-            [float(candle.volume) for candle in candles],
-            self.timeframe,
-        )
+        self.first_ms = rows[0].candle.open_ms
+        columns = columns_of(rows, self.timeframe)
         before, rules = self.kept, RuleState()
         known = {kept.state.open_ms: kept.labels for kept in before}
         first_new = len(rows) if self.watermark is None else self._first_after(rows, self.watermark)

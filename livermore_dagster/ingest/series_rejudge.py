@@ -13,10 +13,12 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from livermore_dagster.ingest.series_fold import KEPT, Kept, NewAlert, Outcome, SeriesFold
+from livermore_dagster.ingest.series_fold import KEPT, Kept, SeriesFold
+from livermore_dagster.ingest.series_outcome import NewAlert, Outcome
 from livermore_dagster.market.alert_rules import COOLDOWN_MS, Raised, RuleState, changes, crosses, judge, late
 from livermore_dagster.market.candle import StampedCandle
-from livermore_dagster.market.macdv import Columns, MacdvPoint, batch
+from livermore_dagster.market.macdv import MacdvPoint
+from livermore_dagster.market.series_macdv import columns_of
 from livermore_dagster.stores.redis.closes import Close
 
 __all__ = ["Known", "rejudge", "take_with_cache"]
@@ -77,7 +79,7 @@ def rejudge(
     if not whole or newest is None:
         return
     known = outcome.standing(standing)
-    columns = _computed(fold, whole)
+    columns = columns_of(whole, fold.timeframe)
     points = [columns.point(at) for at in range(len(whole))]
     first = next((at for at, row in enumerate(whole) if row.candle.open_ms >= from_ms), len(whole))
     start = max(0, min(first, len(whole) - KEPT))
@@ -119,17 +121,6 @@ def _told(before: list[str], found: Sequence[NewAlert], open_ms: int, outcome: O
     for label in gone:
         outcome.withdraw(open_ms, label)
     return labels
-
-
-def _computed(fold: SeriesFold, rows: Sequence[StampedCandle]) -> Columns:
-    return batch(
-        [row.candle.open_ms for row in rows],
-        [float(row.candle.high) for row in rows],
-        [float(row.candle.low) for row in rows],
-        [float(row.candle.close) for row in rows],
-        [float(row.candle.volume) for row in rows],
-        fold.timeframe,
-    )
 
 
 def _rules_before(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from livermore_dagster.ingest.series_fold import Outcome
+from livermore_dagster.ingest.series_outcome import Outcome
 from livermore_dagster.stores.redis.closes import Close
 from livermore_dagster.stores.redis.indicator_cache import SeriesKey
 

@@ -1,4 +1,4 @@
-"""MACD-V over stored candles: what is filled in, checked against and drawn."""
+"""MACD-V over candles as they are kept: what is seeded, filled in, checked against and drawn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Bars that nobody traded in do not count, for they leave the ATR as it is."""
 
 
 def columns_of(candles: Sequence[StampedCandle], timeframe: Timeframe) -> Columns:
-    """MACD-V over candles as they are stored."""
+    """Of final candles, oldest first."""
     opens = [one.candle.open_ms for one in candles]
     high, low, close, volume = (
         [float(getattr(one.candle, name)) for one in candles] for name in ("high", "low", "close", "volume")

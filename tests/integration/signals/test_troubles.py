@@ -13,7 +13,7 @@ from livermore_dagster.control.claim import Claim
 from livermore_dagster.errors import ClaimLost
 from livermore_dagster.ingest import series_fold, series_troubles
 from livermore_dagster.ingest.waiting import SIGNALS, Waiting
-from livermore_dagster.market.candle import Candle, Origin
+from livermore_dagster.market.candle import Candle, Origin, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect
@@ -33,19 +33,19 @@ class Poison:
         self.close: str | None = None
         self.batch = False
         self.met = 0
-        step, batch = series_fold.step, series_fold.batch
+        step, columns_of = series_fold.step, series_fold.columns_of
 
         def poisoned_step(state: Any, candle: Candle, timeframe: Timeframe) -> Any:
             self.look(candle.close)
             return step(state, candle, timeframe)
 
-        def poisoned_batch(*columns: Any) -> Any:
-            if self.batch and self.close is not None and float(self.close) in columns[3]:
+        def poisoned_columns(rows: Sequence[StampedCandle], timeframe: Timeframe) -> Any:
+            if self.batch and any(row.candle.close == self.close for row in rows):
                 raise ArithmeticError("poisoned")
-            return batch(*columns)
+            return columns_of(rows, timeframe)
 
         monkeypatch.setattr(series_fold, "step", poisoned_step)
-        monkeypatch.setattr(series_fold, "batch", poisoned_batch)
+        monkeypatch.setattr(series_fold, "columns_of", poisoned_columns)
 
     def look(self, close: str) -> None:
         if close == self.close:
