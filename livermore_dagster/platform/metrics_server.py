@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
-from typing import Any, Final
+from typing import Any, Final, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import redis
@@ -22,8 +22,10 @@ from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.metrics_collector import PlatformCollector, ProcessFacts
 from livermore_dagster.platform.options import DEFAULT_METRICS_PORT
 from livermore_dagster.platform.processes import family_memory
+from livermore_dagster.platform.service_watch import ServiceHealth, ServiceWatch
 from livermore_dagster.platform.vitals import Health, read_vitals
 from livermore_dagster.platform.watch import MarketTime
+from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import ANSWER_S, connect
 
 __all__ = ["MetricsServer", "free_metrics_port", "process_facts"]
@@ -50,6 +52,7 @@ class MetricsServer:
         self._rows = rows
         self._speed = speed
         self._market_time = MarketTime.of(settings)
+        self._services = ServiceWatch(settings)
         registry = CollectorRegistry()
         registry.register(PlatformCollector(settings, rows, processes, speed))
         self._metrics = make_wsgi_app(registry)
@@ -62,35 +65,48 @@ class MetricsServer:
         return f"http://{HOST}:{self.port}"
 
     def start(self) -> None:
+        self._services.start()
         self._thread.start()
 
     def close(self) -> None:
         """Ends at once; a request under way is cut."""
+        self._services.close()
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join(2)
         self._server.server_close()
 
     def health(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all is well, and each exchange's figures."""
+        """Whether all is well, each exchange's figures, and how the services fare that all hang on."""
+        services = [self._services.database()]
         try:
             with connect(self._settings.redis_url, answer_s=ANSWER_S) as client:
                 found = read_vitals(client, self._rows(), self._market_time.now_ms())
+                services.append(self._services.notifier(cast("str | None", client.get(keys.NOTIFIER))))
         except (redis.RedisError, LivermoreError, OSError) as error:
-            return False, {"health": Health.DOWN, "wrong": [str(error)], "exchanges": {}}
+            wrong = [str(error), *_troubles(services)]
+            return False, {
+                "health": Health.DOWN,
+                "wrong": wrong,
+                "services": _facts(services),
+                "exchanges": {},
+            }
         exchanges = {one.name: one.as_dict(self._speed) for one in found}
         ill = {name: facts for name, facts in exchanges.items() if facts["health"] not in HEALTHY}
         down = any(facts["health"] == Health.DOWN for facts in ill.values())
-        overall = Health.DOWN if down else Health.DEGRADED if ill else Health.OK
+        troubles = _troubles(services)
+        well = not ill and not troubles
+        overall = Health.OK if well else Health.DOWN if down else Health.DEGRADED
         wrong = [f"{name}: {text}" for name, facts in ill.items() for text in facts["wrong"]]
         facts = {
             "health": overall,
-            "wrong": wrong,
+            "wrong": [*troubles, *wrong],
+            "services": _facts(services),
             "provenance": self._settings.provenance,
             "market_time_ms": self._market_time.now_ms(),
             "exchanges": exchanges,
         }
-        return not ill, facts
+        return well, facts
 
     def _answer(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", "/")).rstrip("/")
@@ -141,6 +157,14 @@ def process_facts(children: Sequence[Child]) -> list[ProcessFacts]:
         memory = family_memory(pid) if pid is not None else 0
         found.append(ProcessFacts(child.spec.name, pid is not None, child.restarts, memory))
     return found
+
+
+def _troubles(services: Sequence[ServiceHealth]) -> list[str]:
+    return [f"{one.name}: {text}" for one in services for text in one.wrong]
+
+
+def _facts(services: Sequence[ServiceHealth]) -> dict[str, Any]:
+    return {one.name: one.as_dict() for one in services}
 
 
 def _json(start_response: StartResponse, status: HTTPStatus, facts: object) -> list[bytes]:
