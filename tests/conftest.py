@@ -86,7 +86,9 @@ def start_postgres(data: Path) -> Any:
 
     pg_ctl = _commands.pg_ctl
     postgres_server.pg_ctl = lambda words, **options: pg_ctl(words, **{**options, "timeout": START_S})
-    return get_server(data, cleanup_mode="delete")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LC_ALL", "C")  # a machine may name a locale that it does not have
+        return get_server(data, cleanup_mode="delete")
 
 
 @pytest.fixture

@@ -96,7 +96,8 @@ def tls_server_at(address: str = "127.0.0.1") -> Iterator[TlsServer]:
             shutil.chown(path, user, user)
         as_user |= {"user": user, "group": pwd.getpwnam(user).pw_gid, "cwd": "/"}
     subprocess.run(
-        [newest / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync"],
+        [newest / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8",
+         "--locale=C"],
         capture_output=True, **as_user,
     )  # fmt: skip
     (data / "pg_hba.conf").write_text(
