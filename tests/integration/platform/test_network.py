@@ -20,11 +20,13 @@ from livermore_dagster.stores.redis import keys
 _DAEMON = """
 import pathlib, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+folder = pathlib.Path(sys.argv[1])
+(folder / "up").touch()
 signal.sigwait({signal.SIGTERM})
-pathlib.Path(sys.argv[1]).touch()
+(folder / "told-to-end").touch()
 signal.pause()
 """
-"""Says that it was told to end, and takes its time over it."""
+"""Says when it hears, and that it was told to end, over which it takes its time."""
 
 
 class Home:
@@ -42,14 +44,13 @@ class Home:
         )
 
     def _daemon(self) -> ChildSpec:
-        command = (sys.executable, "-c", _DAEMON, str(self.told_to_end))
+        command = (sys.executable, "-c", _DAEMON, str(self._folder))
         return ChildSpec("daemon", command, "", self._folder / "daemon.log", ready=lambda: True)
 
-    @property
-    def told_to_end(self) -> Path:
-        return self._folder / "told-to-end"
+    def said(self, what: str) -> bool:
+        return (self._folder / what).exists()
 
-    def look_until(self, holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    def look_until(self, holds: Callable[[], bool], seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
             assert time.monotonic() < deadline, self.told
@@ -60,7 +61,7 @@ class Home:
 @pytest.fixture
 def home(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     monkeypatch.setattr(homes, "BEAT_S", 0.05)
-    monkeypatch.setattr(network, "DAEMON_PATIENCE_S", 0.5)
+    monkeypatch.setattr(network, "DAEMON_PATIENCE_S", 60.0)
     made = Home(redis_url, tmp_path)
     yield made
     for child in made.children:
@@ -69,17 +70,20 @@ def home(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     made.network.leave()
 
 
-def test_a_lease_that_comes_back_while_the_daemon_ends_gets_a_new_daemon(home: Home, redis_url: str) -> None:
+def test_a_lease_that_comes_back_while_the_daemon_ends_gets_a_new_daemon(
+    home: Home, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Redis was away for as long as the lease lasts, and back before the process that was told to end had."""
     first = home.children[0]
-    home.look_until(lambda: first.running)
+    home.look_until(lambda: home.said("up"))
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         other = own_identity("other", "there:/srv/other", 0)
         client.set(keys.ORCHESTRATOR, other.encode())
-        home.look_until(home.told_to_end.exists)
+        home.look_until(lambda: home.said("told-to-end"))
         client.delete(keys.ORCHESTRATOR)
         assert first.running
         home.look_until(lambda: "own" in (client.get(keys.ORCHESTRATOR) or ""))
-    home.look_until(lambda: not first.running, seconds=5.0)
-    home.look_until(lambda: [child.running for child in home.children] == [True], seconds=5.0)
+    monkeypatch.setattr(network, "DAEMON_PATIENCE_S", 0.1)
+    home.look_until(lambda: not first.running)
+    home.look_until(lambda: [child.running for child in home.children] == [True])
     assert home.children[0] is not first
