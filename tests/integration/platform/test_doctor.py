@@ -25,7 +25,7 @@ RULE = BudgetRule(1, 60_000)
 
 @pytest.fixture
 def settings(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.setattr(doctor, "EXCHANGE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(doctor, "EXCHANGE_TIMEOUT_S", 2.0)  # a turn comes within it also where it is slow
     return Settings(redis_url=redis_url, database_url="", home=tmp_path, provenance="live")
 
 
@@ -65,4 +65,4 @@ def test_an_exchange_whose_limit_the_warm_up_uses_is_not_ill(settings: Settings)
 def test_an_exchange_that_was_asked_and_says_nothing_is(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (found,) = looked_at(settings, f"http://127.0.0.1:{silent.getsockname()[1]}", spent=False)
-    assert (found.level, found.text) == (Level.FAIL, "no answer within 0 s")
+    assert (found.level, found.text) == (Level.FAIL, "no answer within 2 s")

@@ -55,7 +55,7 @@ def serve(settings: Settings) -> Iterator[Get]:
 
     def get(path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(server.url + path, timeout=10) as reply:  # noqa: S310 - our own loopback
+            with urllib.request.urlopen(server.url + path, timeout=60) as reply:  # noqa: S310 - our own loopback
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -256,6 +256,7 @@ def test_a_redis_that_is_stopped_holds_nobody_up(
         told, facts = health(get)
     finally:
         os.kill(pid, signal.SIGCONT)
+        monkeypatch.undo()
     found = samples(text)
     assert (code, found["livermore_store_up", (("store", "redis"),)]) == (200, 0)
     assert found["livermore_store_up", (("store", "postgresql"),)] == 1

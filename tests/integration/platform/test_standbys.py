@@ -48,7 +48,7 @@ class Home:
         return [child.spec.name for child in self.children]
 
     def look_until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10 * LOOK_S
+        deadline = time.monotonic() + 30 * LOOK_S  # the claims that are held last for 45 s
         while not holds():
             assert time.monotonic() < deadline, (self.names(), self.told)
             self.standbys.look()
