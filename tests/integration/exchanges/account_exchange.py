@@ -89,7 +89,7 @@ class Socket:
         return self._socket
 
     async def told(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.received.get(), 5)
+        return await asyncio.wait_for(self.received.get(), 60)
 
     async def send(self, frame: Any) -> None:
         await self._socket.send_str(json.dumps(frame))

@@ -48,10 +48,13 @@ class Door:
         self.refusals: list[web.Response] = []
         self.knocks: list[float] = []
         """Monotonic seconds of each WebSocket that was asked for."""
+        self.at_knock: Callable[[], None] = lambda: None
+        """Called before each is opened or refused."""
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("upgrade") == "websocket":
             self.knocks.append(CLOCK.monotonic())
+            self.at_knock()
             if self.refusals:
                 return self.refusals.pop()
             socket = Socket(request.path)
@@ -67,7 +70,7 @@ class Door:
         return self._account(request) if self._account else reply(ACCOUNT)
 
     async def socket(self) -> Socket:
-        return await asyncio.wait_for(self.sockets.get(), 5)
+        return await asyncio.wait_for(self.sockets.get(), 60)
 
 
 class Told:
@@ -100,7 +103,7 @@ def stream_of(
 
 async def take(stream: UserStream, count: int) -> list[UserEvent]:
     events: list[UserEvent] = []
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async for event in stream:
             events.append(event)
             if len(events) == count:
@@ -131,9 +134,10 @@ async def test_coinbase_signs_each_message_and_is_watched_by_heartbeats(
     connected: redis.asyncio.Redis,
 ) -> None:
     door = Door()
-    async with exchange("coinbase", door) as played, stream_of(played, connected, silence_s=0.3) as stream:
-        for _ in range(2):
+    async with exchange("coinbase", door) as played, stream_of(played, connected, silence_s=60) as stream:
+        for silence_s in (0.3, 60):
             socket = await door.socket()
+            stream._channel.silence_s = silence_s  # counts from the confirmation on
             asked = [await socket.told() for _ in range(2)]
             assert [message["channel"] for message in asked] == ["user", "heartbeats"]
             assert asked[0]["jwt"] != asked[1]["jwt"]
@@ -189,6 +193,29 @@ async def test_a_refused_channel_keeps_the_markets_connections_away(connected: r
         assert min(let_in) - refused >= 1.0
 
 
+async def test_of_two_refusals_the_longer_one_holds(connected: redis.asyncio.Redis) -> None:
+    closure = SharedClosure(connected, 2, RateBudget(connected, 2, BudgetRule(10, 1000), CLOCK))
+    for seconds in (60.0, 0.0, 120.0, 1.0):
+        await closure.close(429, seconds)
+    other = SharedClosure(connected, 2, RateBudget(connected, 2, BudgetRule(10, 1000), CLOCK))
+    assert 115 < await other.left_s() <= 121
+
+
+async def test_without_redis_a_refusal_still_holds_in_its_own_process(redis_url: str) -> None:
+    gone = redis.asyncio.Redis.from_url("redis://127.0.0.1:1")
+    gate = Gate(CLOCK, SharedClosure(gone, 2, RateBudget(gone, 2, BudgetRule(10, 1000), CLOCK)))
+
+    async def refused() -> None:
+        raise ConnectionLost("no", limited=429, retry_after_s=60.0)
+
+    with pytest.raises(ConnectionLost):
+        await gate.open(refused)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await gate.wait()
+    await gone.aclose()
+
+
 async def test_a_lost_frame_is_told_as_a_resumption(connected: redis.asyncio.Redis) -> None:
     door = Door()
     async with exchange("coinbase", door) as played, stream_of(played, connected) as stream:
@@ -213,7 +240,7 @@ async def test_a_listen_key_is_kept_alive_and_its_end_survived(connected: redis.
             await socket.send(TRADE)
             (fill,) = await take(stream, 1)
             assert (fill.kind, fill.fill_id) == (UserEventKind.FILL, "77")
-            await asyncio.wait_for(door.prolonged.wait(), 5)
+            await asyncio.wait_for(door.prolonged.wait(), 60)
             await socket.send({"e": "listenKeyExpired", "E": 1, "listenKey": "listen"})
             await door.socket()
             assert kinds(await take(stream, 1)) == ["resumed"]
@@ -226,9 +253,15 @@ async def test_a_listen_key_is_kept_alive_and_its_end_survived(connected: redis.
 @pytest.mark.parametrize("trouble", ["cut", "eventStreamTerminated", "unconfirmed", "old"])
 async def test_a_broken_channel_comes_again(connected: redis.asyncio.Redis, trouble: str) -> None:
     door = Door()
-    quirks = {"lifetime_s": 0.3} if trouble == "old" else {}
+    quirks = {"lifetime_s": 2.0} if trouble == "old" else {}
     async with exchange("binance", door) as played, stream_of(played, connected, **quirks) as stream:
-        stream._ack_patience_s = 0.2
+
+        def patient_the_second_time() -> None:
+            stream._ack_patience_s = 0.2 if trouble == "unconfirmed" and len(door.knocks) == 1 else 60.0
+            if len(door.knocks) > 1:
+                stream._channel.lifetime_s = 60.0
+
+        door.at_knock = patient_the_second_time
         socket = await door.socket()
         if trouble != "unconfirmed":
             await socket.send(FLOWS)
@@ -269,12 +302,13 @@ async def test_a_refusal_for_the_time_sets_the_clock_and_comes_again(
             return reply({"serverTime": CLOCK.now_ms() - behind_ms})
         return await door(request)
 
+    begun_ms = CLOCK.now_ms()
     async with exchange("binance", answer) as played, stream_of(played, connected) as stream:
         first = await door.socket()
-        at_first = (await first.told())["params"]["timestamp"]
+        assert (await first.told())["params"]["timestamp"] >= begun_ms
         await first.send({"id": 1, "status": 400, "error": SKEWED})
         second = await door.socket()
-        assert (await second.told())["params"]["timestamp"] < at_first - 8_000
+        assert (await second.told())["params"]["timestamp"] < CLOCK.now_ms() - 8_000
         await second.send(FLOWS)
         assert kinds(await take(stream, 1)) == ["resumed"]
 
@@ -285,7 +319,7 @@ async def test_closing_ends_the_loop_without_an_error(connected: redis.asyncio.R
         reading = asyncio.create_task(take(stream, 1))
         await door.socket()
         await stream.close()
-        assert await asyncio.wait_for(reading, 5) == []
+        assert await asyncio.wait_for(reading, 60) == []
 
 
 async def test_events_nobody_fetches_become_one_that_says_so(connected: redis.asyncio.Redis) -> None:
