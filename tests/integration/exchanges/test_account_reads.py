@@ -209,7 +209,7 @@ def unlimited(channel: str, status: int, reason: str) -> None:
 
 
 async def until(stream: UserStream, kind: UserEventKind) -> Any:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for event in stream:
             if event.kind is kind:
                 return event
