@@ -45,10 +45,10 @@ def services() -> Iterator[StandIn]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(play()))
     thread.start()
-    ready.wait(10)
+    assert ready.wait(60)
     yield found[0]
     loop.call_soon_threadsafe(found[1].set)
-    thread.join(10)
+    thread.join(60)
     loop.close()
 
 
