@@ -153,7 +153,7 @@ def test_a_run_is_dead_when_the_home_of_its_worker_has_been_down(
     seen = time.monotonic()
     assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING, "it may be back in a moment"
     while (found := launcher.check_run_worker_health(run)).status is WorkerStatus.RUNNING:
-        assert time.monotonic() - seen < 5
+        assert time.monotonic() - seen < 60
     assert time.monotonic() - seen >= 0.2
     assert found.status is WorkerStatus.FAILED
     assert found.msg == "The home whose worker had it, /srv/other on there, is up no more."
