@@ -19,6 +19,8 @@ __all__ = ["Closure", "SharedClosure"]
 log = structlog.get_logger(__name__)
 
 _BANNED = 418
+_MARGIN_MS = 1_000
+"""The exchange counts in whole seconds, by its own clock: also for who begins just when this is over."""
 _PATIENCE_S = 2.0
 """Real seconds for Redis to answer: connections do not wait for it."""
 
@@ -64,9 +66,9 @@ class SharedClosure:
         key, for_ms = keys.upgrades_refused(self._exchange_id), max(1, math.ceil(seconds * 1000))
         try:
             async with asyncio.timeout(_PATIENCE_S), self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(key, status, px=for_ms, nx=True)
+                pipe.set(key, status, px=for_ms + _MARGIN_MS, nx=True)
                 # Never shorter than somebody was told before.
-                cast("Any", pipe).pexpire(key, for_ms, gt=True)
+                cast("Any", pipe).pexpire(key, for_ms + _MARGIN_MS, gt=True)
                 await pipe.execute()
             if status == _BANNED:
                 await self._budget.feedback(BudgetFeedback(retry_after_ms=for_ms))
