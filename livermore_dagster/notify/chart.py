@@ -36,6 +36,8 @@ _BARS_LEAST: Final = 30.0
 _LEVELS: Final = (150, -150)
 _INNER: Final = (50, -50)
 _REACH: Final = 165.0
+_BOX_WIDE, _BOX_HIGH = (0.02, 0.155), 0.12
+"""What the marker's box covers left of the ring, and its height, in shares of the panel."""
 Floats = NDArray[np.float64]
 
 
@@ -250,7 +252,8 @@ def _macdv_panel(axes: Axes, bars: _Bars, request: ChartRequest) -> None:
     if not len(known):
         axes.text(0.5, 0.5, "no value yet", color=_DIM, ha="center", transform=axes.transAxes)
     if request.value is not None:
-        _mark(axes, float(bars.x[-1]), request.value, up=request.up)
+        aside = _aside(bars, request.value, low, high)
+        _mark(axes, float(bars.x[-1]), request.value, aside, up=request.up)
 
 
 def _level_lines(axes: Axes, low: float, high: float) -> None:
@@ -277,7 +280,18 @@ def _level_lines(axes: Axes, low: float, high: float) -> None:
     axes.set_yticks(marks, [f"{mark:+d}".replace("-", "−") if mark else "0" for mark in marks])
 
 
-def _mark(axes: Axes, x: float, value: float, *, up: bool) -> None:
+def _aside(bars: _Bars, value: float, low: float, high: float) -> float:
+    """How far above the alert's ring its box hides least of the lines, the nearest such place (MACD-V)."""
+    back = (bars.x[-1] - bars.x) / (bars.span[1] - bars.span[0])
+    beside = (back > _BOX_WIDE[0]) & (back < _BOX_WIDE[1])
+    near = np.concatenate([bars.macdv[beside], bars.signal[beside]])
+    height = _BOX_HIGH * (high - low)
+    steps = [step * height for step in (0.0, 1.0, -1.0, 1.5, -1.5, 2.0, -2.0, 3.0, -3.0)]
+    places = [step for step in steps if low <= value + step <= high] or [0.0]
+    return min(places, key=lambda step: int((np.abs(near - value - step) < height * 0.6).sum()))
+
+
+def _mark(axes: Axes, x: float, value: float, aside: float, *, up: bool) -> None:
     """The alert's place: a ring on the line and its value in a box of the alert's colour, left of it."""
     colour = _UP if up else _DOWN
     axes.plot(
@@ -286,7 +300,7 @@ def _mark(axes: Axes, x: float, value: float, *, up: bool) -> None:
     axes.plot([x], [value], "o", markersize=6.5, color=colour)
     box = {"boxstyle": "round,pad=0.28", "facecolor": colour, "edgecolor": "none"}
     axes.annotate(
-        f"{value:+.1f}".replace("-", "−"), (x, value), xytext=(-18, 0), textcoords="offset points",
+        f"{value:+.1f}".replace("-", "−"), (x, value + aside), xytext=(-18, 0), textcoords="offset points",
         color=_BACK, fontsize=_TYPE, weight="bold", ha="right", va="center", bbox=box,
     )  # fmt: skip
 

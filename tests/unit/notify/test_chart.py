@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from livermore_dagster.market.candle import Candle
-from livermore_dagster.notify.chart import _Bars, _macdv_panel, paint
+from livermore_dagster.notify.chart import _aside, _Bars, _macdv_panel, paint
 from livermore_dagster.notify.chart_request import ChartRequest
 from livermore_dagster.notify.illustrator import request_of
 from tests.integration.signals.conftest import walk
@@ -85,6 +85,21 @@ def test_the_levels_are_always_drawn(value: float) -> None:
     """S9, where the series is calm too."""
     request = request_of(heard(macdv=value), walk(1), simulated=False)
     assert lines_of(request) == {-150.0, -50.0, 0.0, 50.0, 150.0}
+
+
+def test_the_markers_box_hides_no_line() -> None:
+    """MACD-V has turned up from a low: left of the ring both lines run where the box would stand."""
+    request = request_of(heard(macdv=-223.0), walk(120), simulated=False)
+    bars = _Bars(request)
+    bars.macdv = np.interp(bars.x, bars.x[[0, -6, -1]], [50.0, -262.0, -223.0])
+    bars.signal = np.interp(bars.x, bars.x[[0, -1]], [50.0, -240.0])
+    aside = _aside(bars, -223.0, -262.0, 165.0)
+    back = (bars.x[-1] - bars.x) / (bars.span[1] - bars.span[0])
+    under = (back > 0.02) & (back < 0.155)
+    for line in (bars.macdv, bars.signal):
+        assert np.abs(line[under] - (-223.0 + aside)).min() > 0.06 * (165.0 + 262.0)
+    bars.macdv[:-1] = bars.signal[:-1] = 0.0
+    assert _aside(bars, -223.0, -262.0, 165.0) == 0.0, "beside the ring where nothing is in its way"
 
 
 def test_a_painter_that_is_warm_takes_less_than_a_second() -> None:
