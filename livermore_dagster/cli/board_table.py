@@ -15,6 +15,7 @@ from rich.text import Text
 from livermore_dagster.cli.console import console
 from livermore_dagster.cli.market_tables import STAGE_COLOURS
 from livermore_dagster.market.board import NOT_COMPUTED, is_stale
+from livermore_dagster.market.macdv_fold import LOW_ACTIVITY
 from livermore_dagster.market.moments import clock_text
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.board import FLOWING, BoardRow
@@ -132,7 +133,9 @@ def _title(exchange: str, rows: Sequence[BoardRow], shown: Sequence[Timeframe]) 
     instance = rows[0].instance
     state = "" if instance == FLOWING else f" ({instance})"
     idle = [tf.value for tf in shown if all(row.cells[tf.value]["reason"] == NOT_COMPUTED for row in rows)]
-    return f"{exchange}{state}, {len(rows)} symbols" + (f"; not computed: {', '.join(idle)}" if idle else "")
+    return f"{exchange}{state}, {len(rows)} symbol{'s' if len(rows) != 1 else ''}" + (
+        f"; not computed: {', '.join(idle)}" if idle else ""
+    )
 
 
 def _cells(row: BoardRow, shown: Sequence[Timeframe], width: int) -> list[Cell]:
@@ -143,7 +146,7 @@ def _cells(row: BoardRow, shown: Sequence[Timeframe], width: int) -> list[Cell]:
     return [
         (row.symbol, "bold"),
         (price, "" if row.price_source == "ticker" else "dim"),
-        *(_cell(timeframe, row.cells[timeframe.value], width) for timeframe in shown),
+        *(_cell(timeframe, row.cells[timeframe.value], row.instance, width) for timeframe in shown),
         (age_text(row.age_ms), "dim"),
         (mark if narrow else f"{mark} {row.bias}", style),
         (short if narrow else row.portfolio, folio_style),
@@ -154,10 +157,14 @@ def _lives(cell: Mapping[str, Any]) -> bool:
     return cell["reason"] not in ("unsupported", "not streamed")
 
 
-def _cell(timeframe: Timeframe, cell: Mapping[str, Any], width: int) -> Cell:
+def _cell(timeframe: Timeframe, cell: Mapping[str, Any], instance: str, width: int) -> Cell:
     value, stage = cell["value"], str(cell["stage"])
     if value is None:
-        return ("–" if width < WIDE else str(cell["reason"] or "–")[:17], "dim")
+        reason = cell["reason"] or "–"
+        if reason == LOW_ACTIVITY:
+            # Before its history is there, every symbol has few bars.
+            reason = "warming up" if instance == "warming" else "few trades"
+        return ("–" if width < WIDE else reason, "dim")
     number = f"{round(value) + 0:+d}" if width < ROOMY else f"{round(value, 1) + 0.0:+.1f}"
     if cell["age_ms"] is not None and is_stale(timeframe, cell["age_ms"]):
         return (f"({number})", "dim")

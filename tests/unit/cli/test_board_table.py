@@ -12,6 +12,7 @@ from livermore_dagster.cli.board_command import Sort, _place
 from livermore_dagster.cli.board_table import board_view
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.board import cells_of
+from livermore_dagster.market.macdv_fold import LOW_ACTIVITY
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.board import BoardRow
 
@@ -63,9 +64,18 @@ def test_the_age_is_shown_and_what_is_not_is_named(columns: int) -> None:
 
 def test_the_title_says_what_the_instance_does_and_what_is_not_computed() -> None:
     rows = [board_row("AAAUSDT", 1, (Timeframe.H1,), instance="paused")]
-    assert drawn(rows, 120)[1] == "binance (paused), 1 symbols; not computed: 1m, 5m, 15m, 4h, 1d"
-    assert drawn([board_row("AAAUSDT", 1)], 120)[1] == "binance, 1 symbols"
+    assert drawn(rows, 120)[1] == "binance (paused), 1 symbol; not computed: 1m, 5m, 15m, 4h, 1d"
+    assert drawn([board_row("AAAUSDT", 1)], 120)[1] == "binance, 1 symbol"
     assert rows[0].cells["4h"]["reason"] == "not computed"
+
+
+@pytest.mark.parametrize(("instance", "said"), [("active", "few trades"), ("warming", "warming up")])
+def test_no_value_has_its_reason_and_history_that_is_yet_to_come_is_no_lack_of_trades(
+    instance: str, said: str
+) -> None:
+    none = {"value": None, "signal": None, "stage": "unknown", "reason": LOW_ACTIVITY}
+    lines = drawn([board_row("AAAUSDT", 1, cells={"5m": none}, instance=instance)], 200)
+    assert f" {said} " in lines[3]
 
 
 def test_a_value_of_zero_is_a_value_to_sort_by() -> None:
