@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from livermore_dagster.market.candle import Candle
 from livermore_dagster.market.closing_belief import is_passed_over
+from livermore_dagster.market.closing_clock import ClockLook, Waits
 from livermore_dagster.market.closing_rest import LATE_MS, SETTLE_MS, is_deaf, settle_by_rest
 from livermore_dagster.market.closing_state import BACK_MS, Final, Held, Link, Series, Stalls, questions_of
 from livermore_dagster.market.closing_types import CloserStats, Effects, Frame, Question, Reason, Row
@@ -50,12 +51,9 @@ class Closer:
         self.flagged = flagged
         self.speed, self.observed_ms = 1.0, 0
         self.stats = CloserStats()
-        self._grace_ms = grace_ms
+        self._waits = Waits(grace_ms, silent_wait_ms, flag_wait_ms, flow_wait_ms)
         self._settle_ms = settle_ms
         self._absent_ms = LATE_MS if fills_empty else settle_ms
-        self._silent_wait_ms = silent_wait_ms
-        self._flag_wait_ms = flag_wait_ms
-        self._flow_wait_ms = flow_wait_ms
         self._series: dict[tuple[str, Timeframe], Series] = {}
         self._links: dict[str, Link] = {}
         self._now_ms = 0
@@ -97,7 +95,7 @@ class Closer:
     def _update(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
         open_ms, event_ms = frame.candle.open_ms, frame.event_ms
         slot = open_ms - open_ms % series.step
-        link.take(event_ms, self._flow_wait_ms * self.speed, BACK_MS * self.speed, self.stats)
+        link.take(event_ms, self._waits.flow_ms * self.speed, BACK_MS * self.speed, self.stats)
         series.connection = connection
         series.unheard = 0
         if slot != series.active_slot:
@@ -162,7 +160,7 @@ class Closer:
         series.held = Held(frame.candle, frame.event_ms, frame.trades, connection, link.epoch, frame.snapshot)
         if open_ms > series.newest_open:
             series.newest_open = open_ms
-            self._next_due_ms = min(self._next_due_ms, open_ms + series.step + self._grace_ms)
+            self._next_due_ms = min(self._next_due_ms, open_ms + series.step + self._waits.grace_ms)
             if self.flagged and series.frontier is not None and series.slot(open_ms) >= series.frontier:
                 series.seen.add(series.slot(open_ms))
         effects.writes.append(open_write(series, frame))
@@ -223,76 +221,18 @@ class Closer:
         if self._now_ms < self._next_due_ms and self.speed >= self._due_at_speed:
             return effects
         stalls = Stalls(self._series.values(), self._links)
+        look = ClockLook(self._now_ms, self.speed, self._waits, self._links, stalls, effects, self.stats)
         due = self._now_ms + 3_600_000
         for series in self._series.values():
             if series.frontier is None:
                 series.frontier = series.timeframe.open_of(self._now_ms)
             doubts: list[tuple[int, Reason]] = []
-            next_due = (self._judge_flagged if self.flagged else self._judge)(series, stalls, doubts, effects)
-            due = min(due, next_due)
+            due = min(due, (look.judge_flagged if self.flagged else look.judge)(series, doubts))
             if doubts:
                 self._ask(series, doubts, effects)
         effects.stalled |= stalls.standing
         self._next_due_ms, self._due_at_speed = due, self.speed
         return effects
-
-    def _judge(
-        self, series: Series, stalls: Stalls, doubts: list[tuple[int, Reason]], effects: Effects
-    ) -> int:
-        """Close or doubt what has ended, where no flag says so; returns when to look again (exchange ms)."""
-        now = self._now_ms
-        while True:
-            frontier = series.frontier or 0
-            held = series.held
-            slot = series.slot(held.candle.open_ms) if held is not None else -1
-            if held is not None and slot <= frontier:
-                end = held.candle.open_ms + series.step
-                if end + self._grace_ms > now:
-                    return end + self._grace_ms
-                link = self._links.get(held.connection)
-                patience = self._grace_ms + self._flow_wait_ms * self.speed
-                if held.may_flow_on(link, end) and now < end + patience:
-                    return now
-                doubt = held.doubt(link, end)
-                if doubt is None and held.connection in stalls.of(series.timeframe, slot):
-                    doubt = Reason.STALL
-                series.held = None
-                if doubt is None:
-                    self._finalise(series, held.candle, held.event_ms, held.trades, effects, by_clock=True)
-                    self.stats.by_clock += 1
-                else:
-                    doubts.append((slot, doubt))
-                    if slot == frontier:
-                        series.advance()
-                continue
-            end = frontier + series.step
-            seen = frontier in series.seen
-            wait = self._grace_ms if seen else self._silent_wait_ms * self.speed
-            if end + wait > now:
-                return int(end + wait)
-            stalled = series.connection in stalls.of(series.timeframe, frontier)
-            silence = Reason.STALL if stalled else Reason.SILENT
-            doubts.append((frontier, Reason.UNPROVEN if seen else silence))
-            series.advance()
-
-    def _judge_flagged(
-        self, series: Series, stalls: Stalls, doubts: list[tuple[int, Reason]], effects: Effects
-    ) -> int:
-        """The clock never closes where the exchange flags: it only notices that the flag did not come."""
-        while True:
-            frontier = series.frontier or 0
-            seen = frontier in series.seen
-            # A silent bucket is asked for within 10 s of its end, so it cannot wait as long as a flag may.
-            wait = self._flag_wait_ms * self.speed * (1.0 if seen else 0.8)
-            end = frontier + series.step
-            if end + wait > self._now_ms:
-                return int(end + wait)
-            stalled = series.connection in stalls.of(series.timeframe, frontier)
-            silence = Reason.STALL if stalled else Reason.SILENT
-            doubts.append((frontier, Reason.UNPROVEN if seen else silence))
-            if series.held is not None and series.slot(series.held.candle.open_ms) == frontier:
-                series.held = None
-            series.advance()
 
     def _doubt(self, series: Series, slot: int, newer_ms: int, effects: Effects) -> None:
         """A bucket with frames lost its proof: the next look at the clock asks for it.
@@ -388,12 +328,7 @@ class Closer:
         trades: int,
         effects: Effects,
         proven_ms: int = 0,
-        *,
-        by_clock: bool = False,
     ) -> None:
-        series.remember(Final(candle, stamp_ms, settled=False, by_clock=by_clock))
-        slot = series.slot(candle.open_ms)
-        # An off-grid candle says nothing of another one in its slot that REST is asked for.
-        series.decide(slot, answered=slot == candle.open_ms)
+        series.finalise(candle, stamp_ms)
         proven_ms = max(self._now_ms, proven_ms or stamp_ms)
         effects.writes.append(final_write(series, candle, stamp_ms, trades, proven_ms))

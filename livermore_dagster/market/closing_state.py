@@ -184,6 +184,13 @@ class Series:
         if len(self.finals) > REMEMBERED_FINALS:
             del self.finals[min(self.finals)]
 
+    def finalise(self, candle: Candle, stamp_ms: int, *, by_clock: bool = False) -> None:
+        """The stream proved `candle` closed; `by_clock`: by its silence since."""
+        self.remember(Final(candle, stamp_ms, settled=False, by_clock=by_clock))
+        slot = self.slot(candle.open_ms)
+        # An off-grid candle says nothing of another one in its slot that REST is asked for.
+        self.decide(slot, answered=slot == candle.open_ms)
+
     def holds(self, slot: int) -> bool:
         """Whether the candle that is held lies in `slot`."""
         return self.held is not None and self.slot(self.held.candle.open_ms) == slot

@@ -21,6 +21,7 @@ from livermore_dagster.ingest.timekeeper import TimeKeeper
 from livermore_dagster.ingest.watchdog import Watchdog
 from livermore_dagster.market import closing, closing_rest
 from livermore_dagster.market.closing import Closer
+from livermore_dagster.market.closing_clock import ClockLook
 from livermore_dagster.market.closing_state import Held, Series, Stalls
 from livermore_dagster.market.closing_types import Effects, Frame, Reason
 from tests.conftest import database
@@ -160,7 +161,7 @@ CONTROLS = [
     ),
     Control(
         "no flag is waited for", "lost_close", BINANCES,
-        lambda p: p.setattr(Closer, "_judge_flagged", lambda self, *_: self._now_ms + 1_000),
+        lambda p: p.setattr(ClockLook, "judge_flagged", lambda self, *_: self.now_ms + 1_000),
     ),
     Control(
         "numbers are not read", "lost_frames", ("coinbase",),
