@@ -44,7 +44,6 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
     brought = _brought_in(run.run_id)
     if not brought:
         await _observe(cell, run.tags, created_ms)
-    await boundaries.run_lives(client, exchange_id, boundary_ms)
     mine = await boundaries.begin(client, exchange_id, boundary_ms, by) or await _other_done(cell, by)
     renewal = asyncio.create_task(_renew(cell, by))
     try:
@@ -53,8 +52,6 @@ async def boundary_lease(cell: Cell, run: dg.DagsterRun, created_ms: int) -> Asy
         renewal.cancel()
         with suppress(asyncio.CancelledError):
             await renewal
-    # What follows in this run takes its time too.
-    await boundaries.run_lives(client, exchange_id, boundary_ms)
     brought.add(cell.timeframe)
     if brought >= due_in(run):
         _brought.pop(run.run_id, None)

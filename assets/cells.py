@@ -13,7 +13,8 @@ from livermore_dagster.ingest.context import ExchangeContext
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.market_now import market_now
-from livermore_dagster.resources import BOUNDARY_TAG
+from livermore_dagster.resources import BOUNDARY_TAG, DUE_TAG
+from livermore_dagster.stores.redis.boundaries import run_lives
 
 __all__ = ["OWNERS", "cell_of", "exchange_of", "table"]
 
@@ -28,9 +29,14 @@ def exchange_of(
 
 
 async def cell_of(ctx: ExchangeContext, timeframe: Timeframe, tags: Mapping[str, str]) -> Cell:
-    """The cell of a run with `tags`: up to its boundary, or by hand up to the newest closed candle."""
+    """The cell of a run with `tags`: up to its boundary, or by hand up to the newest closed candle.
+
+    Each step of a boundary's run begins here, and is a sign that it lives.
+    """
     stated = tags.get(BOUNDARY_TAG)
     boundary = int(stated) if stated is not None else None
+    if boundary is not None and DUE_TAG in tags:
+        await run_lives(ctx.redis, ctx.row.id, boundary)
     return await open_cell(ctx, timeframe, boundary, market_now(Settings.discover()))
 
 
