@@ -4,21 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install demo test unit soak bench check format lock clean snapshot
+.PHONY: help install dev demo test unit soak bench check format lock clean snapshot
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## the runtime environment, leaves .venv/bin/livermore
 
-$(VENV)/bin/python:
+# pip comes last: what was interrupted before is made again.
+$(VENV)/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Livermore needs Python 3.11 or newer: make install PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements/runtime.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: requirements/runtime.txt pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/runtime.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 	@echo "Installed: $(BIN)/livermore --help"
+
+dev: $(VENV)/.installed-dev ## install, and what tests and checks need
 
 $(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/dev.txt

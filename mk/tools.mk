@@ -37,5 +37,5 @@ $(ATLAS):
 	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; cd "$$place"; \
 	go mod init atlas-build >/dev/null 2>&1; \
 	go get ariga.io/atlas/cmd/atlas@$(ATLAS_VERSION) golang.org/x/tools@v0.30.0 >build.log 2>&1 || { cat build.log; exit 1; }; \
-	go build -o "$(CURDIR)/$@" ariga.io/atlas/cmd/atlas
+	go build -o "$(CURDIR)/$@.new" ariga.io/atlas/cmd/atlas; mv "$(CURDIR)/$@.new" "$(CURDIR)/$@"
 	@$@ version | head -1
