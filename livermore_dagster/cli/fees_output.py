@@ -38,11 +38,13 @@ async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) 
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from livermore_dagster.errors import BadSetting
+    from livermore_dagster.platform.demo_accounts import lend_demo_keys
     from livermore_dagster.trades.conversion import convert_third_asset_fees
     from livermore_dagster.trades.history import ReadProgress, read_history
     from livermore_dagster.trades.session import credentials_of, open_account
     from livermore_dagster.trades.standing import read_held, read_tiers
 
+    lend_demo_keys(settings.provenance)
     try:
         credentials_of(account)
     except BadSetting as unset:

@@ -6,6 +6,7 @@ Their keys are made of the seed, open nothing but a simulator on loopback, and s
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 import httpx
@@ -22,7 +23,7 @@ from livermore_dagster.stores.postgres.users import read_users
 from livermore_dagster.stores.redis.account_events import AccountEvent, append_event
 from livermore_dagster.stores.redis.client import connect_async
 
-__all__ = ["demo_environment", "register_demo_accounts"]
+__all__ = ["demo_environment", "lend_demo_keys", "register_demo_accounts"]
 
 _PLAYED = ("coinbase", "binance", "binance_us")
 _ACCOUNT = "demo"
@@ -47,6 +48,13 @@ def demo_environment(provenance: str) -> dict[str, str]:
         values = (key, secret.replace("\n", "\\n"))
         found.update(zip(_names(exchange), values, strict=True))
     return found
+
+
+def lend_demo_keys(provenance: str) -> None:
+    """Gives this process the variables of a simulation's accounts, as `up` gives them to its own; what the
+    shell has set stands."""
+    for name, value in demo_environment(provenance).items():
+        os.environ.setdefault(name, value)
 
 
 def register_demo_accounts(settings: Settings, doors: Mapping[str, Doors]) -> list[str]:
