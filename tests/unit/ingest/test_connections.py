@@ -89,7 +89,7 @@ class Recorder:
         return None
 
     async def until(self, *wanted: tuple[str, str]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not set(wanted) <= set(self.log):
                 self.changed.clear()
                 await self.changed.wait()

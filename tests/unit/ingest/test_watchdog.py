@@ -66,7 +66,7 @@ class Rig:
             hub, self.heard, self.look, self.clock, lambda line, reason: None, Patience(), self.updated
         )
         task = asyncio.create_task(watchdog.run())
-        await asyncio.wait_for(self.clock.over.wait(), 10)
+        await asyncio.wait_for(self.clock.over.wait(), 60)
         task.cancel()
 
 

@@ -159,9 +159,9 @@ def test_a_listed_symbol_has_no_rows_before_it_trades_and_a_silent_one_only_fill
 
 
 def test_three_hundred_days_come_quickly() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()  # what others do on the machine is none of it
     SymbolMarket(9, LIQUID).bars(1440, START - 300 * DAY_MS, 300)
-    assert time.perf_counter() - begun < 3.0
+    assert time.process_time() - begun < 3.0
 
 
 def test_a_seed_keeps_its_market_over_versions() -> None:
