@@ -10,6 +10,7 @@ from livermore_dagster.audit.hourly import hourly_audit
 from livermore_dagster.audit.stored_candles import fresh, no_gaps, sane
 from livermore_dagster.audit.verdict import Verdict
 from livermore_dagster.market.timeframe import TIMEFRAMES
+from livermore_dagster.resources import AUDIT_CHECK
 
 __all__ = ["candle_checks"]
 
@@ -34,7 +35,7 @@ def candle_checks() -> list[dg.AssetChecksDefinition]:
                 "no_gaps": (_no_gaps, f"the last {CHECKED_BARS} bars are stored or proven absent by REST."),
                 "sane": (_sane, "low ≤ open, close ≤ high, prices above 0, volume not below 0."),
                 "fresh": (fresh, "the newest candle due by the exchange's clock is stored."),
-                "matches_exchange": (
+                AUDIT_CHECK: (
                     hourly_audit,
                     "what settled since the last audit equals the exchange's REST candles, or is repaired.",
                 ),

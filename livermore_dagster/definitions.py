@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from assets.accounts import account_assets
+from assets.audit_job import audit_job
 from assets.candle_checks import candle_checks
 from assets.candles import candle_assets
 from assets.fee_checks import fee_checks
@@ -19,6 +20,7 @@ from assets.symbols import symbol_checks, symbols_asset
 from livermore_dagster.platform.logging import configure_from_environment
 from livermore_dagster.resources import AccountResource, ExchangeResource, IngestResource, PlatformResource
 from sensors.account_fills import account_sensor
+from sensors.candle_audit import audit_sensor
 from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
 from sensors.symbol_universe import symbol_sensor
@@ -36,8 +38,8 @@ defs = dg.Definitions(
         portfolio,
     ],
     asset_checks=[*candle_checks(), *macdv_checks(), *fee_checks(), symbol_checks()],
-    jobs=[ingest_job],
-    sensors=[boundary_sensor, keeper_sensor, account_sensor, symbol_sensor],
+    jobs=[ingest_job, audit_job],
+    sensors=[boundary_sensor, audit_sensor, keeper_sensor, account_sensor, symbol_sensor],
     resources={
         "account": AccountResource(),
         "exchange": ExchangeResource(),

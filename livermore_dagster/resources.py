@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCOUNTS",
+    "AUDIT_CHECK",
+    "AUDIT_JOB",
     "BOUNDARY_TAG",
     "DUE_TAG",
     "EXCHANGES",
@@ -58,6 +60,10 @@ BOUNDARY_TAG = "livermore/boundary_ms"
 DUE_TAG = "livermore/due"
 RAISED_TAG = "livermore/raised_ms"
 """Run tag: wall clock at which the boundary's event was appended."""
+
+AUDIT_JOB = "audit"
+AUDIT_CHECK = "matches_exchange"
+"""The one check that asks the exchange, hourly and in runs of its own."""
 
 SYMBOLS_REASON_TAG = "livermore/symbols_reason"
 """Run tag: why the product list is looked at (a kind of symbol event)."""

@@ -10,14 +10,17 @@ from livermore_dagster.audit.verdict import Verdict
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.candles import Span
-from livermore_dagster.stores.redis.audits import begin_audited, note_audited, only_audit
+from livermore_dagster.stores.redis.audits import LEASE_S, begin_audited, note_audited, only_audit
 
-__all__ = ["hourly_audit", "most_made_up"]
+__all__ = ["due_from", "hourly_audit", "most_made_up"]
 
 _PAGE_BARS = 300
 """One request per series, on any exchange …"""
 _MADE_UP_MS = Timeframe.D1.ms
 """… or a day, which takes a few of 1m: one an hour, so that the run after a night off is little longer."""
+
+PATIENCE_S = LEASE_S + 1.0
+"""The run that repeats a killed one finds its lock: so long that may last."""
 
 
 def most_made_up(timeframe: Timeframe) -> int:
@@ -25,11 +28,21 @@ def most_made_up(timeframe: Timeframe) -> int:
     return max(_PAGE_BARS * timeframe.ms, _MADE_UP_MS)
 
 
+def due_from(timeframe: Timeframe, boundary_ms: int) -> int:
+    """Open (ms) of the first candle that the audit at a boundary owes: of the last settled hour, or bar where
+    that is longer. The newest candle is not owed: exchanges still settle it."""
+    newest_open_ms = timeframe.open_of(boundary_ms) - timeframe.ms
+    return timeframe.open_of(newest_open_ms - max(Timeframe.H1.ms, timeframe.ms))
+
+
 async def hourly_audit(cell: Cell) -> Verdict:
-    """`_audit`, unless it is under way: where fetches outlast a boundary, the next run is due the same."""
-    async with only_audit(cell.ctx.redis, cell.ctx.row.id, cell.timeframe) as alone:
+    """`_audit`, unless it is under way, such as by hand."""
+    async with only_audit(cell.ctx.redis, cell.ctx.row.id, cell.timeframe, PATIENCE_S) as alone:
         if alone:
-            return await _audit(cell)
+            begun_s = cell.ctx.clock.monotonic()
+            verdict = await _audit(cell)
+            took_s = round(cell.ctx.clock.monotonic() - begun_s)
+            return replace(verdict, numbers={**verdict.numbers, "seconds taken": took_s})
     return Verdict(True, {"candles compared": 0, "left to": "another run, which compares them just now"})
 
 
@@ -43,7 +56,7 @@ async def _audit(cell: Cell) -> Verdict:
     """
     timeframe, end_ms = cell.timeframe, cell.newest_open_ms
     redis, exchange_id = cell.ctx.redis, cell.ctx.row.id
-    regular_ms = timeframe.open_of(end_ms - max(Timeframe.H1.ms, timeframe.ms))
+    regular_ms = due_from(timeframe, cell.boundary_ms)
     missed_ms = min(regular_ms, await begin_audited(redis, exchange_id, timeframe, regular_ms))
     from_ms = max(missed_ms, timeframe.open_of(end_ms - most_made_up(timeframe)))
     page_ms = _PAGE_BARS * timeframe.ms

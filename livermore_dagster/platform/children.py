@@ -34,8 +34,9 @@ __all__ = [
 ]
 
 DEFINITIONS = "livermore_dagster.definitions"
-WORKERS: tuple[tuple[str, int], ...] = (("boundary", 2), ("batch", 1), ("ingest", 6))
-"""Queue and concurrency. Every exchange occupies one ingest slot for as long as it runs; there are six."""
+WORKERS: tuple[tuple[str, int], ...] = (("boundary", 2), ("batch", 2), ("ingest", 6))
+"""Queue and concurrency. Every exchange occupies one ingest slot for as long as it runs; there are six.
+Audits, which may take minutes of every hour, run one at a time: the other batch slot is people's."""
 SUPERVISED = "LIVERMORE_UP"
 """Set for all children of `up`: sensors are running by default there, and stopped anywhere else."""
 _OURS = ("LIVERMORE_", "DAGSTER_")

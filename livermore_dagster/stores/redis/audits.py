@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
+import redis
 import redis.asyncio
 import structlog
-from redis.exceptions import LockError
+from redis.asyncio.lock import Lock
+from redis.exceptions import LockError, RedisError
 
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["begin_audited", "note_audited", "only_audit"]
+__all__ = ["LEASE_S", "begin_audited", "note_audited", "note_due", "only_audit"]
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_S = 300.0
-"""A boundary run's own limit: whoever held the lock longer is dead."""
+LEASE_S = 15.0
+"""Of the lock, which is renewed: who does not is dead. A long list takes minutes to compare."""
+_RENEW_S = 5.0
 
 
 @asynccontextmanager
 async def only_audit(
-    client: redis.asyncio.Redis, exchange_id: int, timeframe: Timeframe
+    client: redis.asyncio.Redis, exchange_id: int, timeframe: Timeframe, patience_s: float = 0.0
 ) -> AsyncIterator[bool]:
-    """Whether nobody else audits these candles just now; while it lasts, nobody begins to."""
-    lock = client.lock(keys.auditing(exchange_id, timeframe.value), timeout=_LONGEST_S, blocking=False)
-    mine = await lock.acquire()
+    """Whether nobody else audits these candles, waited for `patience_s` at most; while it lasts, nobody
+    begins to."""
+    name = keys.auditing(exchange_id, timeframe.value)
+    lock = client.lock(name, timeout=LEASE_S, sleep=0.5, blocking_timeout=patience_s)
+    if not await lock.acquire():
+        yield False
+        return
+    renewal = asyncio.create_task(_renew(lock, timeframe))
     try:
-        yield mine
+        yield True
     finally:
-        if mine:
-            try:
-                await lock.release()
-            except LockError:
-                log.warning("audit_outlived_its_lock", timeframe=timeframe.value)
+        renewal.cancel()
+        with suppress(asyncio.CancelledError):
+            await renewal
+        try:
+            await lock.release()
+        except LockError:
+            log.warning("audit_outlived_its_lock", timeframe=timeframe.value)
+
+
+async def _renew(lock: Lock, timeframe: Timeframe) -> None:
+    """Where it cannot be, the audit goes on: two that compare the same cost requests and nothing else."""
+    while True:
+        await asyncio.sleep(_RENEW_S)
+        try:
+            await lock.reacquire()
+        except LockError:
+            return  # told at the end
+        except RedisError as error:
+            log.warning("audit_lock_not_renewed", timeframe=timeframe.value, error=str(error))
+
+
+def note_due(client: redis.Redis, exchange_id: int, timeframe: Timeframe, from_ms: int) -> None:
+    """That an audit of what opens at `from_ms` (ms) and later is owed: whatever becomes of the run that shall
+    do it, a later one does. Nothing where one is owed, or was completed, already."""
+    client.hsetnx(keys.audited(exchange_id), timeframe.value, str(from_ms))
 
 
 async def begin_audited(

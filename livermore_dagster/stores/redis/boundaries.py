@@ -21,6 +21,7 @@ __all__ = [
     "finish",
     "handled",
     "last_handled",
+    "last_handled_sync",
     "last_raised",
     "raise_boundary",
     "read_boundaries",
@@ -187,7 +188,15 @@ async def handled(client: redis.asyncio.Redis, exchange_id: int, boundary_ms: in
 
 async def last_handled(client: redis.asyncio.Redis, exchange_id: int) -> int | None:
     """The newest finished boundary (epoch ms): what fell due later is the backlog."""
-    records = await cast("Any", client.hgetall(keys.boundary_done(exchange_id)))
+    return _newest_finished(await cast("Any", client.hgetall(keys.boundary_done(exchange_id))))
+
+
+def last_handled_sync(client: redis.Redis, exchange_id: int) -> int | None:
+    """`last_handled` for a sync caller."""
+    return _newest_finished(cast("Any", client.hgetall(keys.boundary_done(exchange_id))))
+
+
+def _newest_finished(records: Mapping[str, str]) -> int | None:
     finished = [int(at) for at, text in records.items() if _parse_record(text).state == "finished"]
     return max(finished, default=None)
 

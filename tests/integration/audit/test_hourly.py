@@ -103,7 +103,10 @@ async def test_an_audit_the_exchange_cut_short_is_made_up(
     assert mark(market) == cell.newest_open_ms
 
 
-async def test_what_another_run_compares_just_now_is_left_to_it(market: Platform, cell: Cell) -> None:
+async def test_what_another_run_compares_just_now_is_left_to_it(
+    market: Platform, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hourly, "PATIENCE_S", 0.0)
     async with only_audit(cell.ctx.redis, EXCHANGE, M5) as alone:
         assert alone
         verdict = await hourly_audit(cell)

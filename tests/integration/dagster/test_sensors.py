@@ -25,8 +25,9 @@ from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
 from sensors import account_fills, candle_boundary
 from sensors.account_fills import PAUSES_S, account_sensor
-from sensors.candle_boundary import boundary_sensor, forget_old_runs
+from sensors.candle_boundary import boundary_sensor
 from sensors.ingest_keeper import keeper_sensor
+from sensors.old_runs import forget_old_runs
 
 B = 1_767_657_600_000
 QUARTER = 900_000
@@ -102,19 +103,19 @@ def test_idle_exchanges_are_not_waited_for_and_one_that_runs_is(
     assert [one.partition_key for one in both.run_requests or []] == ["coinbase", "binance"]
 
 
-def test_what_falls_due_while_a_run_waits_to_begin_is_one_run_after_it(platform_environment: str) -> None:
+def test_what_falls_due_while_a_run_has_not_ended_is_one_run_after_it(platform_environment: str) -> None:
     raise_now(platform_environment, 1, B, Timeframe.M15, Timeframe.D1)
     with dg.DagsterInstance.ephemeral() as instance:
         first = tick(boundary_sensor, instance, None)
         (request,) = first.run_requests or []
         tags = {**request.tags, "dagster/partition": "coinbase"}
-        waits = instance.add_run(dg.DagsterRun("boundary", tags=tags, status=dg.DagsterRunStatus.STARTING))
+        run = instance.add_run(dg.DagsterRun("boundary", tags=tags, status=dg.DagsterRunStatus.STARTED))
         for number in (1, 2):
             raise_now(platform_environment, 1, B + number * QUARTER, Timeframe.M15, Timeframe.H1)
         raise_now(platform_environment, 2, B + QUARTER, Timeframe.M15)
         second = tick(boundary_sensor, instance, first.cursor)
         assert [one.run_key for one in second.run_requests or []] == [f"binance:{B + QUARTER}"]
-        instance.report_run_canceled(waits)
+        instance.report_run_canceled(run)
         third = tick(boundary_sensor, instance, second.cursor)
         assert [one.run_key for one in third.run_requests or []] == [f"coinbase:{B + 2 * QUARTER}"]
         assert not tick(boundary_sensor, instance, third.cursor).run_requests
@@ -176,8 +177,8 @@ def test_old_boundary_runs_are_forgotten_and_no_others(launcher_instance: dg.Dag
     kept = launcher_instance.create_run_for_job(
         ingest_job, tags={"dagster-celery/queue": "batch"}, status=done
     )
-    assert forget_old_runs(launcher_instance) == 0
-    assert forget_old_runs(launcher_instance, kept_days=-1) == 1
+    assert forget_old_runs(launcher_instance, boundary) == 0
+    assert forget_old_runs(launcher_instance, boundary, kept_days=-1) == 1
     assert [run.run_id for run in launcher_instance.get_runs()] == [kept.run_id]
 
 

@@ -6,10 +6,14 @@ import dagster as dg
 
 from assets import boundary_lease
 from assets.boundary_lease import due_in
+from livermore_dagster.definitions import defs
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.resources import DUE_TAG
 from livermore_dagster.stores.redis.boundaries import BoundaryEvent
-from sensors.candle_boundary import run_request, union
+from sensors import candle_audit
+from sensors.boundary_events import union
+from sensors.candle_audit import audited_timeframes
+from sensors.candle_boundary import run_request
 
 HOUR = 3_600_000
 B = 1_767_657_600_000  # 2026-01-06T00:00:00Z
@@ -34,7 +38,7 @@ def test_one_run_per_exchange_and_boundary_selects_every_layer_of_the_due_timefr
     assert int(request.tags["dagster/max_retries"]) > 0
 
 
-def test_checks_are_those_of_the_exchange_and_cost_no_request_between_hours() -> None:
+def test_checks_are_those_of_the_exchange_and_cost_no_request() -> None:
     request = run_request(event(2, B + 900_000, Timeframe.M15))
     assert request is not None
     names = {f"{key.asset_key.to_user_string()}:{key.name}" for key in request.asset_check_keys or []}
@@ -46,35 +50,43 @@ def test_checks_are_those_of_the_exchange_and_cost_no_request_between_hours() ->
     }
 
 
-def test_at_the_hour_what_no_boundary_is_due_for_is_judged_too() -> None:
-    request = run_request(event(1, B + HOUR, Timeframe.M15, Timeframe.H1))
+def test_at_the_hour_what_no_boundary_is_due_for_is_judged_too_and_the_audit_is_a_run_of_its_own() -> None:
+    hour = event(1, B + HOUR, Timeframe.M15, Timeframe.H1)
+    request = run_request(hour)
     assert request is not None
     names = {f"{key.asset_key.to_user_string()}:{key.name}" for key in request.asset_check_keys or []}
     assert {name for name in names if "/5m:" in name} == {
-        "candles/5m:matches_exchange_coinbase",
         "candles/5m:no_gaps_coinbase",
         "candles/5m:sane_coinbase",
         "candles/5m:fresh_coinbase",
         "macdv/5m:live_equals_batch_coinbase",
     }
     assert not any("/1m:" in name for name in names), "Coinbase does not stream it"
-    assert audited(event(1, B + HOUR, Timeframe.M15, Timeframe.H1)) == ["candles/5m"]
-
-
-def audited(event: BoundaryEvent) -> list[str]:
-    request = run_request(event)
-    assert request is not None
-    keys = request.asset_check_keys or []
-    return [key.asset_key.to_user_string() for key in keys if "matches" in key.name]
+    assert not any("matches_exchange" in name for name in names), (
+        "who waits for a boundary waits for no audit"
+    )
+    audit = candle_audit.run_request(hour)
+    assert audit.run_key == f"audit:coinbase:{B + HOUR}"
+    assert audit.tags == {"dagster/partition": "coinbase", "livermore/boundary_ms": str(B + HOUR)}
+    assert [f"{key.asset_key.to_user_string()}:{key.name}" for key in audit.asset_check_keys or []] == [
+        "candles/5m:matches_exchange_coinbase"
+    ]
 
 
 def test_an_hour_whose_boundary_nobody_saw_is_audited_at_the_next() -> None:
     both = [event(2, B + HOUR, Timeframe.M15, Timeframe.H1), event(2, B + HOUR + 900_000, Timeframe.M15)]
-    wanted = ["candles/1m", "candles/5m", "candles/15m", "candles/1h"]
-    assert [audited(one) for one in union(both)] == [wanted]
+    wanted = [Timeframe.M1, Timeframe.M5, Timeframe.M15, Timeframe.H1]
+    assert [audited_timeframes(one) for one in union(both)] == [wanted]
     # As the live service raises it when it was away over the hour itself.
-    assert audited(event(2, B + HOUR + 900_000, Timeframe.M15, Timeframe.H1)) == wanted
-    assert audited(event(2, B + HOUR + 900_000, Timeframe.M15)) == []
+    late = event(2, B + HOUR + 900_000, Timeframe.M15, Timeframe.H1)
+    assert audited_timeframes(late) == wanted
+    assert audited_timeframes(event(2, B + HOUR + 900_000, Timeframe.M15)) == []
+
+
+def test_audits_wait_in_no_queue_that_boundaries_wait_in() -> None:
+    job = defs.get_repository_def().get_job("audit")
+    assert job.tags["dagster-celery/queue"] == "batch"
+    assert int(job.tags["dagster/max_runtime"]) > 600, "a boundary run's limit would cut long lists"
 
 
 def test_what_is_too_old_leaves_when_a_day_ends() -> None:
