@@ -193,29 +193,6 @@ async def test_a_refused_channel_keeps_the_markets_connections_away(connected: r
         assert min(let_in) - refused >= 1.0
 
 
-async def test_of_two_refusals_the_longer_one_holds(connected: redis.asyncio.Redis) -> None:
-    closure = SharedClosure(connected, 2, RateBudget(connected, 2, BudgetRule(10, 1000), CLOCK))
-    for seconds in (60.0, 0.0, 120.0, 1.0):
-        await closure.close(429, seconds)
-    other = SharedClosure(connected, 2, RateBudget(connected, 2, BudgetRule(10, 1000), CLOCK))
-    assert 115 < await other.left_s() <= 121
-
-
-async def test_without_redis_a_refusal_still_holds_in_its_own_process(redis_url: str) -> None:
-    gone = redis.asyncio.Redis.from_url("redis://127.0.0.1:1")
-    gate = Gate(CLOCK, SharedClosure(gone, 2, RateBudget(gone, 2, BudgetRule(10, 1000), CLOCK)))
-
-    async def refused() -> None:
-        raise ConnectionLost("no", limited=429, retry_after_s=60.0)
-
-    with pytest.raises(ConnectionLost):
-        await gate.open(refused)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.2):
-            await gate.wait()
-    await gone.aclose()
-
-
 async def test_a_lost_frame_is_told_as_a_resumption(connected: redis.asyncio.Redis) -> None:
     door = Door()
     async with exchange("coinbase", door) as played, stream_of(played, connected) as stream:
