@@ -154,7 +154,7 @@ async def _metadata(brought: Brought) -> Mapping[str, Any]:
                 "candles" if brought.counted else f"candles (counted to {COUNT_TO:,})": held,
                 "oldest (UTC)": utc_text(fact.first_open_ms) if fact else "",
                 "newest (UTC)": utc_text(fact.last_open_ms) if fact else "",
-                "behind boundary (s)": (cell.boundary_ms - end_ms) // 1000 if end_ms is not None else None,
+                "behind boundary (s)": None if end_ms is None else max(0, cell.boundary_ms - end_ms) // 1000,
                 "gaps": len(brought.gaps.get(symbol, ())),
                 "requests": fetched.requests if fetched else 0,
                 "outcome": fetched.outcome if fetched else "streamed",

@@ -67,6 +67,13 @@ def test_by_hand_an_asset_fills_what_is_missing_once(stored_instance, market: Pl
     again = metadata(second, ["candles", "1h"])
     assert again["requests used"].value == 0
     assert again["candles repaired"].value == 0
+    tags = {
+        "livermore/boundary_ms": str(end_ms - 3 * H1.ms),
+        "livermore/due": "1h",
+        "livermore/raised_ms": "1",
+    }
+    late = metadata(materialize(stored_instance, ["candles", "1h"], "binance", tags), ["candles", "1h"])
+    assert {row.data["behind boundary (s)"] for row in late["symbols"].records} == {0}
     for layer in ("macdv", "indicators"):
         assert materialize(stored_instance, [layer, "1h"], "binance").success
     values = market.query("SELECT count(*), count(macdv), count(DISTINCT source) FROM indicators")
