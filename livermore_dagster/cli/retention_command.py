@@ -38,7 +38,7 @@ def show(as_json: Json = False, home: Home = None) -> None:
     table = plain_table("Kept for", ["what"], ["days", "least"], [""])
     for what, days in kept.items():
         own = "" if days == DEFAULT_DAYS[what] else f"(default {_words(DEFAULT_DAYS[what])})"
-        table.add_row(_title(what), _words(days), str(least_days(what)), own)
+        table.add_row(_title(what), _words(days), f"{least_days(what):,}", own)
     console().print(table)
     typer.secho(
         "What is older leaves at the end of each UTC day, by the exchange's clock. Alerts, trades and the "
