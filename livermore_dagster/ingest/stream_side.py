@@ -15,12 +15,12 @@ from livermore_dagster.exchanges.contract import TickerFrame
 from livermore_dagster.exchanges.factory import connection_for
 from livermore_dagster.incidents import IncidentName
 from livermore_dagster.ingest.board import StatusBoard
+from livermore_dagster.ingest.boundary_fallback import BoundaryFallback
 from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.ingest.candle_sink import CandleSink
 from livermore_dagster.ingest.capacity import IN_TIME_S, symbols_in_time
 from livermore_dagster.ingest.connections import ConnectionHub, Line, Wiring
 from livermore_dagster.ingest.context import ExchangeContext
-from livermore_dagster.ingest.fetch import FetchReport, fetch_due, late_series
 from livermore_dagster.ingest.housekeeping import Housekeeping
 from livermore_dagster.ingest.marks import Marks
 from livermore_dagster.ingest.meter import Meter
@@ -30,15 +30,14 @@ from livermore_dagster.ingest.repair import RepairQueue
 from livermore_dagster.ingest.silences import Silences
 from livermore_dagster.ingest.subscribing import Subscriptions
 from livermore_dagster.ingest.supervise import Supervisor
-from livermore_dagster.ingest.tickers import TickerSink
+from livermore_dagster.ingest.tickers import TickerSink, ticker_of
 from livermore_dagster.ingest.timekeeper import TimeKeeper
 from livermore_dagster.ingest.user_channel import UserChannels
 from livermore_dagster.ingest.watchdog import Watchdog, traded_since
 from livermore_dagster.market.closing import Closer
 from livermore_dagster.market.exchange_clock import ExchangeClock
-from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis.symbol_events import doubt_symbol
-from livermore_dagster.stores.redis.tickers import Ticker, write_tickers
+from livermore_dagster.stores.redis.tickers import write_tickers
 
 __all__ = ["StreamSide"]
 
@@ -73,14 +72,13 @@ class StreamSide:
         self._symbols = tuple(symbols)
         self._patience = patience
         self._broken = False
-        self._partial: FetchReport | None = None
-        """Of the last try at a boundary, if series failed."""
         self._stop = asyncio.Event()
         row, quirks, clock = ctx.row, ctx.quirks, ctx.clock
         self.exchange_clock = ExchangeClock()
         self.closer = _closer(ctx, self._symbols, patience)
         self.repairs = RepairQueue(ctx, self.closer, retry_after_s=patience.repair_s, on_deaf=self._tell_deaf)
         ctx.on_early = self.repairs.confirm
+        self.fallback = BoundaryFallback(ctx, self.repairs, lambda: self._symbols)
         self.meter = Meter(row.id, self.closer, self.exchange_clock, self.repairs.total)
         self.sink = CandleSink(ctx.cache, ctx.table, row.id, clock, self.meter.closed)
         self.tickers = TickerSink(self._write_tickers, clock)
@@ -125,12 +123,12 @@ class StreamSide:
             grace_ms=ctx.quirks.grace_ms,
             by=f"ingest:{row.name}",
             settled=self._split,
-            fetch=self._fetch,
+            fetch=self.fallback.fetch,
             on_fallback=self._tell_fallback,
             on_failure=self._tell_fallback_failure,
             on_raised=self._silences.raised,
-            on_handled=self._look_for_late_rows,
-            leave=self._leave_failed,
+            on_handled=self.fallback.look_for_late_rows,
+            leave=self.fallback.leave_failed,
         )
 
     # --- opening and closing ------------------------------------------------------------------------------
@@ -256,22 +254,9 @@ class StreamSide:
             line.renew()
 
     async def _write_tickers(self, frames: Sequence[TickerFrame]) -> None:
-        tickers = [
-            Ticker(
-                symbol=frame.symbol,
-                price=frame.price,
-                bid=frame.bid,
-                ask=frame.ask,
-                change_24h_pct=frame.change_24h_pct,
-                high_24h=frame.high_24h,
-                low_24h=frame.low_24h,
-                volume_24h=frame.volume_24h,
-                quote_volume_24h=frame.quote_volume_24h,
-                ts=frame.event_ms,
-            )
-            for frame in frames
-        ]
-        await write_tickers(self._ctx.redis, self._ctx.row.id, self._ctx.row.name, tickers)
+        await write_tickers(
+            self._ctx.redis, self._ctx.row.id, self._ctx.row.name, [ticker_of(one) for one in frames]
+        )
 
     def _split(self, boundary_ms: int) -> tuple[list[str], list[str]]:
         """Monitored symbols whose streamed candles up to the boundary are settled, and the others."""
@@ -284,32 +269,6 @@ class StreamSide:
             )
             (settled if done else unsettled).append(symbol)
         return settled, unsettled
-
-    async def _fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        """Raises when a series failed; the next try at the same boundary asks only for those."""
-        before, self._partial = self._partial, None
-        if before is not None and before.boundary_ms != boundary_ms:
-            before = None
-        report = await fetch_due(self._ctx, boundary_ms, timeframes, self._symbols, before=before)
-        log.info("boundary_fetched", boundary_ms=boundary_ms, **report.counts())
-        if (failure := report.failure()) is not None:
-            self._partial = report
-            raise failure
-
-    def _leave_failed(self, boundary_ms: int) -> bool:
-        """Leaves a few failed series' due bars to repair; False where the boundary has to stay due."""
-        partial = self._partial
-        if partial is None or partial.boundary_ms != boundary_ms or partial.stays_due:
-            return False
-        for one in partial.failed:
-            due_ms = one.timeframe.open_of(boundary_ms) - one.timeframe.ms
-            self.repairs.look_again(one.symbol, one.timeframe, due_ms)
-        return True
-
-    async def _look_for_late_rows(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        """Rows later than any fetch waits for: a 1d one would be asked for again a day later."""
-        for late in await late_series(self._ctx, boundary_ms, timeframes, self._symbols):
-            self.repairs.look_again(*late)
 
     # --- telling ------------------------------------------------------------------------------------------
     def _tell_capacity(self) -> None:

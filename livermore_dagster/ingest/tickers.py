@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.exchanges.contract import TickerFrame
+from livermore_dagster.stores.redis.tickers import Ticker
 
-__all__ = ["TickerSink"]
+__all__ = ["TickerSink", "ticker_of"]
 
 _PAUSE_S = 1.0
 
@@ -38,3 +39,19 @@ class TickerSink:
             batch, self._newest = list(self._newest.values()), {}
             await self._write(batch)
             await self._clock.sleep(_PAUSE_S)
+
+
+def ticker_of(frame: TickerFrame) -> Ticker:
+    """As it is kept and published."""
+    return Ticker(
+        symbol=frame.symbol,
+        price=frame.price,
+        bid=frame.bid,
+        ask=frame.ask,
+        change_24h_pct=frame.change_24h_pct,
+        high_24h=frame.high_24h,
+        low_24h=frame.low_24h,
+        volume_24h=frame.volume_24h,
+        quote_volume_24h=frame.quote_volume_24h,
+        ts=frame.event_ms,
+    )

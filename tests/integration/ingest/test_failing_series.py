@@ -45,9 +45,9 @@ async def test_a_boundary_with_a_failed_series_is_not_handled(
     side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, Patience())
     market.fault("coinbase", kind="rate_limit", endpoint="candles", count=1, retry_after_s=1)
     with pytest.raises(RateLimited, match=r"1 of 2 series could not be fetched") as closed:
-        await side._fetch(START - 30_000, [Timeframe.H1])
+        await side.fallback.fetch(START - 30_000, [Timeframe.H1])
     assert closed.value.retry_at_ms > 0
-    await side._fetch(START - 30_000, [Timeframe.H1])
+    await side.fallback.fetch(START - 30_000, [Timeframe.H1])
     await assert_cache_is_true(market, coinbase, symbols, Timeframe.H1)
 
 
@@ -63,16 +63,16 @@ async def test_a_series_that_keeps_failing_is_all_that_is_tried_again_and_is_lef
     for _ in range(2):
         market.fault("coinbase", kind="rate_limit", endpoint="candles", count=1, retry_after_s=1)
         with pytest.raises(RateLimited, match=r"1 of 3 series could not be fetched"):
-            await side._fetch(boundary, [hour])
-        assert side._partial is not None
-        tries.append(side._partial.series)
+            await side.fallback.fetch(boundary, [hour])
+        assert side.fallback.partial is not None
+        tries.append(side.fallback.partial.series)
     # One that was asked for again would have another report.
     asked = [new is not old for old, new in zip(*tries, strict=True)]
     assert asked == [one.outcome == "failed" for one in tries[0]]
     assert [one.outcome == "failed" for one in tries[1]] == asked
-    assert not side._leave_failed(boundary - hour.ms), "of another boundary nothing is known"
+    assert not side.fallback.leave_failed(boundary - hour.ms), "of another boundary nothing is known"
     waiting = side.repairs.waiting
-    assert side._leave_failed(boundary)
+    assert side.fallback.leave_failed(boundary)
     assert side.repairs.waiting == waiting + 1
 
 
@@ -84,6 +84,6 @@ async def test_while_most_series_fail_the_boundary_stays_due(
     side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, Patience())
     market.fault("coinbase", kind="rate_limit", endpoint="candles", count=1, retry_after_s=1)
     with pytest.raises(RateLimited, match=r"1 of 1 series could not be fetched"):
-        await side._fetch(START - 30_000, [Timeframe.H1])
-    assert not side._leave_failed(START - 30_000)
+        await side.fallback.fetch(START - 30_000, [Timeframe.H1])
+    assert not side.fallback.leave_failed(START - 30_000)
     assert side.repairs.waiting == 0

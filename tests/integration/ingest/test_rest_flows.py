@@ -251,12 +251,12 @@ async def test_a_row_later_than_a_fetch_waits_is_asked_for_again(
     board = StatusBoard(None, coinbase.redis, coinbase.row.id)  # type: ignore[arg-type]
     patience = Patience(repair_s=(1.0, 1.0, 1.0, 1.0))
     side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, patience)
-    await side._look_for_late_rows(boundary, [day])
+    await side.fallback.look_for_late_rows(boundary, [day])
     assert side.repairs.waiting == 1
     await side.repairs.drain()
     await assert_cache_is_true(market, coinbase, symbols, day)
     assert (await coinbase.cache.read(symbols[0], day, 1))[0].end_ms == boundary
-    await side._look_for_late_rows(boundary, [day])
+    await side.fallback.look_for_late_rows(boundary, [day])
     assert side.repairs.waiting == 0
 
 
