@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -101,6 +102,18 @@ class Signals:
         async with asyncio.timeout(timeout_s):
             while not await holds():  # noqa: ASYNC110 - the servers have no event for it
                 await asyncio.sleep(0.005)
+
+    async def heard(self, pubsub: Any) -> list[dict[str, Any]]:
+        """What was published on a subscribed channel until now: it comes before the answer to a ping."""
+        found: list[dict[str, Any]] = []
+        await pubsub.ping()
+        async with asyncio.timeout(20):
+            while True:
+                message = await pubsub.get_message(timeout=1.0)
+                if message is not None and message["type"] == "message":
+                    found.append(json.loads(message["data"]))
+                elif message is not None and message["type"] == "pong":
+                    return found
 
     async def alerts(self) -> list[StoredAlert]:
         async with self.pool.connection() as connection:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 
+import pytest
 from msgspec.structs import replace
 
 from livermore_dagster.clock import SystemClock
+from livermore_dagster.ingest import unknown_bars
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle, canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges
@@ -49,10 +50,7 @@ async def test_history_raises_nothing_and_live_closes_what_the_rules_say(signals
     wanted = expected(candles, candles[300].open_ms)
     assert len(wanted) > 5
     assert sorted(await signals.labels()) == wanted
-    received = []
-    while message := await pubsub.get_message(timeout=0.2):
-        if message["type"] == "message":
-            received.append(json.loads(message["data"]))
+    received = await signals.heard(pubsub)
     assert len({one["id"] for one in received}) == len(received) == len(wanted)
     assert {one["attempt"] for one in received} == {1}
     first = received[0]
@@ -262,7 +260,9 @@ async def test_patience_does_not_end_while_the_warm_up_is_on_its_way(signals: Si
     assert found["AAAUSDT", Timeframe.M5]["unknown_bars"] == 0
 
 
-async def test_series_that_wait_for_the_warm_up_are_not_looked_at_with_every_close(signals: Signals) -> None:
+async def test_series_that_wait_for_the_warm_up_are_not_looked_at_with_every_close(
+    signals: Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a pause hundreds wait for minutes, on the loop that reads sockets and warms up."""
     candles, warm = walk(600, seed=4), asyncio.Event()
     waiting = [f"W{index}USDT" for index in range(5)]
@@ -282,12 +282,12 @@ async def test_series_that_wait_for_the_warm_up_are_not_looked_at_with_every_clo
             await asyncio.sleep(0.02)
         looks = (await _cache_reads(signals) - before) / len(waiting)
         assert looks <= 2 + (time.monotonic() - begun) / 2
-        # What they wait for tells of itself.
-        begun = time.monotonic()
+        # What they wait for tells of itself: nobody would look for it now.
+        monkeypatch.setattr(unknown_bars, "_LOOK_COLD_S", 3_600.0)
         for symbol in waiting:
             await signals.close(candles[301:310], symbol, origin=Origin.WARMUP)
         await signals.settle()
-        assert time.monotonic() - begun < 1.5
+        monkeypatch.undo()
         # And what tells nothing is seen all the same.
         await signals.close(candles[351:352], "BBBUSDT")
         ledger = AskedRange("BBBUSDT", Timeframe.M5, candles[341].open_ms, candles[351].open_ms, 0)
