@@ -184,7 +184,7 @@ if command == 'settle' then
     redis.call('HSET', state, 'half_open', 1)
     redis.call('HDEL', state, 'probe', 'probe_until')
   end
-  return {math.max(0, number('closed_until', 0) - now), foreign, capacity}
+  return {math.max(0, number('closed_until', 0) - now), foreign, capacity, window}
 end
 
 if command == 'withdraw' then

@@ -44,6 +44,7 @@ _RULE_VALID_MS = 7 * 24 * 3_600_000
 # Longer closures are reported at once rather than waited for.
 _LONGEST_CLOSURE_WAIT_MS = 60_000
 _NO_FEEDBACK = BudgetFeedback()
+_EDGES = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,16 @@ class Settlement:
     closed_ms: int = 0
     foreign: int = 0
     capacity: int = 0
+    window_ms: int = 0
+
+    def tells_others(self, took_ms: float) -> bool:
+        """Whether `foreign` shows that somebody else asks too, by a reply that took so long.
+
+        A few are the edges of our window and the exchange's; some were ours and have left our window since
+        the exchange counted them, more of them the longer the reply took.
+        """
+        ours = _EDGES + (took_ms / self.window_ms if self.window_ms else 0.0)
+        return self.foreign > self.capacity * ours
 
 
 class Budget(Protocol):

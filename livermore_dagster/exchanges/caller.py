@@ -40,8 +40,6 @@ log = structlog.get_logger(__name__)
 ATTEMPTS = 4
 RETRY_FOR_S = 45.0
 _TELL_EVERY_S = 30.0
-# Less than this of the capacity are the edges of our window and the exchange's.
-_FOREIGN_SHARE = 0.05
 # Seconds since the exchange made a reply that comes from a cache (RFC 9111: the header Age).
 _OLDEST_S = 1
 # A cancelled request has left already, or never will.
@@ -111,7 +109,7 @@ class RestCaller:
 
     async def _send(self, request: Request, priority: Priority, sign: Sign | None) -> HttpReply:
         permit = await self.budget.take(request.weight, priority)
-        feedback = BudgetFeedback()
+        feedback, left_at = BudgetFeedback(), self._clock.monotonic()
         on_its_way_ms = CANCELLED_MS
         try:
             await metrics.count(self._redis, self._row.id, f"rest_requests:{request.endpoint}")
@@ -125,7 +123,7 @@ class RestCaller:
             raise
         finally:
             # Shielded: a cancelled caller must not leave its request uncounted.
-            settled = await asyncio.shield(self._settle(feedback, permit, on_its_way_ms))
+            settled = await asyncio.shield(self._settle(feedback, permit, on_its_way_ms, left_at))
         if reply.status in _REFUSED_FOR_RATE:
             closed_ms = max(feedback.retry_after_ms or 0, settled.closed_ms)
             await self._refused_for_rate(request, reply, closed_ms)
@@ -158,9 +156,11 @@ class RestCaller:
         signed = sign(request)
         return await self._http.call(request.method, signed.path, signed.query, signed.headers)
 
-    async def _settle(self, feedback: BudgetFeedback, permit: Permit, on_its_way_ms: int) -> Settlement:
+    async def _settle(
+        self, feedback: BudgetFeedback, permit: Permit, on_its_way_ms: int, left_at: float
+    ) -> Settlement:
         settled = await self.budget.feedback(feedback, permit, on_its_way_ms=on_its_way_ms)
-        if settled.foreign <= settled.capacity * _FOREIGN_SHARE:
+        if not settled.tells_others((self._clock.monotonic() - left_at) * 1000):
             return settled
         await metrics.count(self._redis, self._row.id, "foreign_weight", settled.foreign)
         text = (
