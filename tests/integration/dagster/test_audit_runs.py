@@ -232,3 +232,20 @@ def test_hours_that_nobody_heard_are_owed_from_the_oldest_on(
         held = client.hgetall(keys.audited(COINBASE))
     assert held == {"5m": str(due_from(M5, HOUR_MS - 2 * H1.ms))}
     assert boundary_events.read_cursor(cursor)[BINANCE] != "0"
+
+
+def test_a_sensor_that_has_weeks_to_read_audits_up_to_now_at_once(
+    platform_environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candle_audit, "EVENTS_A_READ", 2)
+    for hours in (4, 3, 2, 1, 0):
+        raise_at(platform_environment, COINBASE, HOUR_MS - hours * H1.ms, M15, H1, brought=hours == 0)
+    found, cursor = list[dg.RunRequest](), ""
+    with dg.DagsterInstance.ephemeral() as instance:
+        for _ in range(4):
+            requests, cursor, _ = tick(candle_audit.audit_sensor, instance, cursor)
+            found += requests
+    assert [one.run_key for one in found] == [f"audit:coinbase:{HOUR_MS}"]
+    with connect(platform_environment) as client:
+        owed = client.hget(keys.audited(COINBASE), "5m")
+    assert owed == str(due_from(M5, HOUR_MS - 4 * H1.ms))
