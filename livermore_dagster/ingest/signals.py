@@ -9,12 +9,10 @@ here (P6): a bar that is neither in the cache nor in the ledger of asked ranges 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgspec
 import psycopg
 import redis.asyncio
 import structlog
@@ -22,38 +20,28 @@ from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock, SystemClock
 from livermore_dagster.errors import ClaimLost
-from livermore_dagster.ingest.alert_rows import alert_row, indicator_facts
-from livermore_dagster.ingest.outbox import HandedOver, Outbox
+from livermore_dagster.ingest.outbox import Outbox
 from livermore_dagster.ingest.series_fold import SeriesFold
 from livermore_dagster.ingest.series_rejudge import Known, take_with_cache
 from livermore_dagster.ingest.series_troubles import FOLD_ERRORS, SeriesTroubles
+from livermore_dagster.ingest.signals_effects import SignalsEffects
 from livermore_dagster.ingest.signals_round import Round, in_parts
 from livermore_dagster.ingest.unknown_bars import AwaitedBars, unknown_bars
 from livermore_dagster.ingest.waiting import SIGNALS, Waiting
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.stores.postgres.alerts import (
-    AlertKey,
-    AlertRow,
-    Withdrawal,
-    insert_alerts,
-    read_standing,
-    withdraw_alerts,
-)
+from livermore_dagster.stores.postgres.alerts import read_standing
 from livermore_dagster.stores.postgres.connect import Pool
-from livermore_dagster.stores.postgres.indicators import IndicatorRow, upsert_indicators
 from livermore_dagster.stores.postgres.series import first_opens
 from livermore_dagster.stores.redis import keys, metrics
 from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.closes import Close, ClosesReader
-from livermore_dagster.stores.redis.indicator_cache import IndicatorCache, SeriesKey, SeriesUpdate
-from livermore_dagster.stores.redis.tickers import read_tickers
+from livermore_dagster.stores.redis.indicator_cache import IndicatorCache, SeriesKey
 
 __all__ = ["SignalsConsumer"]
 
 _log = structlog.get_logger(__name__)
 
-_encode = msgspec.json.Encoder().encode
 _ROUND_MS: Final = 100
 """While there is work that no close tells of, a round begins this often."""
 _ASK_HISTORY_S: Final = 2.0
@@ -84,12 +72,12 @@ class SignalsConsumer:
         self._pool = pool
         self._row = row
         self._clock = clock or SystemClock()
-        self._outbox = outbox
         self._batch, self._block_ms = batch, block_ms
         self._timeframes = frozenset(Timeframe if timeframes is None else timeframes)
         self._reader = ClosesReader(client, row.id, keys.CLOSES_GROUP_SIGNALS)
         self._candles = CandleCache(client, row.id, exchange_name=row.name)
         self._indicators = IndicatorCache(client, row.id, token)
+        self._effects = SignalsEffects(client, pool, row, self._indicators, outbox)
         self._awaited = AwaitedBars(self._clock, patience_s, warm)
         self._troubles = SeriesTroubles(client, row.id, self._clock)
         self._waiting = Waiting(client, row.id, SIGNALS)
@@ -154,7 +142,9 @@ class SignalsConsumer:
             active = set()
             for some in in_parts(heads):
                 active |= await self._with_cache(some, work)
-        await self._make_durable(work)
+        await self._effects.keep(work, self._folds, self._put_back)
+        for key in work.outcomes:
+            self._troubles.folded(key)
         await self._troubles.tell()
 
     async def _load(self, series: Iterable[SeriesKey]) -> None:
@@ -308,89 +298,3 @@ class SignalsConsumer:
             return {}
         async with self._pool.connection() as connection:
             return {key: await read_standing(connection, self._row.id, *key) for key in series}
-
-    # --- making it durable --------------------------------------------------------------------------------
-    async def _make_durable(self, work: Round) -> None:
-        facts = self._facts(work)
-        alerts, walls = await self._alerts(work, facts)
-        gone = [
-            Withdrawal(*key, vanished.label, vanished.open_ms, work.now_ms[key])
-            for key, outcome in work.outcomes.items()
-            for vanished in outcome.vanished
-        ]
-        points = [
-            IndicatorRow(*key, point) for key, outcome in work.outcomes.items() for point in outcome.points
-        ]
-        if points or alerts or gone:
-            await self._store(points, alerts, gone, walls)
-        updates = [
-            SeriesUpdate(*key, _encode(facts[key]).decode() if key in facts else "", work.states[key])
-            for key in work.outcomes
-        ]
-        done = [close.entry_id for taken in work.taken.values() for close in taken]
-        if updates or done:
-            await self._indicators.commit(updates, done)
-        for key in work.outcomes:
-            self._troubles.folded(key)
-
-    def _facts(self, work: Round) -> dict[SeriesKey, dict[str, Any]]:
-        facts: dict[SeriesKey, dict[str, Any]] = {}
-        for key, outcome in list(work.outcomes.items()):
-            fold = self._folds[key]
-            try:
-                if fold.point is not None and outcome.newest is not None:
-                    facts[key] = indicator_facts(self._row, fold, fold.point, outcome.newest.candle.close)
-                work.states[key] = fold.to_json()
-            except FOLD_ERRORS as error:
-                facts.pop(key, None)
-                self._put_back(key, work, error)
-        return facts
-
-    async def _alerts(
-        self, work: Round, facts: dict[SeriesKey, dict[str, Any]]
-    ) -> tuple[list[AlertRow], dict[AlertKey, int]]:
-        """Rows to store, and when the close of each was appended (wall clock, not for late ones)."""
-        found = {key: outcome.alerts for key, outcome in work.outcomes.items() if outcome.alerts}
-        if not found:
-            return [], {}
-        symbols = list(dict.fromkeys(symbol for symbol, _ in found))
-        wanted = [(symbol, timeframe) for symbol in symbols for timeframe in self._row.live_timeframes]
-        tickers, known = await asyncio.gather(
-            read_tickers(self._redis, self._row.id, symbols), self._indicators.read(wanted)
-        )
-        boards: dict[str, dict[Timeframe, dict[str, Any]]] = {}
-        for (symbol, timeframe), values in (known | facts).items():
-            boards.setdefault(symbol, {})[timeframe] = values
-        rows: list[AlertRow] = []
-        walls: dict[AlertKey, int] = {}
-        for key, alerts in found.items():
-            board, ticker, now_ms = boards.get(key[0], {}), tickers.get(key[0]), work.now_ms[key]
-            try:
-                made = [alert_row(self._row, alert, now_ms, ticker, board) for alert in alerts]
-            except FOLD_ERRORS as error:
-                facts.pop(key, None)
-                self._put_back(key, work, error)
-                continue
-            rows += made
-            for row in made:
-                walls[row.key] = 0 if row.late else work.wall_ms.get((key, row.open_ms), 0)
-        return rows, walls
-
-    async def _store(
-        self,
-        points: list[IndicatorRow],
-        alerts: list[AlertRow],
-        gone: list[Withdrawal],
-        walls: dict[AlertKey, int],
-    ) -> None:
-        lock = self._outbox.storing if self._outbox and alerts else contextlib.nullcontext()
-        async with lock:
-            async with self._pool.connection() as connection:
-                new = await insert_alerts(connection, self._row.id, alerts)
-                await withdraw_alerts(connection, self._row.id, gone)
-                await upsert_indicators(connection, self._row.id, points)
-            if self._outbox is not None and alerts:
-                handed = [HandedOver(alert, walls[alert.key]) for alert in new]
-                await self._outbox.deliver(handed, again=len(new) < len(alerts))
-        if new:
-            await metrics.count(self._redis, self._row.id, "alerts_stored", len(new))
