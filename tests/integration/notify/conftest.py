@@ -141,7 +141,7 @@ class Told:
         async with self.pool.connection() as connection:
             found = await connection.execute("SELECT sum(revision) FROM user_settings")
             (newest,) = await found.fetchone() or (0,)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 state = json.loads(await self.redis.get(keys.NOTIFIER) or "{}")
                 if state.get("revisions") == newest:
@@ -181,9 +181,19 @@ async def told(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatc
     await client.aclose()
 
 
+NEVER_S = 3_600.0
+_LOOKING = """
+import sys
+from livermore_dagster.notify import __main__ as notify, service
+service._LOOK_S = float(sys.argv[1])
+sys.exit(notify.main())
+"""
+
+
 @contextmanager
-def process(told: Told, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The notifier as `up` starts it."""
+def process(told: Told, log: Path, look_s: float | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """The notifier as `up` starts it; but that it looks into the table, unasked, every `look_s` seconds."""
+    command = ["-m", "livermore_dagster.notify"] if look_s is None else ["-c", _LOOKING, str(look_s)]
     environment = {
         **os.environ,
         **told.environment,
@@ -192,9 +202,7 @@ def process(told: Told, log: Path) -> Iterator[subprocess.Popen[bytes]]:
         "LIVERMORE_PROVENANCE": "live",
     }
     with log.open("ab") as output:
-        started = subprocess.Popen(
-            [sys.executable, "-m", "livermore_dagster.notify"], env=environment, stdout=output, stderr=output
-        )
+        started = subprocess.Popen([sys.executable, *command], env=environment, stdout=output, stderr=output)
     try:
         yield started
     finally:

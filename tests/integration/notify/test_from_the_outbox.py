@@ -12,10 +12,7 @@ from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.notify import service
 from livermore_dagster.stores.postgres.alerts import AlertRow, Withdrawal, insert_alerts, withdraw_alerts
 from livermore_dagster.stores.redis import keys
-from tests.integration.notify.conftest import BEGIN, BINANCE, M5, Told, alert, all_in, process
-
-BOUND_S = 2.5
-"""Below the notifier's look into the table without a message."""
+from tests.integration.notify.conftest import BEGIN, BINANCE, M5, NEVER_S, Told, alert, all_in, process
 
 
 async def deliver(told: Told, outbox: Outbox, one: AlertRow) -> int:
@@ -33,21 +30,22 @@ async def test_each_of_many_single_alerts_is_told_in_time(told: Told, tmp_path: 
     outbox = Outbox(told.redis, told.pool, next(row for row in ROWS if row.id == BINANCE))
     stop = asyncio.Event()
     noting = asyncio.create_task(outbox.run(stop))
-    with process(told, tmp_path / "log"):
+    with process(told, tmp_path / "log", look_s=NEVER_S):
         await deliver(told, outbox, alert(1, "FIRSTUSDT"))
         await told.until_rows(all_in("sent"))
         for n in range(25):
             alert_id = await deliver(told, outbox, alert(1, f"A{n}USDT"))
-            await told.services.until(
-                lambda alert_id=alert_id: alert_id in told.services.alerts("main"), BOUND_S
-            )
+            await told.services.until(lambda alert_id=alert_id: alert_id in told.services.alerts("main"))
     stop.set()
     await noting
     assert len(set(told.services.alerts("main"))) == len(told.services.alerts("main")) == 26
 
 
-async def test_a_row_that_is_being_written_to_is_looked_at_again(told: Told) -> None:
+async def test_a_row_that_is_being_written_to_is_looked_at_again(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No second message comes for it."""
+    monkeypatch.setattr(service, "_LOOK_S", NEVER_S)
     await told.user(channels=[told.channel("main")])
     async with told.notifier():
         await told.until_settings_taken()
@@ -57,7 +55,7 @@ async def test_a_row_that_is_being_written_to_is_looked_at_again(told: Told) -> 
             await told.redis.publish(keys.channel_alerts(BINANCE), "{}")
             (other,) = await told.raise_alerts(alert(1, "BBBUSDT"))
             await told.services.until(lambda: told.services.alerts("main") == [other])
-        await told.services.until(lambda: told.services.alerts("main") == [other, alert_id], BOUND_S)
+        await told.services.until(lambda: told.services.alerts("main") == [other, alert_id])
 
 
 async def test_one_that_is_being_withdrawn_mutes_no_other(told: Told) -> None:
@@ -83,4 +81,4 @@ async def test_an_alert_nobody_speaks_of_is_found(told: Told, monkeypatch: pytes
     async with told.notifier():
         await told.until_settings_taken()
         ids = await told.raise_alerts(alert(1), publish=False)
-        await told.services.until(lambda: told.services.alerts("main") == ids, BOUND_S)
+        await told.services.until(lambda: told.services.alerts("main") == ids)

@@ -93,7 +93,7 @@ async def test_a_dead_channel_delays_no_other(told: Told) -> None:
     async with told.notifier():
         for n in range(5):
             await told.raise_alerts(alert(1, f"A{n}USDT"))
-        await told.services.until(lambda: len(told.services.alerts("lively")) == 5, 5.0)
+        await told.services.until(lambda: len(told.services.alerts("lively")) == 5)
     assert told.services.alerts("dead") == []
 
 
@@ -266,7 +266,7 @@ async def test_what_stands_again_is_told_at_once(told: Told, monkeypatch: pytest
         assert await told.raise_alerts(alert(2, revised=True), publish=False) == []
         outbox = Outbox(told.redis, told.pool, next(row for row in ROWS if row.id == BINANCE))
         await outbox.deliver([], again=True)
-        await told.services.until(lambda: told.services.alerts("main") == ids, 2.0)
+        await told.services.until(lambda: told.services.alerts("main") == ids)
 
 
 async def test_what_was_refused_was_not_told(told: Told) -> None:

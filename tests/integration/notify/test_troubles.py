@@ -94,7 +94,7 @@ async def test_what_routing_stored_before_it_failed_is_sent(
                 " SELECT %s, id, 'main', 'single', 'pending', %s, 1 FROM users",
                 [stored.id, SystemClock().now_ms()],
             )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await failed.wait()
         await told.redis.delete(keys.settled(BINANCE))
         await told.services.until(lambda: told.services.alerts("main") == [stored.id], 8)
@@ -109,7 +109,7 @@ async def test_of_two_notifiers_one_works_and_the_other_takes_over(told: Told) -
             await told.until_rows(all_in("sent"))
             assert sorted(told.services.alerts("main")) == ids
             assert not other.ready.is_set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await other.ready.wait()
         ids += await told.raise_alerts(alert(1, "CCCUSDT"))
         await told.until_rows(lambda rows: len(rows) == 3 and all_in("sent")(rows))
