@@ -22,7 +22,9 @@ import psycopg
 
 LIVERMORE = str(Path(sys.executable).parent / "livermore")
 COMMAND = (sys.executable, "-m", "livermore_dagster.cli.app")
-STARTED_S = 90.0
+STARTED_S = 180.0
+ENDED_S = 60.0
+"""What takes seconds, on a machine that stands still for a while."""
 _DOORS = httpx.Client(timeout=60)
 """One for all: each client reads all certificates first, which takes longer than most questions."""
 STEP_MS = {"1m": 60_000, "5m": 300_000, "15m": 900_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
@@ -49,7 +51,7 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def livermore(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def livermore(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*COMMAND, *arguments],
         env=environment(), capture_output=True, text=True, timeout=timeout, check=False,
@@ -104,7 +106,7 @@ class Running:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(20)
+            self.process.wait(ENDED_S)
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ class Place:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.wait(30)
+                process.wait(ENDED_S)
             log.close()
 
     def candles(self, exchange_id: int, symbol: str, timeframe: str) -> dict[int, tuple[str, ...]]:
@@ -217,4 +219,4 @@ def truth_of(exchanges: Sequence[str], seed: int, anchor: Path) -> Iterator[Trut
         yield Truth({name: door["control_url"] for name, door in doors["exchanges"].items()})
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(ENDED_S)

@@ -24,6 +24,7 @@ import pytest
 from tests.e2e.account_steps import files_with, fills_shown, shell_variables
 from tests.e2e.platform_run import (
     COMMAND,
+    ENDED_S,
     Running,
     environment,
     free_port,
@@ -234,7 +235,7 @@ def test_a_dead_child_is_started_again(running: Running) -> None:
         now = {process["name"]: process["pid"] for process in running.status()["processes"]}
         return now["daemon"] not in (None, before["daemon"])
 
-    wait_for(again, 20, "the daemon stays dead")
+    wait_for(again, ENDED_S, "the daemon stays dead")
     assert "daemon died" in running.log.read_text()
 
 
@@ -243,7 +244,7 @@ def test_down_ends_it_and_other_data_is_refused(running: Running) -> None:
     done = livermore("down", "--home", str(running.home))
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - begun < 13
-    running.process.wait(5)
+    running.process.wait(ENDED_S)
     assert processes_of(running.home) == []
     live = livermore("up", "--home", str(running.home), "--port", str(free_port()))
     assert live.returncode == 1
@@ -265,7 +266,7 @@ def test_a_killed_up_leaves_nothing_and_starts_again(place: Path) -> None:
     first.wait_until_up()
     first.process.kill()
     first.process.wait()
-    wait_for(lambda: not processes_of(home), 15, "something outlives a killed up")
+    wait_for(lambda: not processes_of(home), ENDED_S, "something outlives a killed up")
     again = Running(home, "--simulate", "--speed", "10")
     again.wait_until_up()
     # Now its guardian dies with it: the next command has to clean up.
@@ -277,7 +278,7 @@ def test_a_killed_up_leaves_nothing_and_starts_again(place: Path) -> None:
     guardian.kill()
     assert processes_of(home)
     assert livermore("down", "--home", str(home)).returncode == 0
-    wait_for(lambda: not processes_of(home), 10, "something outlives `down`")
+    wait_for(lambda: not processes_of(home), ENDED_S, "something outlives `down`")
 
 
 # --- a plain user
@@ -301,7 +302,7 @@ def _as_plain_user(*arguments: str) -> subprocess.CompletedProcess[str]:
     options: dict[str, Any] = {
         "capture_output": True,
         "text": True,
-        "timeout": 120,
+        "timeout": 240,
         "cwd": "/",
         "check": False,
     }

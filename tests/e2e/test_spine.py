@@ -27,7 +27,7 @@ def test_the_spine_keeps_its_promise(place: Place) -> None:
     report = place.up(
         "--simulate", "--autostart", "coinbase", "--autostart", "binance", "--speed", "60",
         "--symbols", "20", "--from", START, "--seed", str(SEED), "--for", "100",
-        timeout=300,
+        timeout=420,
     )  # fmt: skip
     start, end = to_ms(report["window"]["from"]), to_ms(report["window"]["to"])
     assert end - start >= 60 * 60_000, report["window"]

@@ -19,7 +19,7 @@ from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.redis import keys
-from tests.e2e.platform_run import livermore, processes_of, wait_for
+from tests.e2e.platform_run import ENDED_S, STARTED_S, livermore, processes_of, wait_for
 from tests.e2e.two_homes import ACTIVE_S, FIRST_CLOSES_MIN, TwoHomes, listening, market_of
 from tests.e2e.under_fire import runs_of
 
@@ -71,11 +71,11 @@ def told(homes: TwoHomes) -> list[tuple[str, str]]:
 def kill_and_hand_over(homes: TwoHomes) -> None:
     holder = homes.start(ONE)
     wait_for(
-        lambda: homes.active_at(ONE) or holder.poll() is not None, ACTIVE_S, "the first home is not active"
+        lambda: homes.active_at(ONE) or holder.poll() is not None, STARTED_S, "the first home is not active"
     )
     assert homes.active_at(ONE), homes.said(holder)
     standby = homes.start(TWO, "--standby")
-    wait_for(lambda: homes.waits_at(TWO), ACTIVE_S, "the second home does not stand by")
+    wait_for(lambda: homes.waits_at(TWO), STARTED_S, "the second home does not stand by")
     homes.window.begin(homes.market_ms())
     homes.pass_market_time(5)
 
@@ -86,16 +86,16 @@ def kill_and_hand_over(homes: TwoHomes) -> None:
     assert homes.asked_though_held(asked, held) == [], "the cache is shared: only what is new is fetched"
 
     refused = homes.start(ONE)
-    assert refused.wait(ACTIVE_S) == 1
+    assert refused.wait(STARTED_S) == 1
     assert f"pid {standby.pid}" in homes.said(refused)
     homes.start(ONE, "--standby")
-    wait_for(lambda: homes.waits_at(ONE), ACTIVE_S, "the former holder does not stand by")
+    wait_for(lambda: homes.waits_at(ONE), STARTED_S, "the former holder does not stand by")
     homes.pass_market_time(5)
 
     answer = homes.hand_over()
     assert answer.verdict is Verdict.DONE, answer
-    wait_for(lambda: homes.active_at(ONE), ACTIVE_S, "nothing was handed over")
-    assert standby.wait(10) == 0
+    wait_for(lambda: homes.active_at(ONE), STARTED_S, "nothing was handed over")
+    assert standby.wait(ENDED_S) == 0
     homes.pass_market_time(5)
 
 

@@ -40,7 +40,7 @@ from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, SymbolChoice, write_desired_sync
 from tests.e2e.comparison import alert_differences, differences
-from tests.e2e.platform_run import COMMAND, Place, Truth, environment, wait_for
+from tests.e2e.platform_run import COMMAND, ENDED_S, Place, Truth, environment, wait_for
 
 SPEED = 60
 FIRST_CLOSES_MIN = 40
@@ -60,11 +60,11 @@ def market_of(folder: Path, exchange: str, seed: int, host: str = "127.0.0.1") -
     with told.open("wb") as output:
         process = subprocess.Popen([*COMMAND, *words], env=environment(), stdout=output)
     try:
-        wait_for(lambda: bool(read_doors(told)), 30, "the simulator does not say where it is")
+        wait_for(lambda: bool(read_doors(told)), ENDED_S, "the simulator does not say where it is")
         yield told
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(ENDED_S)
 
 
 @dataclass
@@ -141,7 +141,7 @@ class TwoHomes:
             client = connect_async(self.settings.redis_url)
             try:
                 return await send_command(
-                    client, self.row, user.sub, CommandType.HAND_OVER, {}, patience_s=20
+                    client, self.row, user.sub, CommandType.HAND_OVER, {}, patience_s=ENDED_S
                 )
             finally:
                 await client.aclose()
@@ -211,7 +211,7 @@ class TwoHomes:
                 self.signal(process, signal.SIGCONT)
                 self.signal(process, signal.SIGTERM)
         for process in self.processes:
-            process.wait(20)
+            process.wait(ENDED_S)
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def listening(url: str, exchange_id: int) -> Iterator[dict[int, list[int]]]:
     thread = threading.Thread(target=listen)
     thread.start()
     try:
-        assert ready.wait(5)
+        assert ready.wait(ENDED_S)
         yield heard
     finally:
         end.set()

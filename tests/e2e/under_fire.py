@@ -32,7 +32,7 @@ from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import read_counters_sync
 from tests.e2e.comparison import IDS, alert_differences, differences
-from tests.e2e.platform_run import STEP_MS, Place, Running, Truth, wait_for
+from tests.e2e.platform_run import ENDED_S, STARTED_S, STEP_MS, Place, Running, Truth, wait_for
 
 BACK_S = 75.0
 """A platform flows again this long after a kill; §4 promises that ingest beats again within 60 s."""
@@ -201,7 +201,7 @@ class Fire:
                 found.update({one["name"]: one["pid"] for one in self.running.status()["processes"]})
             return found.get(name) is not None
 
-        wait_for(told, 30, f"status never shows {name}")
+        wait_for(told, ENDED_S, f"status never shows {name}")
         return int(found[name] or 0)
 
     def runs(self, where: str, *given: object) -> list[tuple[str, str, str]]:
@@ -225,7 +225,7 @@ class Fire:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: _dead(pids), 10, f"{what} outlives SIGKILL")
+        wait_for(lambda: _dead(pids), ENDED_S, f"{what} outlives SIGKILL")
         wait_for(self.active, BACK_S, f"{what}: not active again\n{self._told()}")
         market = self.market_ms()
         wait_for(lambda: self._stored_beyond(market), BACK_S, f"{what}: nothing is stored\n{self._told()}")
@@ -288,7 +288,7 @@ class Fire:
         wrong = self.wrong(start, end)
         place = self.place
         self.running.process.send_signal(signal.SIGINT)
-        assert self.running.process.wait(20) == 0, self._told()
+        assert self.running.process.wait(ENDED_S) == 0, self._told()
         stopped = self.market_ms()
         with servers_of(place.home) as (redis_url, database_url):
             unfinished = runs_of(database_url, "status = ANY(%s)", list(UNFINISHED))
@@ -348,13 +348,15 @@ def servers_of(home: Path) -> Iterator[tuple[str, str]]:
             )
         )  # fmt: skip
     try:
-        wait_for(lambda: valkey.ready() and postgres.ready(), 30, "the servers do not start on this home")
+        wait_for(
+            lambda: valkey.ready() and postgres.ready(), ENDED_S, "the servers do not start on this home"
+        )
         yield valkey.url, postgres.url
     finally:
         for process in started:
             process.send_signal(signal.SIGINT)
         for process in started:
-            process.wait(20)
+            process.wait(ENDED_S)
 
 
 @contextmanager
@@ -366,7 +368,7 @@ def on_fire(
     found = Fire(running, exchanges)
     try:
         running.wait_until_up()
-        wait_for(found.active, 90, f"not active: {running.log}")
+        wait_for(found.active, STARTED_S, f"not active: {running.log}")
         found.begin()
         yield found
     finally:
