@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 START_S = 120.0
-"""For a server of a machine that is busy with the starts of others."""
+"""For a server of a machine that is busy with others, to start and to end."""
 
 # No example has a deadline in real time, and each run has the same ones: a machine that stalls is no defect.
 # `pytest --hypothesis-profile default` searches by chance.
@@ -51,7 +51,7 @@ def valkey_url() -> Iterator[str]:
     )
     server.start(START_S)
     yield f"unix://{folder / 's'}"
-    server.stop()
+    server.stop(START_S)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -102,8 +102,16 @@ def database_url(postgres_url: str) -> Iterator[str]:
 def database(postgres_url: str) -> Iterator[str]:
     """What `database_url` gives, for as long as wanted."""
     name = f"t_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE livermore_template")
+    _once_nobody_is_there(postgres_url, f"CREATE DATABASE {name} TEMPLATE livermore_template")
     yield postgres_url.replace("/postgres?", f"/{name}?")
+    _once_nobody_is_there(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _once_nobody_is_there(postgres_url: str, statement: str) -> None:
+    """PostgreSQL waits five seconds for sessions that are ending, which may be too few for a busy machine."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        for _ in range(11):
+            with suppress(psycopg.errors.ObjectInUse):
+                connection.execute(statement)
+                return
+        connection.execute(statement)

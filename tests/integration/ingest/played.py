@@ -220,7 +220,7 @@ def played(
         yield Platform(redis_url, database_url, addresses)
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 async def point(

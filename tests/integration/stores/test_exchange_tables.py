@@ -8,12 +8,13 @@ import psycopg
 import pytest
 
 from livermore_dagster.errors import PlatformError, ProvenanceMismatch, UnknownExchange, UnknownSymbol
+from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.asked_ranges import AskedRange, add_asked_ranges
 from livermore_dagster.stores.postgres.candles import CandleTable
 from livermore_dagster.stores.postgres.connect import Pool, open_pool
-from livermore_dagster.stores.postgres.exchanges import load_exchange, load_exchanges, upsert_rows
+from livermore_dagster.stores.postgres.exchanges import load_exchanges, upsert_rows
 from livermore_dagster.stores.postgres.probes import read_probe, record_probe
 from livermore_dagster.stores.postgres.provenance import claim_provenance, read_provenance
 from livermore_dagster.stores.postgres.series import LISTING_BARS, first_opens, learn_first_open
@@ -36,9 +37,10 @@ async def test_exchanges_are_kept_as_given_and_not_touched_in_vain(pool: Pool) -
         await upsert_rows(connection, [EXCHANGE, moved])
         after = await (await connection.execute("SELECT id, xmin FROM exchanges ORDER BY id")).fetchall()
         assert before[0] == after[0]
-        assert await load_exchange(connection, "kraken") == moved
-        with pytest.raises(UnknownExchange, match=r"'ftx'.*binance, kraken"):
-            await load_exchange(connection, "ftx")
+        rows = await load_exchanges(connection)
+    assert row_named("kraken", rows) == moved
+    with pytest.raises(UnknownExchange, match=r"'ftx'.*binance, kraken"):
+        row_named("ftx", rows)
 
 
 async def test_symbols_follow_the_exchanges_list(pool: Pool) -> None:

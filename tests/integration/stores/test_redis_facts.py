@@ -20,14 +20,14 @@ from livermore_dagster.stores.redis.client import connect, connect_async, refuse
 from livermore_dagster.stores.redis.desired import (
     Desired,
     SymbolChoice,
+    change_desired,
     give_up_desired,
     read_desired,
     read_desired_sync,
-    write_desired,
     write_desired_sync,
 )
 from livermore_dagster.stores.redis.provenance import claim_provenance, read_provenance
-from livermore_dagster.stores.redis.tickers import Ticker, read_ticker, read_tickers, write_tickers
+from livermore_dagster.stores.redis.tickers import Ticker, read_tickers, write_tickers
 
 
 async def test_counters_add_up_alone_and_in_a_pipeline(redis_url: str, client: redis.asyncio.Redis) -> None:
@@ -91,18 +91,16 @@ async def test_tickers_live_for_a_minute_and_name_their_source(client: redis.asy
     assert message is not None
     told = json.loads(message["data"])
     assert (told["exchange_id"], told["exchange"], told["price"]) == (2, "binance", "67000.5")
-    kept = await read_ticker(client, 2, "BTCUSDT")
-    assert kept is not None
+    (kept,) = (await read_tickers(client, 2, ["NONE", "BTCUSDT"])).values()
     assert (kept.price, kept.ask, kept.ts) == ("67000.5", None, 1_767_225_600_000)
     assert 55 <= await client.ttl(keys.ticker(2, "BTCUSDT")) <= 60
-    assert list(await read_tickers(client, 2, ["NONE", "BTCUSDT"])) == ["BTCUSDT"]
-    assert await read_ticker(client, 1, "BTCUSDT") is None
+    assert await read_tickers(client, 1, ["BTCUSDT"]) == {}
 
 
 async def test_what_is_desired_is_what_was_written(redis_url: str, client: redis.asyncio.Redis) -> None:
     assert await read_desired(client, 2) is None
     wanted = Desired("running", SymbolChoice(listed=("BTCUSDT", 'O"DD')), "anna")
-    await write_desired(client, 2, wanted)
+    await change_desired(client, 2, lambda _: wanted)
     with connect(redis_url) as sync:
         assert read_desired_sync(sync, 2) == wanted
         write_desired_sync(sync, 2, Desired("stopped", SymbolChoice(top=20)))
@@ -113,13 +111,13 @@ async def test_what_cannot_be_is_given_up_unless_else_is_wanted(
     client: redis.asyncio.Redis,
 ) -> None:
     wanted = Desired("running", SymbolChoice(listed=("FOO",)), "me")
-    await write_desired(client, 2, wanted)
+    await change_desired(client, 2, lambda _: wanted)
     other = Desired("running", SymbolChoice(top=3), "me")
     assert not await give_up_desired(client, 2, other, "no such symbol")
     assert await read_desired(client, 2) == wanted
     assert await give_up_desired(client, 2, wanted, "no such symbol")
     assert await read_desired(client, 2) == Desired("idle", wanted.symbols, "me", "no such symbol")
-    await write_desired(client, 2, other)
+    await change_desired(client, 2, lambda _: other)
     assert await read_desired(client, 2) == other
 
 
@@ -164,7 +162,7 @@ def cluster_url() -> Iterator[str]:
     except ValkeyServerStartupError:  # another test took one of the ports meanwhile
         server = started()
     yield f"unix://{folder / 's'}"
-    server.stop()
+    server.stop(60)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -213,7 +213,7 @@ def own_valkey() -> Iterator[Any]:
     )
     server.start(60)
     yield server, f"unix://{folder / 's'}"
-    server.stop()
+    server.stop(60)
     shutil.rmtree(folder, ignore_errors=True)
 
 
