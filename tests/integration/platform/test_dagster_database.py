@@ -15,7 +15,7 @@ def test_homes_that_start_at_once_make_one_database(database_url: str) -> None:
     together = Barrier(homes)
 
     def start() -> str:
-        together.wait(10)
+        together.wait(60)
         return ensure_dagster_database(database_url)
 
     with ThreadPoolExecutor(homes) as pool:

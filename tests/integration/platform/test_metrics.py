@@ -247,16 +247,16 @@ def test_closes_that_pile_up_are_trouble_whoever_pauses(user: bool, told: str) -
 def test_a_redis_that_is_stopped_holds_nobody_up(
     get: Get, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for door in (metrics_server, metrics_collector):
-        monkeypatch.setattr(door, "ANSWER_S", 1.0)
     pid = client.info("server")["process_id"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        code, text = get("/metrics")
-        told, facts = health(get)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-        monkeypatch.undo()
+    with monkeypatch.context() as impatient:
+        for door in (metrics_server, metrics_collector):
+            impatient.setattr(door, "ANSWER_S", 1.0)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            code, text = get("/metrics")
+            told, facts = health(get)
+        finally:
+            os.kill(pid, signal.SIGCONT)
     found = samples(text)
     assert (code, found["livermore_store_up", (("store", "redis"),)]) == (200, 0)
     assert found["livermore_store_up", (("store", "postgresql"),)] == 1

@@ -33,8 +33,8 @@ OURS = """SELECT pid FROM pg_stat_activity
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"LOOK_S": 0.05, "AGAIN_S": 0.05, "ANSWER_S": 1.0}.items():
-        monkeypatch.setattr(service_watch, name, seconds)
+    for name in ("LOOK_S", "AGAIN_S"):
+        monkeypatch.setattr(service_watch, name, 0.05)
 
 
 @contextmanager
@@ -50,11 +50,11 @@ def served(redis_url: str, database_url: str, home: Path) -> Iterator[MetricsSer
 def until(server: MetricsServer, holds: Callable[[bool, Facts], bool]) -> Facts:
     """What is answered once it `holds`; no answer takes long."""
     server.health()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         asked = time.monotonic()
         well, facts = server.health()
-        assert time.monotonic() - asked < 5
+        assert time.monotonic() - asked < 20
         if holds(well, facts):
             return facts
         assert time.monotonic() < deadline, facts
@@ -109,11 +109,12 @@ def test_a_database_that_only_reads_is_told_and_one_that_writes_again(
 
 
 def test_a_server_that_hangs_is_told_and_holds_nobody_up(
-    redis_url: str, database_url: str, tmp_path: Path
+    redis_url: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(redis_url, database_url, tmp_path) as server:
         until(server, lambda well, _: well)
         ((pid,),) = run(database_url, OURS)
+        monkeypatch.setattr(service_watch, "ANSWER_S", 1.0)
         os.kill(pid, signal.SIGSTOP)
         try:
             facts = until(server, lambda well, _: not well)
