@@ -341,7 +341,7 @@ async def test_a_restarting_redis_is_waited_for() -> None:
     connected = connect_async(f"unix://{folder / 's'}")
     budget = RateBudget(connected, 1, BudgetRule(2, 60_000), SystemClock())
     await budget.feedback(NOTHING, await budget.take(1, Priority.BOUNDARY))
-    await asyncio.to_thread(first.stop)
+    await asyncio.to_thread(first.stop, 60)
     asked = asyncio.create_task(budget.take(1, Priority.BOUNDARY))
     await asyncio.sleep(0.3)
     assert not asked.done()
@@ -351,5 +351,5 @@ async def test_a_restarting_redis_is_waited_for() -> None:
     await budget.feedback(NOTHING, permit)
     assert (await budget.state()).used == 2
     await connected.aclose()
-    await asyncio.to_thread(second.stop)
+    await asyncio.to_thread(second.stop, 60)
     shutil.rmtree(folder, ignore_errors=True)

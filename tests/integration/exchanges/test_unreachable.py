@@ -97,14 +97,15 @@ async def test_a_guard_is_told_from_the_exchange(redis: Redis) -> None:
 
 
 async def test_a_port_where_nothing_listens_refuses(redis: Redis) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    error = await told(redis, f"http://127.0.0.1:{port}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody else gets it meanwhile
+        port = taken.getsockname()[1]
+        error = await told(redis, f"http://127.0.0.1:{port}")
+        with pytest.raises(ConnectionLost, match="refuses the connection"):
+            await open_socket(f"ws://127.0.0.1:{port}")
     assert isinstance(error, ExchangeUnavailable)
     assert error.message == f"127.0.0.1:{port} refuses the connection."
     assert error.advice
-    with pytest.raises(ConnectionLost, match="refuses the connection"):
-        await open_socket(f"ws://127.0.0.1:{port}")
 
 
 async def test_a_name_that_is_not_resolved_means_no_network(redis: Redis) -> None:
