@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
 
 import psycopg
 import redis.asyncio
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _STEP_MS: Final = Timeframe.M15.ms
 _FALLBACK_S: Final = 10.0
+_MISSING_S: Final = 30.0
+"""A run that has not begun by then is missed; what it should have fetched is here by then."""
 _RENEW_S: Final = 8.0
 _TAKE_OVER_S: Final = 15.0
 _GIVE_UP_S: Final = 180.0
@@ -61,8 +63,8 @@ class BoundaryRaiser:
     ) -> None:
         """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
 
-        `on_fallback(text, missing)` is told when a boundary is fetched here, `missing` unless its run only
-        waits for another at work; `on_failure` when that fails; `on_raised` of each boundary raised,
+        `on_fallback(text, missing)` is told when a boundary is fetched here, `missing` unless its run is
+        late or waits for another at work; `on_failure` when that fails; `on_raised` of each boundary raised,
         `on_handled` of each with something to fetch, whoever fetched it.
         `leave(boundary)` is asked after the last try: whether it lacks so little that others see to that.
         """
@@ -150,9 +152,7 @@ class BoundaryRaiser:
         )
         fetched = [tf for tf in timeframes if tf not in self._row.streamed_timeframes]
         if fetched:
-            watch = asyncio.create_task(self._watch(boundary_ms, fetched))
-            self._watches.add(watch)
-            watch.add_done_callback(self._ended)
+            self._keep(self._watch(boundary_ms, fetched))
         self._on_raised(boundary_ms)
         # Last, for it may fail: the watch over the boundary must be there by then.
         if new_day and Timeframe.D1 in timeframes:
@@ -160,6 +160,11 @@ class BoundaryRaiser:
                 self._row.id, "day", self._clock.now_ms(), reason=f"{utc_text(boundary_ms)} UTC"
             )
             await append_symbol_event(self._redis, event)
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        watch = asyncio.create_task(work)
+        self._watches.add(watch)
+        watch.add_done_callback(self._ended)
 
     def _ended(self, watch: asyncio.Task[None]) -> None:
         self._watches.discard(watch)
@@ -186,7 +191,7 @@ class BoundaryRaiser:
                 begun = await boundaries.handled(self._redis, self._row.id, boundary_ms)
                 if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
                     if not told:
-                        await self._tell_fallback(boundary_ms, begun)
+                        self._keep(self._tell_fallback(boundary_ms, begun))
                         told = True
                     await self._fall_back(boundary_ms, timeframes)
                     await self._on_handled(boundary_ms, timeframes)
@@ -230,17 +235,34 @@ class BoundaryRaiser:
         return last is not None and last >= boundary_ms
 
     async def _tell_fallback(self, boundary_ms: int, begun: boundaries.BoundaryRecord | None) -> None:
-        """Missing is a run that died, or one that nobody can be waiting for: none is at work at all."""
+        """Missing is a run that died, or one that nobody can be waiting for: none is at work at all.
+
+        The fetch waits for no run that only comes late; the judgement does.
+        """
         name, when = self._row.name, f"the boundary of {utc_text(boundary_ms)} UTC"
-        at_work = await boundaries.run_at_work(self._redis, self._row.id)
-        missing = begun is not None or at_work is None
         if begun is not None:
-            why = f"who began {when} has died or failed"
-        elif at_work is None:
-            why = f"no run began {when} within {_FALLBACK_S:g} s"
+            text = f"{name}: who began {when} has died or failed; the live service fetches it."
+            await self._on_fallback(text, True)
+            return
+        at_work = await self._run_at_work()
+        if at_work is None:
+            await self._clock.sleep(_MISSING_S - _FALLBACK_S)
+            at_work = await self._run_at_work()
+        if at_work is None:
+            why, missing = f"no run began {when} within {_MISSING_S:g} s", True
+        elif at_work == boundary_ms:
+            why, missing = f"the run of {when} began late", False
         else:
-            why = f"{when} waits for the run of {utc_text(at_work)} UTC"
-        await self._on_fallback(f"{name}: {why}; the live service fetches it.", missing)
+            why, missing = f"{when} waits for the run of {utc_text(at_work)} UTC", False
+        text = f"{name}: {why}; the live service fetched it, {_FALLBACK_S:g} s after it was raised."
+        await self._on_fallback(text, missing)
+
+    async def _run_at_work(self) -> int | None:
+        try:
+            return await boundaries.run_at_work(self._redis, self._row.id)
+        except redis.RedisError as error:
+            log.warning("runs_unseen", exchange=self._row.name, error=type(error).__name__)
+            return None
 
     async def _fall_back(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
         fetching = asyncio.ensure_future(self._fetch(boundary_ms, timeframes))
