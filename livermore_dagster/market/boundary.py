@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
 
-__all__ = ["BOUNDARY_MS", "boundary_of", "due", "next_boundary"]
+__all__ = ["BOUNDARY_MS", "boundary_of", "due"]
 
 BOUNDARY_MS = Timeframe.M15.ms
 
@@ -14,11 +14,6 @@ BOUNDARY_MS = Timeframe.M15.ms
 def boundary_of(at_ms: int) -> int:
     """Newest 15m boundary at or before `at_ms` (epoch ms, UTC)."""
     return at_ms - at_ms % BOUNDARY_MS
-
-
-def next_boundary(at_ms: int) -> int:
-    """First 15m boundary after `at_ms` (epoch ms, UTC)."""
-    return boundary_of(at_ms) + BOUNDARY_MS
 
 
 def due(

@@ -34,9 +34,6 @@ __all__ = ["OLD_PRICE_MS", "HeldPosition", "Portfolio", "make_portfolio"]
 OLD_PRICE_MS = 600_000
 """A price older than this, two of the candles Coinbase streams, is shown with its age."""
 
-Pair = tuple[str, str]
-"""Base and quote."""
-
 
 @dataclass(frozen=True, slots=True)
 class HeldPosition:

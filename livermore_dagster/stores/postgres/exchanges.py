@@ -8,12 +8,11 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from livermore_dagster.errors import UnknownExchange
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.statements import sql
 
-__all__ = ["load_exchange", "load_exchanges", "upsert_rows"]
+__all__ = ["load_exchanges", "upsert_rows"]
 
 
 async def upsert_rows(connection: AsyncConnection[Any], rows: Sequence[ExchangeRow]) -> None:
@@ -45,15 +44,6 @@ async def load_exchanges(connection: AsyncConnection[Any]) -> list[ExchangeRow]:
     """All rows by id, inactive ones too."""
     rows = await (await connection.execute(sql("read_exchanges"))).fetchall()
     return [_row(row) for row in rows]
-
-
-async def load_exchange(connection: AsyncConnection[Any], name: str) -> ExchangeRow:
-    """The row of this name, active or not. Raises UnknownExchange, which names what exists."""
-    rows = await load_exchanges(connection)
-    for row in rows:
-        if row.name == name:
-            return row
-    raise UnknownExchange(name, [row.name for row in rows])
 
 
 def _row(row: tuple[Any, ...]) -> ExchangeRow:

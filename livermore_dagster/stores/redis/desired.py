@@ -23,7 +23,6 @@ __all__ = [
     "read_desired",
     "read_desired_sync",
     "stop_desired_sync",
-    "write_desired",
     "write_desired_sync",
 ]
 
@@ -97,10 +96,6 @@ def _decode(text: str | None) -> Desired | None:
 async def read_desired(client: redis.asyncio.Redis, exchange_id: int) -> Desired | None:
     """None when nobody ever started or stopped this exchange."""
     return _decode(cast("str | None", await cast("Any", client.get(keys.desired(exchange_id)))))
-
-
-async def write_desired(client: redis.asyncio.Redis, exchange_id: int, desired: Desired) -> None:
-    await client.set(keys.desired(exchange_id), _encode(desired))
 
 
 async def change_desired(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import msgspec
 import redis.asyncio
 
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["TICKER_TTL_S", "Ticker", "read_ticker", "read_tickers", "write_tickers"]
+__all__ = ["TICKER_TTL_S", "Ticker", "read_tickers", "write_tickers"]
 
 TICKER_TTL_S = 60
 
@@ -53,16 +52,10 @@ async def write_tickers(
     await pipe.execute()
 
 
-async def read_ticker(client: redis.asyncio.Redis, exchange_id: int, symbol: str) -> Ticker | None:
-    """None when no ticker came within TICKER_TTL_S."""
-    text = cast("str | None", await client.get(keys.ticker(exchange_id, symbol)))
-    return _decode(text) if text else None
-
-
 async def read_tickers(
     client: redis.asyncio.Redis, exchange_id: int, symbols: Iterable[str]
 ) -> dict[str, Ticker]:
-    """Those of `symbols` that have a ticker."""
+    """Those of `symbols` of which a ticker came within TICKER_TTL_S."""
     wanted = list(dict.fromkeys(symbols))
     if not wanted:
         return {}

@@ -14,9 +14,10 @@ from livermore_dagster.accounts.monitored import MonitoredList
 from livermore_dagster.accounts.users import add_user
 from livermore_dagster.accounts.wishes import load_monitored
 from livermore_dagster.control.states import InstanceState
+from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.service import IngestService
-from livermore_dagster.stores.postgres.exchanges import load_exchange
+from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.postgres.users import User
 from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.desired import Desired, read_desired_sync, write_desired_sync
@@ -48,7 +49,8 @@ async def by_the_stores(platform: Platform) -> MonitoredList:
     with platform.redis() as client:
         desired = read_desired_sync(client, IDS[EXCHANGE])
     async with await psycopg.AsyncConnection.connect(platform.database_url) as connection:
-        return await load_monitored(connection, await load_exchange(connection, EXCHANGE), desired)
+        row = row_named(EXCHANGE, await load_exchanges(connection))
+        return await load_monitored(connection, row, desired)
 
 
 def streamed(platform: Platform) -> Counter[str]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livermore_dagster.market.boundary import BOUNDARY_MS, boundary_of, due, next_boundary
+from livermore_dagster.market.boundary import BOUNDARY_MS, boundary_of, due
 from livermore_dagster.market.gaps import missing_ranges, plan_pages
 from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
 
@@ -81,4 +81,4 @@ def test_without_a_handled_boundary_only_the_newest_counts() -> None:
     hour = 3_600_000
     assert due(None, 13 * hour) == (Timeframe.M15, Timeframe.H1)
     assert due(None, 24 * hour) == BOUNDARY_TIMEFRAMES
-    assert (boundary_of(hour + 5), next_boundary(hour)) == (hour, hour + BOUNDARY_MS)
+    assert (boundary_of(hour + 5), boundary_of(hour + BOUNDARY_MS)) == (hour, hour + BOUNDARY_MS)
