@@ -27,6 +27,8 @@ def status(
 ) -> None:
     """Show every process with its address, every exchange with its state, and the simulator's doors.
 
+    Exit code 1 when a server does not answer; what the others tell is shown all the same.
+
     Example: livermore status --watch
     """
     import json
@@ -39,8 +41,10 @@ def status(
     facts = gather(home)
     if as_json:
         typer.echo(json.dumps(facts, indent=1))
-        return
-    _show(facts)
+    else:
+        _show(facts)
+    if facts["unanswered"]:
+        raise typer.Exit(1)
 
 
 def _watch(home: Path | None, as_json: bool) -> None:
@@ -50,10 +54,9 @@ def _watch(home: Path | None, as_json: bool) -> None:
     from livermore_dagster.cli.status_screen import status_view
     from livermore_dagster.cli.watching import watch_screen
     from livermore_dagster.errors import PlatformError
-    from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.status import StatusReader
 
-    reader = StatusReader(attach(home))
+    reader = StatusReader.of(home)
     last = reader.read()
 
     async def read() -> dict[str, Any]:

@@ -199,6 +199,8 @@ def _alerts(alerts: Sequence[Facts]) -> Table:
 
 def _notifications(facts: Facts, width: int) -> list[Text]:
     found = facts["notifications"]
+    if found is None:
+        return []
     if not found["channels"]:
         state = "the notifier is at work" if found["notifier"] else "no notifier is at work"
         return [_line("notify", f"{state}; no channel is set up: livermore notify add --help", "dim")]

@@ -10,10 +10,10 @@ from livermore_dagster.errors import ProvenanceMismatch
 from livermore_dagster.platform.config import PROVENANCE, Settings
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.provenance import read_provenance as database_stamp
-from livermore_dagster.stores.redis.client import connect
+from livermore_dagster.stores.redis.client import ANSWER_S, connect
 from livermore_dagster.stores.redis.provenance import read_provenance as redis_stamp
 
-__all__ = ["attach", "require_provenance"]
+__all__ = ["attach", "require_provenance", "require_redis"]
 
 CONNECT_S = 5
 
@@ -33,14 +33,19 @@ def require_provenance(settings: Settings) -> None:
 
     A store that bears no stamp yet holds nothing that could be taken for something else.
     """
-    with connect(settings.redis_url) as client:
-        _require("This Redis", redis_stamp(client), settings)
+    require_redis(settings)
     try:
         address = conninfo(settings.database_url, settings.database_ca)
         with psycopg.connect(address, connect_timeout=CONNECT_S) as connection:
             _require("This database", database_stamp(connection), settings)
     except psycopg.OperationalError as error:
         raise no_answer(error) from None
+
+
+def require_redis(settings: Settings) -> None:
+    """The same of Redis alone."""
+    with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+        _require("This Redis", redis_stamp(client), settings)
 
 
 def _require(place: str, found: str | None, settings: Settings) -> None:

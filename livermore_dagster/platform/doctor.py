@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import os
 import shutil
 import sys
 import time
@@ -27,13 +28,19 @@ from livermore_dagster.ingest.own_clock import AFFECTS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform import schema
 from livermore_dagster.platform.atlas import INSTALL, find_atlas
-from livermore_dagster.platform.config import Settings, platform_record
+from livermore_dagster.platform.config import (
+    DATABASE_CA,
+    DATABASE_URL,
+    REDIS_URL,
+    Settings,
+    platform_record,
+)
 from livermore_dagster.platform.home import Home
 from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.client import connect, connect_async
+from livermore_dagster.stores.redis.client import ANSWER_S, connect, connect_async
 
 __all__ = ["Finding", "Level", "examine"]
 
@@ -65,17 +72,32 @@ class Finding:
 
 
 def examine(home: Path) -> list[Finding]:
-    """All findings. Without a running platform: those of the machine alone."""
+    """All findings. Without a running platform: the machine, and the servers the next start shall use."""
     found = [*_machine(home)]
     try:
         settings = Settings.discover(home)
     except NotRunning as error:
-        return [*found, Finding("platform", Level.WARN, error.message, error.advice)]
+        return [*found, Finding("platform", Level.WARN, error.message, error.advice), *_named_servers()]
     found += _processes(home)
-    found += _guarded("redis", lambda: [*_redis(settings)])
-    found += _guarded("postgresql", lambda: [*_postgres(settings)])
+    found += _guarded("redis", lambda: [*_redis(settings.redis_url, settings.provenance)])
+    found += _guarded(
+        "postgresql",
+        lambda: [*_postgres(settings.database_url, settings.database_ca, settings.provenance)],
+    )
     if all(finding.level is not Level.FAIL for finding in found if finding.name in ("redis", "postgresql")):
         found += asyncio.run(_exchanges(settings))
+    return found
+
+
+def _named_servers() -> list[Finding]:
+    """Those of the environment, whatever data they hold."""
+    redis_url, database_url = os.environ.get(REDIS_URL), os.environ.get(DATABASE_URL)
+    found: list[Finding] = []
+    if redis_url:
+        found += _guarded("redis", lambda: [*_redis(redis_url, None)])
+    if database_url:
+        ca = os.environ.get(DATABASE_CA)
+        found += _guarded("postgresql", lambda: [*_postgres(database_url, Path(ca) if ca else None, None)])
     return found
 
 
@@ -141,8 +163,9 @@ def _processes(home: Path) -> Iterator[Finding]:
         yield Finding("processes", Level.OK, f"{len(processes)} run under pid {record['pid']}")
 
 
-def _redis(settings: Settings) -> Iterator[Finding]:
-    client = connect(settings.redis_url)
+def _redis(url: str, wanted: str | None) -> Iterator[Finding]:
+    """`wanted`: the provenance it must have; None where nothing is known of it."""
+    client = connect(url, answer_s=ANSWER_S)
     with client:
         info: dict[str, Any] = client.info()
         version = str(info.get("valkey_version") or info["redis_version"])
@@ -164,15 +187,13 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         )  # fmt: skip
         if aof and info.get("aof_last_write_status") != "ok":
             yield Finding("append-only", Level.FAIL, "the last write failed", "Is the disk full?")
-        yield _stamp("redis", str(client.get(keys.PROVENANCE) or "none"), settings.provenance)
+        yield _stamp("redis", str(client.get(keys.PROVENANCE) or "none"), wanted)
         seconds, micros = client.time()
         yield _clock("Redis", int(seconds) + int(micros) / 1e6)
 
 
-def _postgres(settings: Settings) -> Iterator[Finding]:
-    with psycopg.connect(
-        conninfo(settings.database_url, settings.database_ca), connect_timeout=5
-    ) as connection:
+def _postgres(url: str, ca: Path | None, wanted: str | None) -> Iterator[Finding]:
+    with psycopg.connect(conninfo(url, ca), connect_timeout=5) as connection:
         number = connection.info.server_version
         old = number < POSTGRES_OLDEST
         yield Finding(
@@ -180,12 +201,15 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             f"At least {POSTGRES_OLDEST // 10_000} is needed." if old else "",
         )  # fmt: skip
         socket = connection.info.host.startswith("/")
-        verified = settings.database_ca is not None
+        verified = ca is not None
         yield Finding(
             "tls", Level.OK if socket or verified else Level.WARN,
             "a Unix socket" if socket else "encrypted, verified" if verified else "encrypted, not verified",
             "" if socket or verified else "Name the CA in LIVERMORE_DATABASE_CA to have the server verified.",
         )  # fmt: skip
+        if wanted is None and schema.is_empty(connection):
+            yield Finding("schema", Level.OK, "none yet: `livermore up` applies schema.sql")
+            return
         differences = schema.drift(connection)
         yield Finding(
             "schema", Level.FAIL if differences else Level.OK,
@@ -193,14 +217,14 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             "Run `livermore db apply`." if differences else "",
         )  # fmt: skip
         row = connection.execute("SELECT stamp FROM provenance").fetchone()
-        yield _stamp("postgresql", str(row[0]) if row else "none", settings.provenance)
+        yield _stamp("postgresql", str(row[0]) if row else "none", wanted)
         now = connection.execute("SELECT extract(epoch FROM clock_timestamp())").fetchone()
         if now is not None:
             yield _clock("PostgreSQL", float(now[0]))
 
 
-def _stamp(place: str, found: str, wanted: str) -> Finding:
-    same = found == wanted
+def _stamp(place: str, found: str, wanted: str | None) -> Finding:
+    same = wanted in (None, found)
     return Finding(
         f"{place} provenance", Level.OK if same else Level.FAIL, found,
         "" if same else f"This platform is {wanted!r}: it must not use that server.",

@@ -14,6 +14,7 @@ import structlog
 from livermore_dagster.control.lease import Lease, LeaseHolder, own_identity, read_holder
 from livermore_dagster.control.roster import Roster
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.client import unreadable
 
 __all__ = [
     "TTL_MS",
@@ -64,9 +65,13 @@ class HomeBeat:
     """Says from a thread of its own that this home is up, and holds or seeks the orchestrator's lease."""
 
     def __init__(self, redis_url: str, token: str, home: str) -> None:
-        self._redis = redis.Redis.from_url(
-            redis_url, decode_responses=True, socket_timeout=_SOCKET_S, socket_connect_timeout=_SOCKET_S
-        )
+        """Raises BadSetting for an address that cannot be read."""
+        try:
+            self._redis = redis.Redis.from_url(
+                redis_url, decode_responses=True, socket_timeout=_SOCKET_S, socket_connect_timeout=_SOCKET_S
+            )
+        except ValueError:
+            raise unreadable() from None
         self.identity = own_identity(token, home, time.time_ns() // 1_000_000)
         self._lease = Lease(self._redis, keys.ORCHESTRATOR, self.identity, TTL_MS)
         self._held_until = 0.0

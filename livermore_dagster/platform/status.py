@@ -13,8 +13,10 @@ import psycopg
 import redis
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from livermore_dagster.errors import PlatformError, ProvenanceMismatch
+from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
-from livermore_dagster.platform.attach import attach
+from livermore_dagster.platform.attach import require_provenance, require_redis
 from livermore_dagster.platform.config import Settings, platform_record
 from livermore_dagster.platform.homes import homes_up, orchestrator
 from livermore_dagster.platform.incident_lines import incident_lines
@@ -35,7 +37,7 @@ ALERTS = 20
 
 def gather(home: Path | None) -> dict[str, Any]:
     """Processes, addresses, exchanges, counters and newest alerts of the platform of a home."""
-    reader = StatusReader(attach(home))
+    reader = StatusReader.of(home)
     try:
         return reader.read()
     finally:
@@ -45,20 +47,32 @@ def gather(home: Path | None) -> dict[str, Any]:
 class StatusReader:
     """Reads the same facts again and again; rates are over the time it has been looking."""
 
+    @classmethod
+    def of(cls, home: Path | None) -> StatusReader:
+        """Raises NotRunning, ProvenanceMismatch, and PlatformError when Redis does not answer."""
+        settings = Settings.discover(home)
+        require_redis(settings)
+        return cls(settings)
+
     def __init__(self, settings: Settings) -> None:
-        """Raises PlatformError when PostgreSQL does not answer."""
         self._settings = settings
-        self._watch = Watch(settings, _rows(settings))
+        # As the code has them, until PostgreSQL says how they are here.
+        self._watch = Watch(settings, ROWS)
+        self._rows_read = False
 
     def close(self) -> None:
         self._watch.close()
 
     def read(self) -> dict[str, Any]:
-        """Raises PlatformError when a server does not answer."""
+        """Without PostgreSQL what Redis and the processes tell, `unanswered` and the first trouble say why.
+
+        Raises PlatformError when Redis does not answer, ProvenanceMismatch.
+        """
+        away = self._read_rows()
         settings, watch = self._settings, self._watch
         record: dict[str, Any] = platform_record(settings.home) or {}
         speed = float(record.get("speed", 1.0))
-        watch.refresh(alerts=ALERTS)
+        watch.refresh(alerts=0 if away else ALERTS)
         now_ms = watch.market_time.now_ms()
         with connect(settings.redis_url, answer_s=ANSWER_S) as client:
             vitals = {one.name: one for one in read_vitals(client, [v.row for v in watch.exchanges], now_ms)}
@@ -67,7 +81,12 @@ class StatusReader:
             incidents = [asdict(line) for line in incident_lines(client, names)]
             latency = {name: LatencyHistogram(name).snapshot_sync(client).summary() for name in LATENCIES}
         doors: dict[str, dict[str, str]] = record.get("doors", {})
-        notifications = asyncio.run(gather_notifications(settings))
+        notifications: dict[str, Any] | None = None
+        if not away:
+            try:
+                notifications = asyncio.run(gather_notifications(settings))
+            except PlatformError as error:
+                away = [error.message]
         metrics = record.get("metrics_url")
         return {
             "home": str(settings.home),
@@ -94,12 +113,28 @@ class StatusReader:
             "alerts": [vars(alert) for alert in watch.alerts],
             "incidents": incidents,
             "notifications": notifications,
+            "unanswered": away,
             "trouble": [
+                *away,
                 *_slot_trouble(watch.exchanges),
                 *_last_errors(watch.exchanges),
-                *channel_troubles(notifications),
+                *(channel_troubles(notifications) if notifications else []),
             ],
         }
+
+    def _read_rows(self) -> list[str]:
+        """What keeps PostgreSQL from telling anything."""
+        try:
+            if not self._rows_read:
+                require_provenance(self._settings)
+                rows = _rows(self._settings)
+                self._watch.close()
+                self._watch, self._rows_read = Watch(self._settings, rows), True
+        except PlatformError as error:
+            if isinstance(error, ProvenanceMismatch) or error.exit_code == 2:
+                raise  # it answers, or its address is wrong: that is no server that is away
+            return [error.message]
+        return []
 
 
 def _rows(settings: Settings) -> list[ExchangeRow]:

@@ -14,7 +14,15 @@ from redis.retry import Retry
 
 from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError
 
-__all__ = ["ANSWER_S", "connect", "connect_async", "no_answer", "refuse_cluster", "refuse_cluster_info"]
+__all__ = [
+    "ANSWER_S",
+    "connect",
+    "connect_async",
+    "no_answer",
+    "refuse_cluster",
+    "refuse_cluster_info",
+    "unreadable",
+]
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_S: Final = 3.0
@@ -70,7 +78,7 @@ def connect(
             **_options(url, max_connections) | {"socket_timeout": answer_s},
         )
     except ValueError:
-        raise _unreadable() from None
+        raise unreadable() from None
     try:
         info = client.info("cluster")
     except (RedisError, OSError) as error:
@@ -84,7 +92,7 @@ def connect(
     return client
 
 
-def _unreadable() -> BadSetting:
+def unreadable() -> BadSetting:
     """Without the parser's words: they repeat a part of the address, which may be its password."""
     return BadSetting(
         "The Redis address (LIVERMORE_REDIS_URL) cannot be read.",
@@ -112,7 +120,7 @@ def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
             url, retry=AsyncRetry(NoBackoff(), 0), **_options(url, max_connections)
         )
     except ValueError:
-        raise _unreadable() from None
+        raise unreadable() from None
 
 
 async def refuse_cluster(client: redis.asyncio.Redis) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -188,8 +189,44 @@ def test_a_wrong_or_silent_server_is_told_in_words(
 ) -> None:
     done = command(*arguments, **{variable: value})
     assert done.code == code
-    assert told in done.err
+    assert told in done.err + done.out
     assert "Traceback" not in done.err
+
+
+def test_without_postgresql_the_status_shows_what_redis_tells(command: Command) -> None:
+    done = command("status", "--json", LIVERMORE_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    facts = json.loads(done.out)
+    assert done.code == 1
+    assert "Connection refused" in facts["trouble"][0]
+    assert facts["exchanges"]["binance"]["symbols"] == []
+    assert facts["exchanges"]["binance"]["state"] == "idle"
+    assert facts["notifications"] is None
+
+
+@pytest.mark.parametrize("arguments", [*COMMANDS, ("network", "log"), ("doctor",)], ids=lambda one: one[0])
+def test_a_redis_that_hangs_holds_no_command_up(
+    command: Command, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is stopped takes connections, and never answers."""
+    for module in ("platform.attach", "platform.status", "platform.doctor", "stores.redis.client"):
+        monkeypatch.setattr(f"livermore_dagster.{module}.ANSWER_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = command(*arguments, LIVERMORE_REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}")
+    assert done.code == 1
+    assert "Redis does not answer: Timeout" in done.err + done.out
+
+
+def test_the_doctor_looks_at_servers_a_start_shall_use(command: Command, tmp_path: Path) -> None:
+    def look(**replaced: str) -> dict[str, dict[str, str]]:
+        done = command("doctor", "--json", LIVERMORE_PROVENANCE="", **replaced)
+        return {one["name"]: one for one in json.loads(done.out)["findings"]}
+
+    found = look()
+    assert found["platform"]["text"].startswith("No platform runs in ")
+    assert found["schema"]["level"] == found["postgresql"]["level"] == found["redis"]["level"] == "ok"
+    found = look(LIVERMORE_REDIS_URL="http://x", LIVERMORE_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert "cannot be read" in found["redis"]["text"]
+    assert "Connection refused" in found["postgresql"]["text"]
 
 
 def test_db_check_says_that_no_server_answers(command: Command) -> None:
