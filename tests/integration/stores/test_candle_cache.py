@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import Counter
 
-import pytest
 import redis
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
@@ -21,8 +20,6 @@ from livermore_dagster.stores.redis.client import connect_async
 from livermore_dagster.stores.redis.closes import read_closes
 from livermore_dagster.stores.redis.metrics import read_counters
 from tests.integration.stores.rule_model import SERIES, T0, Model, candles
-
-pytestmark = pytest.mark.timeout(120)
 
 
 def forget_proof(stamped: StampedCandle) -> StampedCandle:

@@ -35,7 +35,6 @@ async def stored(table: CandleTable) -> list[StampedCandle]:
     return await table.read(2, "BTCUSDT", M1, 0, 2**53)
 
 
-@pytest.mark.timeout(120)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batches=st.lists(
@@ -185,7 +184,6 @@ async def test_gaps_are_what_is_neither_stored_nor_asked_nor_before_the_beginnin
     assert await table.gaps(2, "BTCUSDT", M1, at(5), at(5)) == []
 
 
-@pytest.mark.timeout(120)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ranges=st.lists(st.tuples(st.integers(0, 20), st.integers(1, 4)), max_size=12))
 def test_the_ledger_is_the_union_of_what_was_added(database_url: str, ranges: list[tuple[int, int]]) -> None:

@@ -19,7 +19,6 @@ from livermore_dagster.stores.redis.closes import read_closes
 from tests.integration.stores.rule_model import SERIES, T0, Model, candles
 from tests.integration.stores.test_candle_cache import forget_proof
 
-pytestmark = pytest.mark.timeout(120)
 M1 = Timeframe.M1
 SYMBOLS = sorted({symbol for symbol, _ in SERIES})
 OWNERS = st.dictionaries(st.sampled_from(SYMBOLS), st.lists(st.integers(1, 3), unique=True).map(sorted))
