@@ -286,15 +286,16 @@ class RepairQueue:
             if self._on_deaf is not None:
                 for symbol in effects.deaf:
                     self._on_deaf(symbol)
+        # A second look concludes nothing: a bar the stream saw trades of may be later than absence takes.
+        absent = [] if job.confirms else effects.absent
         # The ledger first: who folds the candles then knows which bars before them are absent.
-        if not job.confirms:
-            await store_absent(self._ctx, effects.absent, reply.asked_ms)
+        await store_absent(self._ctx, absent, reply.asked_ms)
         filled = await store_candles(self._ctx, effects.writes)
         self.total.filled += filled
         if job.confirms:
             self.total.confirmed += len(effects.writes)
             self.total.corrected += filled
-        gone = [(from_ms, to_ms) for _, _, from_ms, to_ms in effects.absent]
+        gone = [(from_ms, to_ms) for _, _, from_ms, to_ms in absent]
         self.total.absent += sum((to_ms - from_ms) // job.timeframe.ms for from_ms, to_ms in gone)
         opens = [write.candle.open_ms for write in effects.writes]
         return missing_ranges(opens, gone, page[0], page[1], job.timeframe)
