@@ -83,7 +83,7 @@ def agree(platform: Platform, seconds: float = 40) -> list[str]:
 
 @contextmanager
 def running(
-    platform: Platform, desired: Desired, seconds: float = 90, patience: Patience | None = None
+    platform: Platform, desired: Desired, seconds: float = 180, patience: Patience | None = None
 ) -> Iterator[IngestService]:
     """An instance that is wanted to be `desired`; it is active, or idle where that is wanted."""
     with platform.redis() as client:
@@ -95,5 +95,5 @@ def running(
             assert service.wait_for_state(InstanceState.ACTIVE, seconds), service.error
         yield service
     finally:
-        assert service.stop(10)
+        assert service.stop(30)
     assert service.error is None

@@ -64,7 +64,7 @@ async def test_open_candles_conflate_and_closes_do_not(client) -> None:
         sink.offer([candle(0, str(at + 1), stamp=T0 + at + 1)])
     sink.offer([candle(0, "1000", Rank.FINAL), candle(1, "7", Rank.FINAL), candle(2, "8")])
     task = asyncio.create_task(sink.run())
-    await asyncio.wait_for(sink.drained(), 5)
+    await asyncio.wait_for(sink.drained(), 30)
     task.cancel()
     held = await cache.read("A", M5, final_only=False)
     assert [(c.candle.open_ms, c.candle.close, c.rank) for c in held] == [
@@ -87,7 +87,7 @@ async def test_nothing_is_lost_while_the_server_is_away(client) -> None:
             await sink.run()
         assert sink.waiting == 500
     task = asyncio.create_task(sink.run())
-    await asyncio.wait_for(sink.drained(), 5)
+    await asyncio.wait_for(sink.drained(), 30)
     task.cancel()
     got = await read_closes(client, 1)
     assert [c.candle.open_ms for c in got] == [c.candle.open_ms for c in wanted]
@@ -99,9 +99,9 @@ async def test_what_is_older_than_a_full_cache_goes_to_postgresql(client) -> Non
     sink = CandleSink(CandleCache(client, 1, size=3), older, 1, SystemClock(), lambda _: None)
     sink.offer([candle(bar, "1", Rank.FINAL) for bar in (5, 6, 7)])
     task = asyncio.create_task(sink.run())
-    await asyncio.wait_for(sink.drained(), 5)
+    await asyncio.wait_for(sink.drained(), 30)
     late = candle(1, "2", Rank.FINAL)
     sink.offer([late])
-    await asyncio.wait_for(sink.drained(), 5)
+    await asyncio.wait_for(sink.drained(), 30)
     task.cancel()
     assert older.stored == [late]

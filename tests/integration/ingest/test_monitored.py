@@ -54,7 +54,7 @@ def test_five_users_and_the_most_traded_are_streamed_once_each_and_changes_are_f
         assert owned(market) == {symbol for symbol in second if cached(market, symbol)}
         gone = set(first) - set(changed)
         assert gone, "what only ed wanted has gone"
-        until(lambda: not any(cached(market, symbol) for symbol in gone), 10, "their candles are cleaned")
+        until(lambda: not any(cached(market, symbol) for symbol in gone), 30, "their candles are cleaned")
     with running(market, Desired("running", SymbolChoice(top=6), "bo")):
         assert agree(market) == changed, "a restart monitors the same"
     asyncio.run(set_top(market, "bo", 3))

@@ -31,6 +31,7 @@ from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
 from livermore_dagster.stores.postgres.probes import read_probe
 from livermore_dagster.stores.redis import keys
 from tests.integration.ingest.played import Platform, played
+from tests.no_budget import NoBudget
 
 # Half a minute after 00:00: every timeframe has just closed a bar.
 START = 1_767_657_600_000 + 30_000
@@ -147,7 +148,7 @@ async def test_what_rest_gave_early_is_asked_for_once_more(
 ) -> None:
     """A value at close + 1 s need not be that at close + 30 s (failure mode 6)."""
     symbol, boundary = (await symbols_of(market, "coinbase", {"liquid": 1}))[0], START - 30_000
-    fault = {"kind": "revise", "symbol": symbol, "settle_ms": 60_000, "count": 2, "duration_s": 60}
+    fault = {"kind": "revise", "symbol": symbol, "settle_ms": 600_000, "count": 2, "duration_s": 60}
     await asyncio.to_thread(market.fault, "coinbase", **fault)
     queue = RepairQueue(coinbase, None)
     coinbase.on_early = queue.confirm
@@ -245,11 +246,11 @@ async def test_a_row_later_than_a_fetch_waits_is_asked_for_again(
     boundary, day = START - 30_000, Timeframe.D1
     symbols = await symbols_of(market, "coinbase", {"liquid": 2})
     await warm_up(coinbase, symbols, timeframes=[Timeframe.M5])
-    market.fault("coinbase", kind="late_row", symbol=symbols[0], timeframe="1d", duration_s=2.5)
+    market.fault("coinbase", kind="late_row", symbol=symbols[0], timeframe="1d", duration_s=5)
     report = await fetch_due(coinbase, boundary, [day], symbols)
     assert [one.outcome for one in report.series] == ["unknown", "closed"]
     board = StatusBoard(None, coinbase.redis, coinbase.row.id)  # type: ignore[arg-type]
-    patience = Patience(repair_s=(1.0, 1.0, 1.0, 1.0))
+    patience = Patience(repair_s=(1.0,) * 20)
     side = StreamSide(coinbase, board, Supervisor(coinbase.clock, _untold), symbols, patience)
     await side.fallback.look_for_late_rows(boundary, [day])
     assert side.repairs.waiting == 1
@@ -376,12 +377,33 @@ async def test_a_refused_4h_is_unsupported_everywhere(market: Platform) -> None:
         assert requests(market, "coinbase") == before
 
 
-async def test_warm_up_takes_no_longer_than_the_limit_imposes(market: Platform) -> None:
+async def test_warm_up_takes_no_longer_than_the_limit_imposes(
+    market: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what this machine takes for as much without any limit; once in three, for that may change."""
+    over_s: list[float] = []
     async with open_context("coinbase", market) as ctx:
         symbols = await symbols_of(market, "coinbase", {"liquid": 12})
         await ctx.exchange_now()
-        started = time.monotonic()
-        report = await warm_up(ctx, symbols, timeframes=[Timeframe.M5, Timeframe.M15, Timeframe.H1])
-        seconds = time.monotonic() - started
-    rule = 8.0  # requests a second
-    assert seconds <= 1.05 * report.stats.requests / rule + 1.0
+        while len(over_s) < 3 and (not over_s or over_s[-1] > 0):
+            with monkeypatch.context() as unlimited:
+                unlimited.setattr(ctx.client._caller, "budget", NoBudget())
+                market.change("coinbase", rate=1e6, burst=1e6)
+                bare_s, requests = await _warmed_up(market, ctx, symbols)
+            market.change("coinbase", rate=10, burst=10)
+            seconds, asked = await _warmed_up(market, ctx, symbols)
+            assert asked == requests >= 36
+            rule = 8.0  # requests a second
+            over_s.append(seconds - bare_s - (1.05 * asked / rule + 1.0))
+    assert min(over_s) <= 0, over_s
+
+
+async def _warmed_up(market: Platform, ctx: ExchangeContext, symbols: list[str]) -> tuple[float, int]:
+    """Seconds and requests that it takes; all is then forgotten again."""
+    timeframes = [Timeframe.M5, Timeframe.M15, Timeframe.H1]
+    started = time.monotonic()
+    report = await warm_up(ctx, symbols, timeframes=timeframes)
+    seconds = time.monotonic() - started
+    await ctx.redis.delete(*(keys.candles(ctx.row.id, one, tf) for one in symbols for tf in timeframes))
+    market.execute("TRUNCATE asked_ranges")
+    return seconds, report.stats.requests

@@ -41,7 +41,7 @@ class Valkey:
         with platform.redis() as client:
             pid = int(client.info("server")["process_id"])
         os.kill(pid, signal.SIGKILL)
-        until(lambda: not _alive(pid), 5, "Valkey dead")
+        until(lambda: not _alive(pid), 20, "Valkey dead")
         (self.folder / "s").unlink(missing_ok=True)
 
 
@@ -76,7 +76,7 @@ def test_valkey_killed_and_back(valkey: Valkey, database_url: str) -> None:
             until(lambda: platform.settled("binance") >= target, 90, "flow again")
             until(lambda: platform.state("binance") == "active", 20, "active")
         finally:
-            assert service.stop()
+            assert service.stop(20.0)
         assert service.error is None
         wrong = platform.differences(
             "binance", [Timeframe.M1, Timeframe.M5, Timeframe.M15], begun - 30 * 60_000, target

@@ -31,7 +31,8 @@ from tests.integration.ingest.played import IDS, Platform, played, until
 
 START = 1_767_657_600_000 + 30_000
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
-CLOSED_S = 1.5
+CLOSED_S = 3.0
+"""Much longer than a test needs to look at what is refused meanwhile."""
 
 
 @pytest.fixture
@@ -162,8 +163,8 @@ async def test_a_symbol_that_is_gone_is_not_asked_for_again(ctx: ExchangeContext
 
 def test_an_outage_of_rest_at_the_start_ends_warm_all_the_same(market: Platform) -> None:
     market.want("binance", top=3)
-    # Four attempts of a series end within it.
-    market.fault("binance", kind="error_page", endpoint="candles", status=503, duration_s=6)
+    # So long that every attempt of every series ends within it.
+    market.fault("binance", kind="error_page", endpoint="candles", status=503, count=3 * 3 * ATTEMPTS)
     service = IngestService(
         market, "binance", provenance=market.provenance, patience=Patience(warm_again_s=(0.3,))
     )
