@@ -66,7 +66,9 @@ class News:
         if view.state in (before, "?"):
             return
         self._states[view.row.name] = view.state
-        if before is None and view.state in ("idle", "stopped", "offline") and view.desired != "running":
+        wanted = view.desired == "running"
+        if before is None and (view.state == "idle" or (view.state in ("stopped", "offline") and not wanted)):
+            # Each exchange begins so; one that shall run tells its start in a moment, or why it cannot.
             return
         symbols = f", {len(view.symbols)} symbols" if view.state == "active" else ""
         self._tell(f"{view.row.name} is {view.state}{symbols}.")

@@ -34,11 +34,17 @@ class Told:
 
 def test_a_state_is_told_once(monkeypatch) -> None:
     told = Told(monkeypatch)
-    assert told.look(IDLE) == ["binance is idle."]
-    assert told.look(IDLE) == []
-    assert told.look(replace(IDLE, state="?")) == []
     active = replace(IDLE, state="active", symbols=("A", "B"))
     assert told.look(active) == ["binance is active, 2 symbols."]
+    assert told.look(active) == []
+    assert told.look(replace(active, state="?")) == []
+    assert told.look(IDLE) == ["binance is idle."]
+
+
+def test_that_an_exchange_begins_idle_is_not_news(monkeypatch) -> None:
+    told = Told(monkeypatch)
+    assert told.look(IDLE) == []
+    assert told.look(replace(IDLE, state="starting")) == ["binance is starting."]
 
 
 def test_an_exchange_nobody_wants_is_not_news(monkeypatch) -> None:
