@@ -29,6 +29,7 @@ class News:
         self._looked = 0.0
         self._pulsed = time.monotonic()
         self._states: dict[str, str] = {}
+        self._symbols: dict[str, int] = {}
         self._errors: dict[str, tuple[str, float]] = {}
         self._alerts: set[tuple[str, str, str, str, int]] | None = None
         self._closes: dict[str, int] = {}
@@ -45,6 +46,7 @@ class News:
         for view in self._watch.exchanges:
             self._closes.setdefault(view.row.name, view.counters.get("closes", 0))
             self._tell_state(view)
+            self._tell_symbols(view)
             self._tell_error(view, now)
         self._tell_incidents()
         if self._chatty and now - self._pulsed >= PULSE_S:
@@ -72,6 +74,16 @@ class News:
             return
         symbols = f", {len(view.symbols)} symbols" if view.state == "active" else ""
         self._tell(f"{view.row.name} is {view.state}{symbols}.")
+
+    def _tell_symbols(self, view: ExchangeView) -> None:
+        """Held and wished ones join those an exchange started with."""
+        name, now = view.row.name, len(view.symbols)
+        if view.state != "active" or not now:
+            return
+        before = self._symbols.get(name, now)
+        self._symbols[name] = now
+        if now != before:
+            self._tell(f"{name} monitors {now} symbols now, {before} before.")
 
     def _tell_error(self, view: ExchangeView, now: float) -> None:
         error, name = view.last_error, view.row.name

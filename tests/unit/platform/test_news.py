@@ -47,6 +47,17 @@ def test_that_an_exchange_begins_idle_is_not_news(monkeypatch) -> None:
     assert told.look(replace(IDLE, state="starting")) == ["binance is starting."]
 
 
+def test_more_symbols_are_told(monkeypatch) -> None:
+    told = Told(monkeypatch)
+    active = replace(IDLE, state="active", symbols=("A", "B"))
+    told.look(active)
+    assert told.look(replace(active, symbols=())) == []
+    assert told.look(replace(active, symbols=("A", "B", "C"))) == [
+        "binance monitors 3 symbols now, 2 before."
+    ]
+    assert told.look(replace(active, symbols=("A", "B", "C"))) == []
+
+
 def test_an_exchange_nobody_wants_is_not_news(monkeypatch) -> None:
     assert Told(monkeypatch).look(replace(IDLE, desired="-")) == []
 
