@@ -18,7 +18,8 @@ Each line is a fault of the simulated exchanges ([how they are ordered](simulato
 live service with real sockets, Valkey and PostgreSQL: `make test` has one test for each ●, named
 `EXCHANGE-FAULT`, in `tests/integration/faults/test_modes.py`. It passes when PostgreSQL and Redis hold
 exactly the exchange's candles afterwards, the counters have grown, the incidents ([runbook](runbook.md)) were
-told, and no 429 or 418 came but those ordered.
+told, and no 429 or 418 came but those ordered. A fault that left no mark strikes again, alone, twice at
+most: on a busy machine it may have met a connection that was just being replaced.
 
 *Without*: the defence is taken out, and the same test must fail on the exchanges named (`make soak`,
 `test_defences.py`).
