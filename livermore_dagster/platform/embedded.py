@@ -141,9 +141,12 @@ class EmbeddedPostgres:
             check=False,
             user=self.os_user,
             group=self.os_user,
+            start_new_session=True,  # Ctrl-C ends what started it, in order, and not this in the middle
         )
         if done.returncode:
-            raise PlatformError(f"PostgreSQL could not make its cluster in {fresh}: {done.stderr.strip()}")
+            # Before its last lines it may print whole SQL statements.
+            told = " ".join(done.stderr.strip().splitlines()[-3:])
+            raise PlatformError(f"PostgreSQL could not make its cluster in {fresh}: {told}")
         fresh.rename(self.data)
 
     def command(self) -> list[str]:
