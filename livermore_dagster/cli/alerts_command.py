@@ -197,7 +197,6 @@ class _Follower:
         """Until cancelled. Servers that go away are waited for."""
         import psycopg
         import redis
-        from psycopg_pool import PoolTimeout
 
         from livermore_dagster.cli.lookup import open_stores
         from livermore_dagster.errors import PlatformError
@@ -219,7 +218,7 @@ class _Follower:
                         await cast("Any", pubsub).aclose()
             except BrokenPipeError:
                 raise  # who reads our output has gone; of a server's connection it is told otherwise
-            except (redis.RedisError, psycopg.OperationalError, PoolTimeout, PlatformError, OSError) as error:
+            except (redis.RedisError, psycopg.OperationalError, PlatformError, OSError) as error:
                 if not self._begun:
                     raise
                 if not waiting:

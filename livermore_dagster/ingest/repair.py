@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import structlog
 from psycopg import Error as DatabaseError
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import seconds_until
@@ -268,7 +267,7 @@ class RepairQueue:
             return await self._take(job, page, reply)
         except RateLimited:
             raise
-        except (ExchangeError, RedisError, DatabaseError, PoolTimeout, OSError) as error:
+        except (ExchangeError, RedisError, DatabaseError, OSError) as error:
             self.total.failed += 1
             log.warning(
                 "repair failed", exchange=ctx.row.name, symbol=job.symbol, timeframe=job.timeframe.value,

@@ -10,7 +10,6 @@ from typing import Final
 import psycopg
 import redis
 import structlog
-from psycopg_pool import PoolTimeout
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.errors import ExchangeError
@@ -25,7 +24,6 @@ TRANSIENT: Final = (
     redis.exceptions.BusyLoadingError,
     redis.exceptions.ReadOnlyError,
     psycopg.OperationalError,
-    PoolTimeout,
     ConnectionError,
     ExchangeError,
 )

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import psycopg
 import redis.asyncio
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from livermore_dagster.market.candle import Candle, StampedCandle
@@ -70,7 +69,7 @@ class Illustrator:
                 bars = await self._bars(heard)
         except TimeoutError:
             raise ChartFailed("its bars could not be read in time") from None
-        except (RedisError, psycopg.Error, PoolTimeout, OSError) as error:
+        except (RedisError, psycopg.Error, OSError) as error:
             raise ChartFailed(f"its bars could not be read ({type(error).__name__})") from None
         if not bars:
             raise ChartFailed("its bars are no longer stored")

@@ -7,7 +7,6 @@ from typing import Final
 
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from livermore_dagster.clock import Clock
@@ -31,7 +30,7 @@ async def keep(name: str, part: Part, clock: Clock) -> None:
             return
         except Exception as error:  # noqa: BLE001 - told, and tried again
             failures = failures + 1 if clock.monotonic() - begun < _MOST_S else 1
-            known = isinstance(error, psycopg.Error | PoolTimeout | RedisError | OSError)
+            known = isinstance(error, psycopg.Error | RedisError | OSError)
             _log.warning(
                 "part_failed",
                 part=name,

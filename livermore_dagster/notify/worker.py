@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 from redis.exceptions import RedisError
 
 from livermore_dagster.accounts.settings_document import AlertSettings, ChannelSettings
@@ -342,7 +341,7 @@ class ChannelWorker:
                 async with self._pool.connection() as connection:
                     await settle_deliveries(connection, self.place, ids, **facts)
                 return not isinstance(reply, TryAgain)
-            except (psycopg.OperationalError, PoolTimeout) as error:
+            except psycopg.OperationalError as error:
                 # Forgotten, it would be sent once more.
                 _log.warning("delivery_unnoted", alerts=ids, error=type(error).__name__)
                 await self._clock.sleep(_NOTE_AGAIN_S)
