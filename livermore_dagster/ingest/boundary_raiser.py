@@ -12,7 +12,7 @@ import structlog
 
 from livermore_dagster.clock import Clock, seconds_until
 from livermore_dagster.errors import ExchangeError, RateLimited
-from livermore_dagster.market.boundary import due
+from livermore_dagster.market.boundary import BOUNDARY_MS, boundary_of, due
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import BOUNDARY_TIMEFRAMES, Timeframe
@@ -23,7 +23,6 @@ __all__ = ["BoundaryRaiser"]
 
 log = structlog.get_logger(__name__)
 
-_STEP_MS: Final = Timeframe.M15.ms
 _FALLBACK_S: Final = 10.0
 _MISSING_S: Final = 30.0
 """A run that has not begun by then is missed; what it should have fetched is here by then."""
@@ -91,8 +90,7 @@ class BoundaryRaiser:
 
     def on_clock(self, exchange_ms: int) -> None:
         """The exchange's clock stands at `exchange_ms`."""
-        boundary = exchange_ms - self._grace_ms
-        boundary -= boundary % _STEP_MS
+        boundary = boundary_of(exchange_ms - self._grace_ms)
         if boundary > self._reached:
             self._first = self._first or boundary
             self._reached = boundary
@@ -111,7 +109,7 @@ class BoundaryRaiser:
         day_since = raised
         if raised is None:
             raised = self._first
-        begun = raised - _STEP_MS
+        begun = raised - BOUNDARY_MS
         if day_since is None:
             day_since = begun
         while True:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from livermore_dagster.ingest.context import ExchangeContext
+from livermore_dagster.market.boundary import BOUNDARY_MS
 from livermore_dagster.market.silence import BARS, fell_silent
-from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis.symbol_events import doubt_symbol
 
 __all__ = ["Silences"]
@@ -44,7 +44,7 @@ class Silences:
             self._news.clear()
             await self._ctx.clock.sleep(_LATER_S)
             to_ms = self._boundary_ms
-            await self._judge(self._judged_ms or to_ms - Timeframe.M15.ms, to_ms)
+            await self._judge(self._judged_ms or to_ms - BOUNDARY_MS, to_ms)
             self._judged_ms = to_ms
 
     async def _judge(self, from_ms: int, to_ms: int) -> None:

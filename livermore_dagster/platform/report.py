@@ -12,7 +12,9 @@ from typing import Any
 
 import psycopg
 
+from livermore_dagster.market.boundary import BOUNDARY_MS, boundary_of
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import dagster_database_url
 from livermore_dagster.platform.watch import MarketTime
@@ -29,9 +31,6 @@ from livermore_dagster.stores.redis.metrics import (
 __all__ = ["Measure", "Window", "drain"]
 
 LATENCIES = ("close_lag", "close_to_alert", "boundary_to_run")
-MINUTE_MS = 60_000
-FIVE_MINUTES_MS = 300_000
-BOUNDARY_MS = 900_000
 DRAIN_S = 25.0
 PREFIXES = ("candles", "rest_requests")
 PLAIN = ("closes", "boundaries", "http_429", "reconnects", "unproven", "revised")
@@ -46,7 +45,7 @@ class Window:
 
     def begin(self, market_ms: int) -> None:
         """At the next full minute after the last exchange became active."""
-        self.from_ms = -(-market_ms // MINUTE_MS) * MINUTE_MS
+        self.from_ms = -(-market_ms // Timeframe.M1.ms) * Timeframe.M1.ms
 
     def as_dict(self) -> dict[str, str | None]:
         return {"from": _iso(self.from_ms), "to": _iso(self.to_ms)}
@@ -140,7 +139,7 @@ def drain(settings: Settings, rows: Sequence[ExchangeRow], window: Window, tick:
     Waits at most 25 real seconds for market time to pass what was the present when the time was up.
     """
     market_ms = MarketTime.of(settings).now_ms()
-    goal = market_ms // FIVE_MINUTES_MS * FIVE_MINUTES_MS
+    goal = Timeframe.M5.open_of(market_ms)
     deadline = time.monotonic() + DRAIN_S
     while True:
         reached = asyncio.run(_reached(settings, rows, goal))
@@ -148,7 +147,7 @@ def drain(settings: Settings, rows: Sequence[ExchangeRow], window: Window, tick:
             break
         tick()
         time.sleep(0.25)
-    window.to_ms = min(reached, goal) // FIVE_MINUTES_MS * FIVE_MINUTES_MS
+    window.to_ms = Timeframe.M5.open_of(min(reached, goal))
 
 
 async def _reached(settings: Settings, rows: Sequence[ExchangeRow], goal: int) -> int:
@@ -175,7 +174,7 @@ async def _fetched_until(client: Any, exchange_id: int, goal: int) -> int:
     A boundary that passed while nothing ran has no record: the next one raised brings what was due there.
     """
     entries = await client.xrange(keys.boundaries(exchange_id), count=1)
-    due = goal // BOUNDARY_MS * BOUNDARY_MS
+    due = boundary_of(goal)
     if not entries or due < int(entries[0][1]["b"]):
         return goal  # warm-up fetched what closed before the first boundary
     handled = await boundaries.last_handled(client, exchange_id)
