@@ -94,9 +94,5 @@ class Consumers:
         self._last_stop.set()
 
     async def _end_of(self, *parts: str) -> None:
-        deadline = self._ctx.clock.monotonic() + _FINISH_S
-        while any(name in self._supervisor for name in parts):
-            if self._ctx.clock.monotonic() >= deadline:
-                log.info("cut_short", parts=parts)
-                return
-            await self._ctx.clock.sleep(0.02)
+        if not await self._supervisor.ended(*parts, within_s=_FINISH_S):
+            log.info("cut_short", parts=parts)

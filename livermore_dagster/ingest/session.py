@@ -263,10 +263,7 @@ class Session:
     async def repaired(self, seconds: float) -> bool:
         """Whether the gap of a pause is repaired, after waiting for that so long."""
         machinery = await self._built()
-        deadline = self._ctx.clock.monotonic() + seconds
-        while _REPAIR in machinery.supervisor and self._ctx.clock.monotonic() < deadline:
-            await self._ctx.clock.sleep(0.02)
-        return _REPAIR not in machinery.supervisor
+        return await machinery.supervisor.ended(_REPAIR, within_s=seconds)
 
     async def _repair(self) -> None:
         """Part: until the gap is repaired."""
@@ -356,10 +353,7 @@ class Session:
     async def warmed(self, seconds: float) -> bool:
         """Whether the newest added symbols are warm, after waiting for that so long."""
         machinery, name = await self._built(), f"{_WARM} {self._warmups}"
-        deadline = self._ctx.clock.monotonic() + seconds
-        while name in machinery.supervisor and self._ctx.clock.monotonic() < deadline:
-            await self._ctx.clock.sleep(0.02)
-        return name not in machinery.supervisor
+        return await machinery.supervisor.ended(name, within_s=seconds)
 
     async def _warm_added(self, symbols: Sequence[str]) -> None:
         """Part: until they are warm, or a pause came, after which all are warmed up."""

@@ -57,6 +57,13 @@ class Supervisor:
     def __contains__(self, name: str) -> bool:
         return name in self._tasks and not self._tasks[name].done()
 
+    async def ended(self, *names: str, within_s: float) -> bool:
+        """Whether the named parts have ended, after waiting for that so long (real seconds)."""
+        running = [self._tasks[name] for name in names if name in self]
+        if running:
+            await asyncio.wait(running, timeout=within_s)
+        return not any(name in self for name in names)
+
     async def stop(self, *names: str) -> None:
         """Cancels the named parts (all when none is named) and waits for their end."""
         chosen = [self._tasks.pop(name) for name in (names or tuple(self._tasks)) if name in self._tasks]

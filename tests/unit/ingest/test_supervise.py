@@ -71,6 +71,7 @@ async def test_a_server_away_is_waited_for_without_end() -> None:
     assert told == [("sink", "ConnectionError: no server")] * 40
     assert max(clock.slept) == 5.0
     assert "sink" in supervisor
+    assert not await supervisor.ended("sink", within_s=0)
     await supervisor.stop()
     assert "sink" not in supervisor
 
@@ -84,7 +85,7 @@ async def test_a_part_that_returns_has_done_its_work() -> None:
 
     supervisor.start("once", once)
     await asyncio.wait_for(done.wait(), 60)
-    await asyncio.sleep(0.01)
+    assert await supervisor.ended("once", "never begun", within_s=60)
     assert "once" not in supervisor
 
 
