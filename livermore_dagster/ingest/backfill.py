@@ -150,9 +150,7 @@ class _Run:
         counts = await ctx.table.upsert(ctx.row.id, candles)
         self.report.stored += counts.inserted + counts.updated
         await store_candles(ctx, [one for one in candles if one.candle.open_ms >= job.cached_from_ms])
-        begin = first or 0
-        absent = [(s, tf, max(a, begin), b) for s, tf, a, b in reply.effects.absent if b > begin]
-        await store_absent(ctx, absent, reply.asked_ms)
+        await store_absent(ctx, reply.effects.absent, reply.asked_ms, first)
         if candles:
             opens = candles[0].candle.open_ms
             job.oldest = opens if job.oldest is None else min(job.oldest, opens)

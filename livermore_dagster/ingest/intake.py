@@ -115,12 +115,19 @@ async def store_candles(ctx: ExchangeContext, candles: Sequence[StampedCandle], 
 
 
 async def store_absent(
-    ctx: ExchangeContext, absent: Sequence[tuple[str, Timeframe, int, int]], asked_ms: int
+    ctx: ExchangeContext,
+    absent: Sequence[tuple[str, Timeframe, int, int]],
+    asked_ms: int,
+    since_ms: int | None = None,
 ) -> None:
-    """What REST proved absent goes to the ledger and is not asked again (P11)."""
-    if absent:
+    """What REST proved absent goes to the ledger and is not asked again (P11).
+
+    `since_ms`: where the series begins, if that is known: what lies before needs no ledger.
+    """
+    begin = since_ms or 0
+    ranges = [AskedRange(name, tf, max(a, begin), b, asked_ms) for name, tf, a, b in absent if b > begin]
+    if ranges:
         async with ctx.pool.connection() as connection:
-            ranges = [AskedRange(symbol, timeframe, a, b, asked_ms) for symbol, timeframe, a, b in absent]
             await add_asked_ranges(connection, ctx.row.id, ranges)
 
 

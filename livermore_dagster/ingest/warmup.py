@@ -265,9 +265,7 @@ class _Run:
         first = await tell_listing(self.ctx, symbol, timeframe, page, reply, known.oldest)
         if first is not None:
             known.first_ms = first
-        begin = known.first_ms or 0
-        absent = [(s, tf, max(a, begin), b) for s, tf, a, b in reply.effects.absent if b > begin]
-        await store_absent(self.ctx, absent, reply.asked_ms)
+        await store_absent(self.ctx, reply.effects.absent, reply.asked_ms, known.first_ms)
         stored = await store_candles(self.ctx, reply.candles)
         self.stats.candles += stored
         known.opens |= {one.candle.open_ms for one in reply.candles}
