@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import uuid
@@ -18,6 +19,10 @@ from hypothesis import settings
 ROOT = Path(__file__).parents[1]
 START_S = 120.0
 """For a server of a machine that is busy with others, to start and to end."""
+
+# What the caller's terminal shall look like is none of what is tested.
+for _name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "PY_COLORS", "GITHUB_ACTIONS"):
+    os.environ.pop(_name, None)
 
 # No example has a deadline in real time, and each run has the same ones: a machine that stalls is no defect.
 # `pytest --hypothesis-profile default` searches by chance.
