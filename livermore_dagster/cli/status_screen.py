@@ -203,7 +203,7 @@ def _notifications(facts: Facts, width: int) -> list[Text]:
         return []
     if not found["channels"]:
         state = "the notifier is at work" if found["notifier"] else "no notifier is at work"
-        return [_line("notify", f"{state}; no channel is set up: livermore notify add --help", "dim")]
+        return [_line("notify", f"{state}; no channel yet: livermore notify add --help", "dim")]
     lines = []
     for place, one in enumerate(found["channels"][:4]):
         sound = one["state"] in ("ready", "sending")

@@ -83,4 +83,4 @@ def test_a_quiet_platform_says_so() -> None:
     quiet = {"channels": [], "notifier": {"pid": 1}}
     shown = "\n".join(drawn(80, 24, incidents=[], alerts=[], trouble=[], notifications=quiet))
     assert "none yet" in shown
-    assert "no channel is set up" in shown
+    assert "no channel yet: livermore notify add" in shown
