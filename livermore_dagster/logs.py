@@ -99,7 +99,10 @@ def log_to_stderr() -> None:
 
 def log_for_commands() -> None:
     """A command says what it has to say itself; its libraries' lines only where a level is asked for."""
-    _to_stderr(log_level() if os.environ.get(LEVEL) else logging.CRITICAL)
+    level = log_level() if os.environ.get(LEVEL) else logging.CRITICAL
+    _to_stderr(level)
+    if logging.lastResort is not None:  # what Python itself prints where nobody has set up logging
+        logging.lastResort.setLevel(level)
 
 
 def log_at(name: str) -> None:

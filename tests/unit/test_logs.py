@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -120,3 +122,15 @@ def test_a_standard_error_that_is_gone_is_not_written_to(
         assert "still heard" in capsys.readouterr().err
     finally:
         structlog.configure(**before)
+
+
+def test_what_a_commands_libraries_log_is_not_on_its_screen() -> None:
+    """As psycopg's pool does where Ctrl-C leaves a connection in the middle of something."""
+    program = "import logging; from livermore_dagster.logs import log_for_commands; log_for_commands(); "
+    program += "logging.getLogger('psycopg.pool').warning('discarding closed connection')"
+    for level, shown in (("", ""), ("warning", "discarding closed connection\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            env={**os.environ, LEVEL: level},
+        )  # fmt: skip
+        assert done.stderr == shown
