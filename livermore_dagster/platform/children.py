@@ -37,6 +37,8 @@ DEFINITIONS = "livermore_dagster.definitions"
 WORKERS: tuple[tuple[str, int], ...] = (("boundary", 2), ("batch", 2), ("ingest", 6))
 """Queue and concurrency. Every exchange occupies one ingest slot for as long as it runs; there are six.
 Audits, which may take minutes of every hour, run one at a time: the other batch slot is people's."""
+JSON_LOGS = ("--log-format", "json")
+"""Of Dagster's own processes: an object a line, without the colours of a terminal."""
 SUPERVISED = "LIVERMORE_UP"
 """Set for all children of `up`: sensors are running by default there, and stopped anywhere else."""
 _OURS = ("LIVERMORE_", "DAGSTER_")
@@ -87,7 +89,7 @@ def code_server(home: Home, environment: Mapping[str, str]) -> ChildSpec:
     path = home.sockets / "code"
     command = [sys.executable, "-m", "dagster", "api", "grpc", "--module-name", DEFINITIONS]
     command += ["--socket", str(path), "--max-workers", "16", "--location-name", "livermore"]
-    command += ["--use-python-environment-entry-point"]
+    command += ["--use-python-environment-entry-point", *JSON_LOGS]
     return ChildSpec(
         "code server",
         tuple(command),
@@ -102,7 +104,7 @@ def code_server(home: Home, environment: Mapping[str, str]) -> ChildSpec:
 def web_server(home: Home, workspace: Path, port: int, environment: Mapping[str, str]) -> ChildSpec:
     # Dagster's web server has no login: loopback, always (U2).
     command = [sys.executable, "-m", "dagster_webserver", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workspace", str(workspace), "--suppress-warnings"]
+    command += ["--workspace", str(workspace), "--suppress-warnings", *JSON_LOGS]
     return ChildSpec(
         "web server",
         tuple(command),
@@ -114,7 +116,7 @@ def web_server(home: Home, workspace: Path, port: int, environment: Mapping[str,
 
 
 def daemon(home: Home, workspace: Path, dagster_conninfo: str, environment: Mapping[str, str]) -> ChildSpec:
-    command = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace)]
+    command = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace), *JSON_LOGS]
     return ChildSpec(
         "daemon",
         tuple(command),
