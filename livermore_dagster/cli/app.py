@@ -93,7 +93,11 @@ def _load(name: str) -> Any:
     log_for_commands()
     module_name, attribute, line = COMMANDS[name]
     target = getattr(importlib.import_module(f"livermore_dagster.cli.{module_name}"), attribute)
-    if not isinstance(target, typer.Typer):
+    if isinstance(target, typer.Typer):
+        for one in target.registered_commands:
+            if one.callback is not None:
+                one.help = _paragraphs(one.callback.__doc__ or "")
+    else:
         alone = typer.Typer(add_completion=False, context_settings=CONTEXT)
         alone.command(name, help=_paragraphs(target.__doc__ or line))(target)
         target = alone

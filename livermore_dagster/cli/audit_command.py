@@ -30,7 +30,13 @@ def audit(
         ),
     ] = None,
     timeframes: Annotated[
-        str | None, typer.Option(help="A list such as 1m,5m. Default: all that closes by itself there.")
+        str | None,
+        typer.Option(
+            "--timeframes",
+            "--timeframe",
+            "-t",
+            help="A list such as 1m,5m. Default: all that closes by itself there.",
+        ),
     ] = None,
     symbols: Annotated[
         str | None, typer.Option(help="A list such as BTCUSDT,ETHUSDT. Default: those monitored.")

@@ -25,7 +25,10 @@ def backfill(
         typer.Option(help="Top so many by volume, or a list: BTC-USD,ETH-USD. Default: those monitored."),
     ] = None,
     timeframes: Annotated[
-        str | None, typer.Option(help="A list such as 1h,4h. Default: all the exchange has.")
+        str | None,
+        typer.Option(
+            "--timeframes", "--timeframe", "-t", help="A list such as 1h,4h. Default: all the exchange has."
+        ),
     ] = None,
     since: Annotated[
         str | None,

@@ -36,7 +36,8 @@ def board(
         list[str] | None, typer.Argument(help="Exchanges; default: all that monitor something.")
     ] = None,
     timeframes: Annotated[
-        str | None, typer.Option("--timeframes", "-t", help="A list such as 15m,1h,4h. Default: all.")
+        str | None,
+        typer.Option("--timeframes", "--timeframe", "-t", help="A list such as 15m,1h,4h. Default: all."),
     ] = None,
     symbols: Annotated[
         str | None, typer.Option("--symbols", "-s", help="A number: the top so many. Or a list of symbols.")

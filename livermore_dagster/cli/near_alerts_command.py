@@ -23,7 +23,7 @@ def near_alerts(
         list[str] | None, typer.Argument(help="Exchanges; default: all that monitor something.")
     ] = None,
     timeframe: Annotated[
-        str | None, typer.Option("--timeframe", "-t", help="Only these, such as 1h or 1h,4h.")
+        str | None, typer.Option("--timeframe", "--timeframes", "-t", help="Only these, such as 1h or 1h,4h.")
     ] = None,
     within: Annotated[
         float | None, typer.Option(metavar="POINTS", min=0, help="At most so many MACD-V points away.")
