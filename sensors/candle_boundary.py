@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import dagster as dg
@@ -15,7 +16,7 @@ from livermore_dagster.control.status import living_status
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.platform.dagster_yaml import BOUNDARY_QUEUE
+from livermore_dagster.platform.dagster_yaml import BOUNDARY_QUEUE, START_TIMEOUT_S
 from livermore_dagster.platform.runs import UNFINISHED
 from livermore_dagster.resources import (
     BOUNDARY_TAG,
@@ -44,6 +45,9 @@ LINGER_S = 0.7
 """The daemon looks again only 5 s after a tick began: one that has an event waits this long for the other
 exchanges that run, whose clocks pass the boundary within a heartbeat of each other. Alone, or beside idle
 ones, an exchange waits for nobody."""
+LONGEST_S = 300
+NEVER_LONGER_S = START_TIMEOUT_S + 2 * LONGEST_S
+"""An older run that has not ended never will, such as one that was recorded and not submitted."""
 LAYERS = ("candles", "macdv", "indicators")
 RETENTION = "retention"
 """Asset and group: what is too old leaves when a day ends."""
@@ -65,7 +69,7 @@ def run_request(event: BoundaryEvent) -> dg.RunRequest | None:
         asset_check_keys=_checks(event),
         tags={
             "dagster-celery/queue": BOUNDARY_QUEUE,
-            "dagster/max_runtime": "300",
+            "dagster/max_runtime": str(LONGEST_S),
             # A run_key is used up by a failed run too: without retries its boundary would never run again.
             "dagster/max_retries": "3",
             BOUNDARY_TAG: str(event.boundary_ms),
@@ -100,6 +104,10 @@ def boundary_sensor(context: dg.SensorEvaluationContext, platform: PlatformResou
     at_work = _at_work(context.instance)
     heard = {exchange: entry for exchange, entry in cursor.items() if exchange not in at_work}
     events = read_boundaries(client, heard, WAIT_MS, EVENTS_A_READ)
+    if not heard:
+        return dg.SensorResult(
+            skip_reason="A boundary run of every exchange is at work.", cursor=json.dumps(cursor)
+        )
     if not events:
         forget_old_runs(context.instance, {"dagster-celery/queue": BOUNDARY_QUEUE})
         return dg.SensorResult(
@@ -122,7 +130,11 @@ def _at_work(instance: dg.DagsterInstance) -> set[int]:
     Runs that outlast a boundary, of a fast market or on a busy machine, would else wait in a growing row, and
     one exchange's take the slots of all.
     """
-    wanted = dg.RunsFilter(tags={"dagster-celery/queue": BOUNDARY_QUEUE}, statuses=UNFINISHED)
+    wanted = dg.RunsFilter(
+        tags={"dagster-celery/queue": BOUNDARY_QUEUE},
+        statuses=UNFINISHED,
+        created_after=datetime.now(UTC) - timedelta(seconds=NEVER_LONGER_S),
+    )
     names = {run.tags.get("dagster/partition") for run in instance.get_runs(wanted)}
     return {row.id for row in ROWS if row.name in names}
 

@@ -27,6 +27,7 @@ __all__ = [
     "DAGSTER_DATABASE_URL",
     "INGEST_QUEUE",
     "QUEUES",
+    "START_TIMEOUT_S",
     "celery_url",
     "dagster_database_url",
     "dagster_environment",
@@ -40,6 +41,8 @@ BOUNDARY_QUEUE = "boundary"
 BATCH_QUEUE = "batch"
 INGEST_QUEUE = "ingest"
 QUEUES: tuple[str, ...] = (BOUNDARY_QUEUE, BATCH_QUEUE, INGEST_QUEUE)
+START_TIMEOUT_S = 600
+"""Real seconds after which a run that was submitted and has not begun is failed."""
 
 
 def dagster_database_url(database_url: str) -> str:
@@ -133,7 +136,7 @@ def _document() -> dict[str, object]:
             "poll_interval_seconds": 5,
             # The wait in a queue counts, and a first read of an account holds the batch queue for minutes:
             # whoever waits behind it has not failed. A lost ingest start is the keeper's to notice, sooner.
-            "start_timeout_seconds": 600,
+            "start_timeout_seconds": START_TIMEOUT_S,
             "cancel_timeout_seconds": 30,
             "max_resume_run_attempts": 0,
         },

@@ -15,6 +15,7 @@ from assets.ingest_job import ingest_job
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.definitions import defs
+from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.runs import cancel_runs
 from livermore_dagster.resources import ACCOUNTS, PlatformResource
@@ -123,6 +124,21 @@ def test_what_falls_due_while_a_run_has_not_ended_is_one_run_after_it(platform_e
         third = tick(boundary_sensor, instance, second.cursor)
         assert [one.run_key for one in third.run_requests or []] == [f"coinbase:{B + 2 * QUARTER}"]
         assert not tick(boundary_sensor, instance, third.cursor).run_requests
+
+
+def test_a_run_that_never_begins_keeps_no_later_one_away(
+    platform_environment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raise_now(platform_environment, 1, B, Timeframe.M15)
+    with dg.DagsterInstance.ephemeral() as instance:
+        for row in ROWS:
+            tags = {"dagster-celery/queue": "boundary", "dagster/partition": row.name}
+            instance.add_run(dg.DagsterRun("boundary", tags=tags))
+        waiting = tick(boundary_sensor, instance, None)
+        assert waiting.run_requests == []
+        monkeypatch.setattr(candle_boundary, "NEVER_LONGER_S", 0)
+        (request,) = tick(boundary_sensor, instance, waiting.cursor).run_requests or []
+    assert request.run_key == f"coinbase:{B}"
 
 
 def test_keeper_starts_with_a_new_key_and_backs_off(
