@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,8 @@ class Played:
 
     row: ExchangeRow
     requests: list[web.Request] = dataclasses.field(default_factory=list)
+    times: list[float] = dataclasses.field(default_factory=list)
+    """Monotonic seconds of each."""
 
     @property
     def paths(self) -> list[str]:
@@ -38,6 +41,7 @@ async def exchange(name: str, answer: Answer) -> AsyncIterator[Played]:
 
     async def door(request: web.Request) -> web.StreamResponse:
         played.requests.append(request)
+        played.times.append(time.monotonic())
         return await answer(request)
 
     application = web.Application()
