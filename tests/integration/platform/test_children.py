@@ -179,7 +179,7 @@ def test_a_guardian_ends_what_a_killed_up_left(tmp_path: Path) -> None:
     assert guardian.stdin is not None
     guardian.stdin.close()
     assert guardian.wait(60) == 0
-    assert child.wait(60) == -signal.SIGTERM
+    assert child.wait(60) in (-signal.SIGTERM, -signal.SIGKILL), "killed where it takes longer than it may"
     assert not path.exists()
 
 

@@ -14,6 +14,7 @@ import redis
 from livermore_dagster.control.claim import Claim
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.market.exchange import ExchangeRow
+from livermore_dagster.platform import standbys
 from livermore_dagster.platform.child import Child, ChildSpec
 from livermore_dagster.platform.homes import tell_home
 from livermore_dagster.platform.standbys import LOOK_S, Standbys
@@ -48,7 +49,7 @@ class Home:
         return [child.spec.name for child in self.children]
 
     def look_until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30 * LOOK_S  # the claims that are held last for 45 s
+        deadline = time.monotonic() + 120 * LOOK_S
         while not holds():
             assert time.monotonic() < deadline, (self.names(), self.told)
             self.standbys.look()
@@ -64,7 +65,10 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def make(client: redis.Redis, tmp_path: Path) -> Iterator[Callable[..., Home]]:
+def make(
+    client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Home]]:
+    monkeypatch.setattr(standbys, "REDIS_S", 60.0)
     made: list[Home] = []
 
     def one(*autostart: str) -> Home:
@@ -80,7 +84,7 @@ def make(client: redis.Redis, tmp_path: Path) -> Iterator[Callable[..., Home]]:
 
 
 def held_elsewhere(client: redis.Redis, row: ExchangeRow) -> Claim:
-    claim = Claim(client, row.id, row.name)
+    claim = Claim(client, row.id, row.name, ttl_ms=600_000)  # nobody beats here, and it does not run out
     claim.acquire()
     claim.update(home="there:/srv/other")
     return claim
