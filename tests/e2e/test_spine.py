@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.comparison import alert_differences, differences
 from tests.e2e.platform_run import Place, to_ms, truth_of
+from tests.e2e.under_fire import runs_of
 
 pytestmark = pytest.mark.xdist_group("spine")
 
@@ -34,6 +35,8 @@ def test_the_spine_keeps_its_promise(place: Place) -> None:
     assert report["errors"] == []
     assert report["runs"]["failed"] == 0
     assert report["runs"]["succeeded"] > 0
+    audits = runs_of(place.database_url, "pipeline_name = 'audit' AND status = 'SUCCESS'")
+    assert len(audits) >= len(STARTED), "each exchange's full hour is audited, in a run of its own"
     wrong: list[str] = []
     alerts_wrong: list[str] = []
     with truth_of(STARTED, SEED, place.home / "market.json") as truth:

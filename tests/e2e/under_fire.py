@@ -212,7 +212,7 @@ class Fire:
         found: list[tuple[str, str, str]] = []
 
         def there() -> bool:
-            found[:] = self.runs("status = 'STARTED' AND pipeline_name <> 'ingest'")
+            found[:] = self.runs("status = 'STARTED' AND pipeline_name NOT IN ('ingest', 'audit')")
             return bool(found)
 
         wait_for(there, 60, "no boundary run ever starts")
@@ -251,7 +251,7 @@ class Fire:
     def boundary_run_succeeded_since(self, wall_s: float) -> bool:
         return bool(
             self.runs(
-                "status = 'SUCCESS' AND pipeline_name <> 'ingest'"
+                "status = 'SUCCESS' AND pipeline_name NOT IN ('ingest', 'audit')"
                 " AND create_timestamp >= to_timestamp(%s) AT TIME ZONE 'UTC'",
                 wall_s,
             )
