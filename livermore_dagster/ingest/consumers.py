@@ -40,12 +40,12 @@ class Consumers:
         self._stop_signals = asyncio.Event()
         self._last_stop = asyncio.Event()
         """The outbox stops after the signals that feed it."""
-        self._outbox = Outbox(ctx.redis, ctx.pool, ctx.row, ctx.clock)
+        self._outbox = Outbox(ctx.redis, ctx.closes_pool, ctx.row, ctx.clock)
 
     def start(self, timeframes: Collection[Timeframe]) -> None:
         """`timeframes`: of those signals are computed; the others' closes are only stored."""
         ctx, start = self._ctx, self._supervisor.start
-        writer = StoreWriter(ctx.redis, ctx.pool, ctx.row.id, clock=ctx.clock, on_early=ctx.tell_early)
+        writer = StoreWriter(ctx.redis, ctx.closes_pool, ctx.row.id, clock=ctx.clock, on_early=ctx.tell_early)
         start("store", lambda: writer.run(self._stop))
         start("outbox", lambda: self._outbox.run(self._last_stop))
         self._timeframes = frozenset(timeframes)
@@ -55,7 +55,7 @@ class Consumers:
         ctx, stop = self._ctx, asyncio.Event()
         self._stop_signals = stop
         signals = SignalsConsumer(
-            ctx.redis, ctx.pool, ctx.row, ctx.clock, outbox=self._outbox, warm=self.warm,
+            ctx.redis, ctx.closes_pool, ctx.row, ctx.clock, outbox=self._outbox, warm=self.warm,
             token=self._board.token, timeframes=self._timeframes,
         )  # fmt: skip
         self._supervisor.start("signals", lambda: signals.run(stop))

@@ -47,6 +47,8 @@ PROBED = "probed_timeframes"
 """Where a row's api_limits name the timeframes that must be asked for once."""
 
 
+CLOSES_CONNECTIONS = 3
+"""To PostgreSQL, for storing, signals and the outbox."""
 REST_MARGIN_MS = 5_000
 """How far the clock of an exchange's REST servers may be ahead of its market's (EXCHANGES §3.12: 3 s).
 
@@ -88,6 +90,8 @@ class ExchangeContext:
     cache: CandleCache
     table: CandleTable
     pool: Pool
+    closes_pool: Pool
+    """Of who takes closes: storing and alerts wait for no connection behind warm-up, fetches and repair."""
     redis: Redis
     clock: Clock = field(default_factory=SystemClock)
     live_clock: Callable[[], int | None] | None = None
@@ -134,15 +138,15 @@ async def open_context(
     *,
     clock: Clock | None = None,
     live_clock: Callable[[], int | None] | None = None,
+    closes: bool = False,
 ) -> AsyncIterator[ExchangeContext]:
     """The context of the exchange named `exchange`, closed at exit.
 
     Raises UnknownExchange or InactiveExchange (R6) before anything is asked of it. A persisted refusal of a
-    timeframe (Coinbase 4h) has taken that timeframe out of `row.timeframes`.
+    timeframe (Coinbase 4h) has taken that timeframe out of `row.timeframes`. `closes`: they are taken here.
     """
     used = clock or SystemClock()
-    pool = await open_pool(servers.database_url, servers.database_ca, name=f"livermore-{exchange}")
-    try:
+    async with _pools(exchange, servers, closes=closes) as (pool, closes_pool):
         async with pool.connection() as connection:
             rows = await load_exchanges(connection)
             row = require_active(row_named(exchange, rows), rows)
@@ -159,6 +163,7 @@ async def open_context(
                     cache=CandleCache(redis, row.id, exchange_name=row.name),
                     table=CandleTable(pool),
                     pool=pool,
+                    closes_pool=closes_pool,
                     redis=redis,
                     clock=used,
                     live_clock=live_clock,
@@ -167,6 +172,22 @@ async def open_context(
                 await client.close()
         finally:
             await redis.aclose()
+
+
+@asynccontextmanager
+async def _pools(exchange: str, servers: Servers, *, closes: bool) -> AsyncIterator[tuple[Pool, Pool]]:
+    """For the REST flows, and for who takes closes: one and the same where nobody does."""
+    address, name = (servers.database_url, servers.database_ca), f"livermore-{exchange}"
+    pool = await open_pool(*address, name=name)
+    try:
+        if not closes:
+            yield pool, pool
+            return
+        own = await open_pool(*address, name=f"{name}-closes", max_size=CLOSES_CONNECTIONS, wait=False)
+        try:
+            yield pool, own
+        finally:
+            await own.close()
     finally:
         await pool.close()
 

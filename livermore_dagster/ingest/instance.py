@@ -117,7 +117,9 @@ class Instance:
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
             ctx = await stack.enter_async_context(
-                open_context(self._exchange, self._servers, clock=self._clock, live_clock=self._live_clock)
+                open_context(
+                    self._exchange, self._servers, clock=self._clock, live_clock=self._live_clock, closes=True
+                )
             )
             await self._check_stores(ctx)
             ears = await grow()
