@@ -149,6 +149,13 @@ class Mute(_Part):
             raise ValueError("a mute names an exchange, a symbol or a timeframe; to mute all: alerts.enabled")
         return self
 
+    def silences(self, exchange: str, symbol: str, timeframe: str, now_ms: int) -> bool:
+        """Whether it is in force and matches. `now_ms`: wall clock."""
+        if self.until_ms is not None and now_ms >= self.until_ms:
+            return False
+        named = (self.exchange, exchange), (self.symbol, symbol), (self.timeframe, timeframe)
+        return all(wanted is None or wanted == found for wanted, found in named)
+
 
 class ChannelSettings(_Part):
     """A place notifications go to. `url_env` names the environment variable that holds its address."""

@@ -89,14 +89,9 @@ def _silenced(settings: AlertSettings, heard: HeardAlert, now_ms: int, *, simula
 
 
 def mute_of(mutes: Iterable[Mute], exchange: str, alert: AlertRow, now_ms: int) -> Mute | None:
-    """The first mute in force that matches everything it names."""
-    for mute in mutes:
-        if mute.until_ms is not None and now_ms >= mute.until_ms:
-            continue
-        named = ((mute.exchange, exchange), (mute.symbol, alert.symbol), (mute.timeframe, alert.timeframe))
-        if all(wanted is None or wanted == found for wanted, found in named):
-            return mute
-    return None
+    """The first that silences the alert."""
+    about = exchange, alert.symbol, alert.timeframe
+    return next((mute for mute in mutes if mute.silences(*about, now_ms)), None)
 
 
 def is_quiet(spans: Iterable[QuietHours], zone: ZoneInfo, at_ms: int) -> bool:

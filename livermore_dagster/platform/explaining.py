@@ -187,9 +187,8 @@ def _mutes(
             found.append(f"{user.display_name} has switched notifications off")
             continue
         for mute in alerts.mutes:
-            over = mute.until_ms is not None and now_ms >= mute.until_ms
-            named = ((mute.exchange, exchange), (mute.symbol, symbol), (mute.timeframe, timeframe))
-            if not over and all(wanted is None or wanted == given for wanted, given in named):
-                what = ", ".join(str(wanted) for wanted, _ in named if wanted is not None)
+            if mute.silences(exchange, symbol, timeframe, now_ms):
+                named = (mute.exchange, mute.symbol, mute.timeframe)
+                what = ", ".join(str(name) for name in named if name is not None)
                 found.append(f"{user.display_name} has muted {what}")
     return found
