@@ -22,6 +22,7 @@ __all__ = [
     "Settings",
     "default_home",
     "home_from",
+    "market_speed",
     "platform_record",
     "running_home",
 ]
@@ -169,6 +170,11 @@ def platform_record(home: Path) -> dict[str, object] | None:
     if not isinstance(record, dict):
         raise BadSetting(f"{home}/run/platform.json is not an object.", "Stop and start the platform.")
     return record
+
+
+def market_speed(home: Path) -> float:
+    """Market time per real time on the platform in this home."""
+    return float(str((platform_record(home) or {}).get("speed", 1.0)))
 
 
 def running_home(option: Path | None) -> Path:

@@ -33,6 +33,7 @@ from livermore_dagster.platform.config import (
     DATABASE_URL,
     REDIS_URL,
     Settings,
+    market_speed,
     platform_record,
 )
 from livermore_dagster.platform.home import Home
@@ -287,7 +288,7 @@ async def _exchange(settings: Settings, client: redis.asyncio.Redis, row: Exchan
         await exchange.close()
     took = loop.time() - (budget.turn_s or begun)
     market = MarketTime.of(settings)
-    speed = float(str((platform_record(settings.home) or {}).get("speed", 1.0)))
+    speed = market_speed(settings.home)
     ahead = (theirs_ms - market.now_ms()) / 1000
     return [
         Finding(row.name, Level.OK, f"{row.rest_url} answers in {took * 1000:.0f} ms"),

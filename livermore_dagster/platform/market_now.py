@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from livermore_dagster.audit.cell import MarketNow
-from livermore_dagster.platform.config import Settings, platform_record
+from livermore_dagster.platform.config import Settings, market_speed
 from livermore_dagster.platform.watch import MarketTime
 
 __all__ = ["market_now"]
@@ -15,5 +15,4 @@ def market_now(settings: Settings) -> MarketNow | None:
         now_ms = MarketTime.of(settings).now_ms()
     except FileNotFoundError:
         return None
-    speed = float(str((platform_record(settings.home) or {}).get("speed", 1.0)))
-    return MarketNow(now_ms, speed)
+    return MarketNow(now_ms, market_speed(settings.home))

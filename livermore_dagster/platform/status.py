@@ -17,7 +17,7 @@ from livermore_dagster.errors import PlatformError, ProvenanceMismatch
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.attach import require_provenance, require_redis
-from livermore_dagster.platform.config import Settings, platform_record
+from livermore_dagster.platform.config import Settings, market_speed, platform_record
 from livermore_dagster.platform.homes import homes_up, orchestrator
 from livermore_dagster.platform.incident_lines import incident_lines
 from livermore_dagster.platform.notifications import channel_troubles, gather_notifications
@@ -71,7 +71,7 @@ class StatusReader:
         away = self._read_rows()
         settings, watch = self._settings, self._watch
         record: dict[str, Any] = platform_record(settings.home) or {}
-        speed = float(record.get("speed", 1.0))
+        speed = market_speed(settings.home)
         watch.refresh(alerts=0 if away else ALERTS)
         now_ms = watch.market_time.now_ms()
         with connect(settings.redis_url, answer_s=ANSWER_S) as client:
