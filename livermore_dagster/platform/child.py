@@ -45,6 +45,8 @@ class ChildSpec:
     os_user: str | None = None
     prepare: Callable[[], None] | None = None
     """Run before each start, e.g. to remove a stale socket."""
+    begin: Callable[[Child], None] | None = None
+    """Run before each start with the child, its log open: so that `ready` tells this start from others."""
     start_timeout_s: float = 90.0
     essential: bool = True
     """Whether the platform stands and falls with it; else whoever started it sees to it."""
@@ -83,9 +85,8 @@ class Child:
         self._close_log()
         self._log = self.spec.log.open("ab")
         self.log_from = self._log.tell()
-        begin = getattr(self.spec.ready, "begin", None)
-        if begin is not None:
-            begin(self)
+        if self.spec.begin is not None:
+            self.spec.begin(self)
         with contextlib.ExitStack() as files:
             output = (
                 self._log if self.spec.output is None else files.enter_context(self.spec.output.open("wb"))

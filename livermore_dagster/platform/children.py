@@ -117,13 +117,15 @@ def web_server(home: Home, workspace: Path, port: int, environment: Mapping[str,
 
 def daemon(home: Home, workspace: Path, dagster_conninfo: str, environment: Mapping[str, str]) -> ChildSpec:
     command = [sys.executable, "-m", "dagster._daemon", "run", "--workspace", str(workspace), *JSON_LOGS]
+    heartbeat = _Heartbeat(dagster_conninfo)
     return ChildSpec(
         "daemon",
         tuple(command),
         "sensors, run monitor",
         home.logs / "daemon.log",
-        ready=_Heartbeat(dagster_conninfo),
+        ready=heartbeat.is_new,
         environment=environment,
+        begin=heartbeat.begin,
     )
 
 
@@ -160,13 +162,15 @@ def worker(home: Home, queue: str, concurrency: int, environment: Mapping[str, s
     command += ["--concurrency", str(concurrency), "--pool", "prefork", "--loglevel", "INFO"]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     log = home.logs / f"worker-{queue}.log"
+    said = _LogSays(log, " ready.")
     return ChildSpec(
         f"worker {queue}",
         tuple(command),
         f"queue {queue}, {concurrency} slot{'s' if concurrency > 1 else ''}",
         log,
-        ready=LogSays(log, " ready."),
+        ready=said.now,
         environment=environment,
+        begin=said.begin,
     )
 
 
@@ -182,8 +186,8 @@ def write_workspace(home: Home) -> Path:
     return path
 
 
-class LogSays:
-    """Ready when the log, from this start on, says so."""
+class _LogSays:
+    """Whether a log, from a start on, says some words."""
 
     def __init__(self, log: Path, words: str) -> None:
         self._log = log
@@ -193,7 +197,7 @@ class LogSays:
     def begin(self, child: Child) -> None:
         self._from = child.log_from
 
-    def __call__(self) -> bool:
+    def now(self) -> bool:
         with self._log.open("rb") as handle:
             # A log that was rotated meanwhile is shorter, and all of it is of this start.
             handle.seek(self._from if self._from <= handle.seek(0, 2) else 0)
@@ -201,7 +205,7 @@ class LogSays:
 
 
 class _Heartbeat:
-    """Ready when a daemon of this start has put its heartbeat into Dagster's storage."""
+    """Whether a daemon of this start has put its heartbeat into Dagster's storage."""
 
     def __init__(self, conninfo: str) -> None:
         self._conninfo = conninfo
@@ -210,7 +214,7 @@ class _Heartbeat:
     def begin(self, child: Child) -> None:
         self._newest = self._read()
 
-    def __call__(self) -> bool:
+    def is_new(self) -> bool:
         newest = self._read()
         return newest is not None and newest != self._newest
 
