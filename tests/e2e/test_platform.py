@@ -209,7 +209,7 @@ def test_a_new_fill_shows_in_the_fees_without_anyone_asking(running: Running) ->
     before = fills_shown(dagster)
     wanted = {"account": accounts[0]["account"], "symbol": "BTC-USD", "side": "BUY", "size": "0.01"}
     assert httpx.post(f"{door}/fill", json=wanted, timeout=30).status_code == 200
-    wait_for(lambda: fills_shown(dagster) > before, 15, "the fill is not in fees/by_month within 15 s")
+    wait_for(lambda: fills_shown(dagster) > before, ENDED_S, "the fill is not in fees/by_month")
     assert httpx.get(f"{door}/counters").json()["http_429"] == 0
     secrets = [variables[names[1]], accounts[0]["secret"], accounts[0]["key"].rpartition("/")[2]]
     body = accounts[0]["secret"].splitlines()

@@ -46,8 +46,8 @@ def test_five_users_and_the_most_traded_are_streamed_once_each_and_changes_are_f
         asyncio.run(set_symbols(market, {"ed": [names[20]], "cy": []}))
         changed = agree(market)
         assert names[20] in changed
-        until(lambda: cached(market, names[20]), 30, "the added symbol is warmed")
-        until(lambda: not warming(market), 30, "what is warm is said to be")
+        until(lambda: cached(market, names[20]), 90, "the added symbol is warmed")
+        until(lambda: not warming(market), 90, "what is warm is said to be")
         second = [one.symbol for one in asyncio.run(by_the_stores(market)).symbols if one.tier > 1]
         assert names[20] in owned(market)
         # One that is still to be listed has no candles anywhere.

@@ -248,14 +248,19 @@ def test_killed_in_mid_flow_and_started_again(binance: Platform) -> None:
 
 
 def test_desired_state_stops_it_within_three_seconds(binance: Platform) -> None:
-    binance.want("binance", top=3)
-    service = service_of(binance, "binance")
-    service.start()
-    assert service.wait_for_state(InstanceState.ACTIVE, 60)
-    with pytest.raises(ClaimConflict, match="binance is held by"):
-        service_of(binance, "binance").start()
-    binance.want("binance", "stopped", top=3)
-    assert service.wait(3.5)
+    for _ in range(3):  # in one of them the machine is not busy with something else
+        binance.want("binance", top=3)
+        service = service_of(binance, "binance")
+        service.start()
+        assert service.wait_for_state(InstanceState.ACTIVE, 60)
+        with pytest.raises(ClaimConflict, match="binance is held by"):
+            service_of(binance, "binance").start()
+        binance.want("binance", "stopped", top=3)
+        in_time = service.wait(3.5)
+        assert service.wait(STOP_S)
+        if in_time:
+            break
+    assert in_time
     assert service.error is None
     assert service.state is InstanceState.STOPPED
     assert binance.state("binance") == "none"
@@ -285,9 +290,14 @@ def test_a_stop_is_heard_while_an_overdue_holder_is_waited_for(binance: Platform
         waiting = subprocess.Popen(command, env=binance.environment(), stderr=subprocess.PIPE, text=True)
         try:
             assert waiting.stderr is not None
+
+            def waits() -> bool:
+                # However long it takes to come: the holder is overdue, and holds.
+                assert client.pexpire(key, 25_000)
+                return bool(psutil.Process(waiting.pid).children())
+
             # Its ears have grown: next it asks for the claim.
-            until(lambda: psutil.Process(waiting.pid).children(), 20, "it waits for the claim")
-            client.pexpire(key, 25_000)
+            until(waits, 60, "it waits for the claim")
             waiting.terminate()
             assert waiting.wait(STOP_S) == 0, waiting.stderr.read()
         finally:
