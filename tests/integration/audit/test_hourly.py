@@ -22,7 +22,7 @@ from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.candles import UpsertCounts
-from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis import audits, keys
 from livermore_dagster.stores.redis.audits import only_audit
 from tests.integration.ingest.played import IDS, Platform, played
 
@@ -114,6 +114,20 @@ async def test_what_another_run_compares_just_now_is_left_to_it(
         assert mark(market) == 0
     assert (await hourly_audit(cell)).passed
     assert mark(market) == cell.newest_open_ms
+
+
+async def test_a_long_audit_stays_alone_and_a_dead_ones_lock_is_waited_for(
+    market: Platform, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audits, "LEASE_S", 1.0)
+    monkeypatch.setattr(audits, "_RENEW_S", 0.2)
+    client = cell.ctx.redis
+    async with only_audit(client, EXCHANGE, M5), only_audit(client, EXCHANGE, M5, 2.0) as second:
+        assert not second, "two leases later it is still the first one's"
+    with market.redis() as dead:
+        dead.set(keys.auditing(EXCHANGE, M5.value), "of a run that was killed", px=1_000)
+    async with only_audit(client, EXCHANGE, M5, 30.0) as alone:
+        assert alone
 
 
 async def test_a_symbol_the_exchange_lists_no_more_holds_up_no_other(market: Platform, cell: Cell) -> None:
