@@ -81,7 +81,7 @@ class Closer:
     def on_frames(self, frames: Iterable[Frame], connection: str) -> Effects:
         """A burst of frames, in the order they came."""
         effects, now_ms = Effects(), max(self._now_ms, self.observed_ms)
-        link = self._links.setdefault(connection, Link())
+        link = self._link(connection)
         for frame in frames:
             series = self._series.get((frame.symbol, frame.timeframe))
             if series is None or is_passed_over(series, frame, connection, now_ms, self.speed, effects):
@@ -117,9 +117,7 @@ class Closer:
             self._finalise(series, frame.candle, event_ms, frame.trades, effects)
             self.stats.by_flag += 1
         elif held is not None and held.candle.open_ms == open_ms:
-            if held.is_older_than(event_ms, frame.trades, frame.candle.volume) or (
-                held.snapshot and event_ms == held.event_ms
-            ):
+            if self._replaces(held, frame, link):
                 self._hold(series, frame, connection, link, effects)
             else:
                 self.stats.repeated += 1
@@ -129,6 +127,19 @@ class Closer:
             self._hold(series, frame, connection, link, effects)
         else:
             self._behind(series, frame, slot, effects)
+
+    def _link(self, connection: str) -> Link:
+        return self._links.setdefault(connection, Link(len(self._links)))
+
+    def _replaces(self, held: Held, frame: Frame, link: Link) -> bool:
+        """Whether `frame` is newer, or says the same by a younger connection: of two that overlap that one
+        stays, and proves what both told."""
+        by = self._links.get(held.connection)
+        if by is not None and by is not link and held.is_unbroken(by) and frame.candle == held.candle:
+            return link.born > by.born
+        return held.is_older_than(frame.event_ms, frame.trades, frame.candle.volume) or (
+            held.snapshot and frame.event_ms == held.event_ms
+        )
 
     def _succeed(
         self, series: Series, held: Held, frame: Frame, connection: str, link: Link, effects: Effects
@@ -256,7 +267,7 @@ class Closer:
 
     def on_break(self, connection: str, reason: str) -> Effects:
         """Frames of `connection` may be lost: it dropped, stalled, was renewed, skipped a sequence number."""
-        link = self._links.setdefault(connection, Link())
+        link = self._link(connection)
         link.epoch += 1
         link.newest_event_ms = 0
         self._next_due_ms = 0

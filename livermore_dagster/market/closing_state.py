@@ -28,6 +28,8 @@ _ACTIVITY_BITS = (1 << 32) - 1
 class Link:
     """A connection. `epoch` counts its breaks: what was held in another epoch is not proven by this one."""
 
+    born: int = 0
+    """Which one it is of those that ever were, in the order of their first frames."""
     epoch: int = 0
     newest_event_ms: int = 0
     """Exchange time of the newest candle update since the last break."""

@@ -301,6 +301,22 @@ def test_twenty_thousand_frames_a_second() -> None:
     assert len(frames) / best > 20_000
 
 
+@pytest.mark.parametrize("first", ["old", "new"])
+def test_what_both_connections_of_a_change_told_is_proven_by_the_one_that_stays(first: str) -> None:
+    closer = closer_of(("A", "B"))
+    closer.on_frame(frame("A", 0, 100), "old")
+    closer.on_frame(frame("B", 0, 150), "new")
+    second = "new" if first == "old" else "old"
+    closer.on_frame(frame("A", 0, 500, volume="2"), first)
+    # Each stamps it when it sends it.
+    closer.on_frame(frame("A", 0, 501, volume="2"), second)
+    closer.on_break("old", "stopped")
+    closer.on_frame(frame("B", 1, STEP + 10), "new")
+    effects = closer.on_clock(START + STEP + GRACE)
+    assert [one.symbol for one in finals(effects)] == ["A"]
+    assert (effects.questions, closer.stats.unproven) == ([], 0)
+
+
 def test_a_symbol_that_trades_unheard_for_two_buckets_is_deaf() -> None:
     closer = closer_of()
     told: list[set[str]] = []
