@@ -19,16 +19,18 @@ class Marks:
         self._pipeline = pipeline
         self._place = place
         self._jumps = exchange_clock.refused
-        self._unproven = closer.stats.unproven
+        self._unproven = closer.stats.unproven - closer.stats.primed
         self._steps_back = closer.stats.steps_back
 
     def look(self) -> None:
         """What grew since the last look."""
-        jumps, unproven = self._exchange_clock.refused, self._closer.stats.unproven
+        # What a new connection found half done is asked of REST too, and nothing of it was lost.
+        jumps, stats = self._exchange_clock.refused, self._closer.stats
+        unproven = max(self._unproven, stats.unproven - stats.primed)
         if jumps > self._jumps:
             text = "its stream told a time too far from the one before; a second frame must confirm it"
             self._pipeline.on_notice(IncidentName.CLOCK_JUMP, self._place, text)
-        back = self._closer.stats.steps_back
+        back = stats.steps_back
         if back > self._steps_back:
             text = "its stream's time stepped back; what was open is not proven by it, REST is asked"
             self._pipeline.on_notice(IncidentName.CLOCK_JUMP, self._place, text)

@@ -150,6 +150,7 @@ class Closer:
             self._finalise(series, held.candle, held.event_ms, held.trades, effects, frame.event_ms)
             self.stats.by_successor += 1
         else:
+            self.stats.primed += held.snapshot
             self._doubt(series, series.slot(held.candle.open_ms), frame.candle.open_ms, effects)
 
     def _behind(self, series: Series, frame: Frame, slot: int, effects: Effects) -> None:

@@ -87,6 +87,7 @@ class ClockLook:
             )
             self.stats.by_clock += 1
         else:
+            self.stats.primed += doubt is Reason.UNPROVEN and held.snapshot
             doubts.append((slot, doubt))
             if slot == series.frontier:
                 series.advance()

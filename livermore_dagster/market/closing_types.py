@@ -98,6 +98,8 @@ class CloserStats:
     steps_back: int = 0
     """Times a connection's stamps stepped back and went on from there: what was held is doubted."""
     given_up: int = 0
+    primed: int = 0
+    """Those of `unproven` of which a snapshot alone told: they began before their connection did."""
     repeated: int = 0
     """Frames that told nothing newer: sent twice, out of order, or an older value after a newer one."""
 

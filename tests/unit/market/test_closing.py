@@ -317,6 +317,17 @@ def test_what_both_connections_of_a_change_told_is_proven_by_the_one_that_stays(
     assert (effects.questions, closer.stats.unproven) == ([], 0)
 
 
+def test_what_a_connection_found_half_done_is_asked_for_and_not_counted_as_lost() -> None:
+    closer = closer_of(("A", "B", "C"))
+    for symbol in ("A", "B"):
+        closer.on_frame(frame(symbol, 0, 500, snapshot=True), WS)
+    closer.on_frame(frame("A", 1, STEP + 10), WS)
+    closer.on_frame(frame("C", 1, STEP + 20), WS)
+    effects = closer.on_clock(START + STEP + GRACE)
+    assert {one.symbol for one in effects.questions if one.reason is Reason.UNPROVEN} == {"A", "B"}
+    assert (closer.stats.unproven, closer.stats.primed) == (2, 2)
+
+
 def test_a_symbol_that_trades_unheard_for_two_buckets_is_deaf() -> None:
     closer = closer_of()
     told: list[set[str]] = []
