@@ -168,8 +168,11 @@ class Closer:
         effects.writes.append(open_write(series, frame))
 
     def _hold(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
-        open_ms = frame.candle.open_ms
-        series.held = Held(frame.candle, frame.event_ms, frame.trades, connection, link.epoch, frame.snapshot)
+        open_ms, event_ms = frame.candle.open_ms, frame.event_ms
+        if series.held is not None and series.held.candle.open_ms == open_ms:
+            # The same by a younger connection may be stamped earlier: older values stay older than that.
+            event_ms = max(event_ms, series.held.event_ms)
+        series.held = Held(frame.candle, event_ms, frame.trades, connection, link.epoch, frame.snapshot)
         if open_ms > series.newest_open:
             series.newest_open = open_ms
             self._next_due_ms = min(self._next_due_ms, open_ms + series.step + self._waits.grace_ms)

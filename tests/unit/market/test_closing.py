@@ -328,6 +328,18 @@ def test_what_a_connection_found_half_done_is_asked_for_and_not_counted_as_lost(
     assert (closer.stats.unproven, closer.stats.primed) == (2, 2)
 
 
+def test_what_a_younger_connection_told_again_yields_to_nothing_older() -> None:
+    closer = closer_of(("A", "B"))
+    closer.on_frame(frame("A", 0, 100), "old")
+    closer.on_frame(frame("B", 0, 150), "new")
+    closer.on_frame(frame("A", 0, 500, volume="2"), "old")
+    # Its server's clock is a little behind.
+    closer.on_frame(frame("A", 0, 400, volume="2"), "new")
+    closer.on_frame(frame("A", 0, 450), "old")
+    effects = closer.on_frame(frame("A", 1, STEP + 10), "new")
+    assert [one.candle.volume for one in finals(effects)] == ["2"]
+
+
 def test_a_symbol_that_trades_unheard_for_two_buckets_is_deaf() -> None:
     closer = closer_of()
     told: list[set[str]] = []
