@@ -23,6 +23,9 @@ from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.status import ClaimFacts
 from livermore_dagster.errors import NotRunning
 from livermore_dagster.exchanges.factory import row_named
+from livermore_dagster.exchanges.rows import ROWS
+from livermore_dagster.market.candle import Rank
+from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.dagster_yaml import dagster_database_url
 from livermore_dagster.platform.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -34,8 +37,10 @@ from livermore_dagster.stores.redis.metrics import read_counters_sync
 from tests.e2e.comparison import IDS, alert_differences, differences
 from tests.e2e.platform_run import ENDED_S, STARTED_S, STEP_MS, Place, Running, Truth, wait_for
 
+NOT_IN_TIME = "Runs did not end in time"
 BACK_S = 75.0
 """A platform flows again this long after a kill; §4 promises that ingest beats again within 60 s."""
+STREAMED = {row.name: row.streamed_timeframes for row in ROWS}
 UNFINISHED = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 
 
@@ -74,7 +79,8 @@ class Listener:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a home had stored, by exchange, symbol and timeframe: opens, and ranges known to hold nothing."""
+    """What a home had stored for good, by exchange, symbol and timeframe: opens, and ranges known to hold
+    nothing. What REST gave before it could have settled is asked for once more."""
 
     opens: dict[tuple[str, str, str], set[int]]
     empty: dict[tuple[str, str, str], list[tuple[int, int]]]
@@ -84,10 +90,11 @@ class Coverage:
         names = {number: name for name, number in IDS.items()}
         opens: dict[tuple[str, str, str], set[int]] = defaultdict(set)
         empty: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
-        for number, symbol, timeframe, at in place.query(
-            "SELECT exchange_id, symbol, timeframe, open_ms FROM candles"
+        for number, symbol, timeframe, at, rank in place.query(
+            "SELECT exchange_id, symbol, timeframe, open_ms, rank FROM candles"
         ):
-            opens[names[number], symbol, timeframe].add(at)
+            if rank == Rank.SETTLED or Timeframe(timeframe) in STREAMED[names[number]]:
+                opens[names[number], symbol, timeframe].add(at)
         for number, symbol, timeframe, start, end in place.query(
             "SELECT exchange_id, symbol, timeframe, from_ms, to_ms FROM asked_ranges"
         ):
@@ -116,7 +123,9 @@ class Aftermath:
     window: tuple[int, int]
     wrong: list[str]
     unfinished: list[tuple[str, str, str]]
-    """Runs that are not over, although the platform is."""
+    """Runs that are not over, although the platform is, which has not told so."""
+    cut_off: list[str]
+    """Runs of which it told that they did not end in time: ids."""
     claimed: list[str]
     """Exchanges that are still claimed."""
     stored: set[int]
@@ -292,6 +301,7 @@ class Fire:
         stopped = self.market_ms()
         with servers_of(place.home) as (redis_url, database_url):
             unfinished = runs_of(database_url, "status = ANY(%s)", list(UNFINISHED))
+            cut_off = [one[0] for one in unfinished] if NOT_IN_TIME in self._told() else []
             with redis.Redis.from_url(redis_url, decode_responses=True) as client:
                 claimed = [name for name in self.exchanges if read_claim(client, IDS[name]) is not None]
             stored = {int(row[0]) for row in place.query("SELECT id FROM alert_history")}
@@ -303,7 +313,8 @@ class Fire:
             self.recovered,
             (start, end),
             wrong,
-            unfinished,
+            [one for one in unfinished if one[0] not in cut_off],
+            cut_off,
             claimed,
             stored,
             heard,
