@@ -33,7 +33,6 @@ audit_job = dg.define_asset_job(
     ),
     tags={
         "dagster-celery/queue": BATCH_QUEUE,
-        "dagster/max_retries": "3",
         "dagster/max_runtime": str(LONGEST_S),
     },
 )

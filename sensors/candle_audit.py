@@ -88,6 +88,7 @@ def audit_sensor(context: dg.SensorEvaluationContext, platform: PlatformResource
             advance(cursor, ready)
     under_way = context.instance.get_runs_count(dg.RunsFilter(tags=_OWN_RUNS, statuses=UNFINISHED))
     if not waiting or under_way:
+        forget_old_runs(context.instance, _OWN_RUNS)
         return dg.SensorResult(skip_reason=_words(events, waiting), cursor=json.dumps(cursor))
     # The oldest: an exchange whose audits take long lets the others have their turn.
     taken = min(waiting, key=lambda ready: (ready[0].boundary_ms, ready[0].exchange_id))

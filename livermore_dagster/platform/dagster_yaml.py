@@ -94,6 +94,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
             dagster_database_url(settings.database_url), settings.database_ca
         ),
         CELERY_URL: celery_url(settings.redis_url),
+        # Dagster lets PostgreSQL stamp its runs with local time, and reads that as UTC.
+        "PGTZ": "UTC",
     }
 
 

@@ -38,7 +38,7 @@ from livermore_dagster.platform.config import (
 )
 from livermore_dagster.platform.home import Home
 from livermore_dagster.platform.watch import MarketTime
-from livermore_dagster.stores.postgres.connect import conninfo, no_answer
+from livermore_dagster.stores.postgres.connect import conninfo, no_answer, schema_differs
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import ANSWER_S, connect, connect_async
@@ -80,10 +80,10 @@ def examine(home: Path) -> list[Finding]:
     except NotRunning as error:
         return [*found, Finding("platform", Level.WARN, error.message, error.advice), *_named_servers()]
     found += _processes(home)
-    found += _guarded("redis", lambda: [*_redis(settings.redis_url, settings.provenance)])
+    found += _guarded("redis", lambda: _redis(settings.redis_url, settings.provenance))
     found += _guarded(
         "postgresql",
-        lambda: [*_postgres(settings.database_url, settings.database_ca, settings.provenance)],
+        lambda: _postgres(settings.database_url, settings.database_ca, settings.provenance),
     )
     if all(finding.level is not Level.FAIL for finding in found if finding.name in ("redis", "postgresql")):
         found += asyncio.run(_exchanges(settings))
@@ -95,23 +95,30 @@ def _named_servers() -> list[Finding]:
     redis_url, database_url = os.environ.get(REDIS_URL), os.environ.get(DATABASE_URL)
     found: list[Finding] = []
     if redis_url:
-        found += _guarded("redis", lambda: [*_redis(redis_url, None)])
+        found += _guarded("redis", lambda: _redis(redis_url, None))
     if database_url:
         ca = os.environ.get(DATABASE_CA)
-        found += _guarded("postgresql", lambda: [*_postgres(database_url, Path(ca) if ca else None, None)])
+        found += _guarded("postgresql", lambda: _postgres(database_url, Path(ca) if ca else None, None))
     return found
 
 
 def _guarded(name: str, look: Any) -> list[Finding]:
+    """What was found, and last what went wrong with looking."""
+    found: list[Finding] = []
     try:
-        return list(look())
+        for finding in look():
+            found.append(finding)  # noqa: PERF402 - what came before an error counts
     except LivermoreError as error:
-        return [Finding(name, Level.FAIL, error.message, error.advice)]
+        found.append(Finding(name, Level.FAIL, error.message, error.advice))
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        other = schema_differs(error)
+        found.append(Finding(name, Level.FAIL, other.message, other.advice))
     except psycopg.Error as error:
         told = no_answer(error)
-        return [Finding(name, Level.FAIL, told.message, "Is it running? See its log.")]
+        found.append(Finding(name, Level.FAIL, told.message, "Is it running? See its log."))
     except (redis.RedisError, OSError) as error:
-        return [Finding(name, Level.FAIL, f"It does not answer: {error}", "Is it running? See its log.")]
+        found.append(Finding(name, Level.FAIL, f"It does not answer: {error}", "Is it running? See its log."))
+    return found
 
 
 def _machine(home: Path) -> Iterator[Finding]:
@@ -210,6 +217,12 @@ def _postgres(url: str, ca: Path | None, wanted: str | None) -> Iterator[Finding
         )  # fmt: skip
         if wanted is None and schema.is_empty(connection):
             yield Finding("schema", Level.OK, "none yet: `livermore up` applies schema.sql")
+            return
+        if not schema.has_table(connection, "provenance"):
+            yield Finding(
+                "schema", Level.FAIL, "tables of somebody else, and none of Livermore's",
+                "Name an empty database, of its own, in LIVERMORE_DATABASE_URL.",
+            )  # fmt: skip
             return
         differences = schema.drift(connection)
         yield Finding(

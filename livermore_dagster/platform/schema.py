@@ -12,7 +12,7 @@ from psycopg import sql
 
 from livermore_dagster.errors import PlatformError, SchemaDrift
 
-__all__ = ["apply_to_empty", "check_schema", "drift", "is_empty", "schema_file"]
+__all__ = ["apply_to_empty", "check_schema", "drift", "has_table", "is_empty", "schema_file"]
 
 _COLUMNS = """
 SELECT c.relname::text || '.' || a.attname::text,
@@ -66,6 +66,14 @@ def is_empty(connection: psycopg.Connection) -> bool:
         " AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
     ).fetchone()
     return row is not None and row[0] == 0
+
+
+def has_table(connection: psycopg.Connection, name: str) -> bool:
+    """In the schema we use."""
+    row = connection.execute(
+        "SELECT to_regclass(quote_ident(current_schema()) || '.' || quote_ident(%s))", [name]
+    )
+    return row.fetchone() != (None,)
 
 
 def apply_to_empty(connection: psycopg.Connection) -> bool:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import psycopg
+import structlog
 
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.statements import sql
 
 __all__ = ["DATABASE", "NOTIFIER", "ServiceHealth", "ServiceWatch"]
+
+log = structlog.get_logger(__name__)
 
 DATABASE: Final = "postgresql"
 NOTIFIER: Final = "notifier"
@@ -61,8 +64,9 @@ class ServiceWatch:
         self._look_since: float | None = None
         """Of the look under way."""
         self._wrong = ""
-        self._unrouted: tuple[int, float] | None = None
-        """The alert that has waited longest for the notifier, and since when it is known to be that."""
+        self._unrouted: tuple[int, float, float] | None = None
+        """The alert that has waited longest for the notifier, since when it is known to be that, and until
+        when: a server that hangs is not the notifier's fault."""
         self._thread = threading.Thread(target=self._run, name="service-watch", daemon=True)
 
     def start(self) -> None:
@@ -90,7 +94,7 @@ class ServiceWatch:
             return ServiceHealth(NOTIFIER, (words,) if late else ())
         age_s = max(0.0, time.time() - json.loads(state)["at_ms"] / 1000)
         unrouted = self._unrouted
-        waits_s = 0.0 if unrouted is None else time.monotonic() - unrouted[1]
+        waits_s = 0.0 if unrouted is None else unrouted[2] - unrouted[1]
         if unrouted is None or waits_s <= UNROUTED_LATE_S:
             return ServiceHealth(NOTIFIER, beat_age_s=age_s)
         words = f"the notifier beats, and has not judged alert {unrouted[0]} for {waits_s:,.0f} s"
@@ -101,8 +105,13 @@ class ServiceWatch:
         connection: psycopg.Connection[Any] | None = None
         while not self._stop.is_set():
             self._look_since = time.monotonic()
-            connection, self._wrong = self._tried(connection)
-            self._look_since = None
+            try:
+                connection, self._wrong = self._tried(connection)
+            except Exception as error:  # a watch that ends would be taken for a server that hangs
+                log.exception("service_watch")
+                self._wrong = f"PostgreSQL could not be looked at: {type(error).__name__}: {error}"
+            finally:
+                self._look_since = None
             self._looked.set()
             self._stop.wait(AGAIN_S if self._wrong else LOOK_S)
         _close(connection)
@@ -136,11 +145,13 @@ class ServiceWatch:
             connection.execute("SELECT set_config('statement_timeout', %s, true)", [limit_ms])
             connection.execute(sql("try_write"))
             row = connection.execute(sql("find_oldest_unrouted")).fetchone()
-        oldest = row[0] if row else None
+        oldest, now = row[0] if row else None, time.monotonic()
+        before = self._unrouted
         if oldest is None:
             self._unrouted = None
-        elif self._unrouted is None or self._unrouted[0] != oldest:
-            self._unrouted = (oldest, time.monotonic())
+        else:
+            since = before[1] if before is not None and before[0] == oldest else now
+            self._unrouted = (oldest, since, now)
 
 
 def _close(connection: psycopg.Connection[Any] | None) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import socket
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from livermore_dagster.clock import SystemClock
@@ -66,3 +67,21 @@ def test_an_exchange_that_was_asked_and_says_nothing_is(settings: Settings) -> N
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (found,) = looked_at(settings, f"http://127.0.0.1:{silent.getsockname()[1]}", spent=False)
     assert (found.level, found.text) == (Level.FAIL, "no answer within 2 s")
+
+
+def test_a_database_of_somebody_else_is_said_to_be_that(
+    redis_url: str, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first start, of the server the environment names."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public; CREATE TABLE theirs (a integer)"
+        )
+    monkeypatch.setenv("LIVERMORE_DATABASE_URL", database_url)
+    monkeypatch.setenv("LIVERMORE_REDIS_URL", redis_url)
+    found = {one.name: one for one in doctor.examine(tmp_path / "home")}
+    assert found["schema"].level is Level.FAIL
+    assert "somebody else" in found["schema"].text
+    assert "an empty database" in found["schema"].advice, "what `db apply` does not know it would drop"
+    assert found["tls"].level is Level.OK, "what was found before is still told"
+    assert found["postgresql"].level is Level.OK, found["postgresql"]
