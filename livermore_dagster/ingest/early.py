@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from livermore_dagster.market.candle import Rank, StampedCandle
+from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 
 __all__ = ["left_over", "would_stand_long"]
@@ -22,10 +22,12 @@ def left_over(cached: Iterable[StampedCandle], now_ms: int) -> list[StampedCandl
     """Of a series that is not streamed: early rows whose second look a pause or a death has taken along.
 
     Those of 15m too whose next run should have been by `now_ms`: none looks behind bars that came since.
+    What the cache got back from PostgreSQL keeps the rank it was stored with, whatever was confirmed since.
     """
     return [
         one
         for one in cached
         if one.rank is Rank.FINAL
+        and one.origin is not Origin.WARMUP
         and (would_stand_long(one.timeframe) or one.end_ms + one.timeframe.ms <= now_ms)
     ]

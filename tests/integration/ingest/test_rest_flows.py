@@ -24,7 +24,7 @@ from livermore_dagster.ingest.repair import RepairQueue, repair
 from livermore_dagster.ingest.stream_side import StreamSide
 from livermore_dagster.ingest.supervise import Supervisor
 from livermore_dagster.ingest.warmup import WARMUP_BARS, warm_up
-from livermore_dagster.market.candle import Rank
+from livermore_dagster.market.candle import Origin, Rank
 from livermore_dagster.market.closing import Question, Reason
 from livermore_dagster.market.closing_rest import SETTLE_MS
 from livermore_dagster.market.timeframe import TIMEFRAMES, Timeframe
@@ -179,7 +179,8 @@ async def test_a_second_look_that_a_pause_or_a_death_took_along_is_taken_up_by_t
         assert all(one.rank is Rank.SETTLED for one in cached)
         for place in places:
             was = cached[place]
-            cached[place] = replace(was, rank=Rank.FINAL, candle=replace(was.candle, volume="0.5"))
+            changed = replace(was.candle, volume="0.5")
+            cached[place] = replace(was, rank=Rank.FINAL, origin=Origin.BOUNDARY, candle=changed)
         await coinbase.redis.delete(keys.candles(coinbase.row.id, symbol, timeframe))
         await coinbase.cache.write(cached, 1)
     queue = RepairQueue(coinbase, None)
