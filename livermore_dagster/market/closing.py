@@ -135,8 +135,8 @@ class Closer:
         """Whether `frame` is newer, or says the same by a younger connection: of two that overlap that one
         stays, and proves what both told."""
         by = self._links.get(held.connection)
-        if by is not None and by is not link and held.is_unbroken(by) and frame.candle == held.candle:
-            return link.born > by.born
+        if by is not None and by is not link and not held.snapshot and frame.candle == held.candle:
+            return link.born > by.born or not held.is_unbroken(by)
         return held.is_older_than(frame.event_ms, frame.trades, frame.candle.volume) or (
             held.snapshot and frame.event_ms == held.event_ms
         )
@@ -150,8 +150,8 @@ class Closer:
             self._finalise(series, held.candle, held.event_ms, held.trades, effects, frame.event_ms)
             self.stats.by_successor += 1
         else:
-            self.stats.primed += held.snapshot
-            self._doubt(series, series.slot(held.candle.open_ms), frame.candle.open_ms, effects)
+            slot = series.slot(held.candle.open_ms)
+            self._doubt(series, slot, frame.candle.open_ms, effects, snapshot=held.snapshot)
 
     def _behind(self, series: Series, frame: Frame, slot: int, effects: Effects) -> None:
         """An update of an older bucket than the newest that is not (known to be) final."""
@@ -164,7 +164,7 @@ class Closer:
             self.stats.by_successor += 1
             return
         if slot >= frontier:
-            series.seen.add(slot)
+            series.seen[slot] = False
         effects.writes.append(open_write(series, frame))
 
     def _hold(self, series: Series, frame: Frame, connection: str, link: Link, effects: Effects) -> None:
@@ -177,7 +177,7 @@ class Closer:
             series.newest_open = open_ms
             self._next_due_ms = min(self._next_due_ms, open_ms + series.step + self._waits.grace_ms)
             if self.flagged and series.frontier is not None and series.slot(open_ms) >= series.frontier:
-                series.seen.add(series.slot(open_ms))
+                series.seen[series.slot(open_ms)] = False
         effects.writes.append(open_write(series, frame))
 
     def _maybe_revise(self, series: Series, final: Final, frame: Frame, effects: Effects) -> None:
@@ -249,15 +249,18 @@ class Closer:
         self._next_due_ms, self._due_at_speed = due, self.speed
         return effects
 
-    def _doubt(self, series: Series, slot: int, newer_ms: int, effects: Effects) -> None:
+    def _doubt(
+        self, series: Series, slot: int, newer_ms: int, effects: Effects, *, snapshot: bool = False
+    ) -> None:
         """A bucket with frames lost its proof: the next look at the clock asks for it.
 
         At once where that look would not see it: `slot` is past, or goes on with an off-grid candle, one that
-        began at `newer_ms`, after an outage say.
+        began at `newer_ms`, after an outage say. `snapshot`: no other frame told of it.
         """
         if series.frontier is not None and slot >= series.frontier and slot != series.slot(newer_ms):
-            series.seen.add(slot)
+            series.seen[slot] = snapshot
         else:
+            self.stats.primed += snapshot
             self._ask(series, [(slot, Reason.UNPROVEN)], effects)
         self._next_due_ms = 0
 

@@ -106,5 +106,6 @@ class ClockLook:
         stalled = series.connection in self.stalls.of(series.timeframe, slot)
         silence = Reason.STALL if stalled else Reason.SILENT
         doubts.append((slot, Reason.UNPROVEN if seen else silence))
+        self.stats.primed += series.seen.get(slot, False)
         series.advance()
         return None

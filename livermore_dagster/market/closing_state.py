@@ -136,7 +136,8 @@ class Series:
     """One symbol and timeframe. A slot is a bucket of the UTC grid, named by its open.
 
     Every slot before `frontier` is decided: final, proven absent, given up, or in `unresolved`. Slots at or
-    after it that are final already are in `ahead`; those that had frames but no proof in `seen`.
+    after it that are final already are in `ahead`; those that had frames but no proof in `seen`
+    (True: of which a snapshot alone told).
     """
 
     symbol: str
@@ -147,7 +148,7 @@ class Series:
     held: Held | None = None
     newest_open: int = -1
     ahead: set[int] = field(default_factory=set)
-    seen: set[int] = field(default_factory=set)
+    seen: dict[int, bool] = field(default_factory=dict)
     finals: dict[int, Final] = field(default_factory=dict)
     unresolved: list[Unresolved] = field(default_factory=list)
     primed: tuple[str, int, Candle] | None = None
@@ -207,7 +208,7 @@ class Series:
 
         `answered`: nothing of it is left to ask of REST.
         """
-        self.seen.discard(slot)
+        self.seen.pop(slot, None)
         if answered:
             self.resolve(slot, slot + self.step)
         if self.frontier is None or slot < self.frontier:
@@ -221,11 +222,11 @@ class Series:
         """Leave the slot at the frontier behind."""
         if self.frontier is None:
             return
-        self.seen.discard(self.frontier)
+        self.seen.pop(self.frontier, None)
         self.frontier += self.step
         while self.frontier in self.ahead:
             self.ahead.discard(self.frontier)
-            self.seen.discard(self.frontier)
+            self.seen.pop(self.frontier, None)
             self.frontier += self.step
 
     def question(self, slot: int, reason: Reason) -> None:
