@@ -122,10 +122,12 @@ class SeriesFold:
 
     def warmed_at(self, now_ms: int) -> None:
         """Its history was there at `now_ms` (exchange clock): what closed since is news, however late the
-        first close that is not history comes, if the instance lives to see it at all.
+        first close that is not history comes, if the instance lives to see it at all. What of it was folded
+        unjudged, as the cache had it when the history was read, is folded again as its close comes.
         """
         self.judged_from = self.timeframe.open_of(now_ms)
         self.watermark = self.judged_from - 1
+        self.included_to = min(self.included_to, self.judged_from)
 
     def is_judged(self, open_ms: int) -> bool:
         return self.judged_from is not None and open_ms >= self.judged_from

@@ -134,10 +134,11 @@ class SignalsConsumer:
             if key not in self._awaited or close.origin.is_history or close.candle.open_ms < head_ms:
                 active.add(key)
         await self._load(active)
-        await self._learn_warmth(active)
         await self._learn_history(active)
         work = Round()
         while active:
+            # Each time: what was seeded just now may have closes behind its history already.
+            await self._learn_warmth(active)
             heads = {key: head for key in active if (head := self._advance(key, work)) is not None}
             active = set()
             for some in in_parts(heads):
