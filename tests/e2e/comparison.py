@@ -60,7 +60,7 @@ def expected_alerts(
     older = settled or bool(truth.candles(exchange, symbol, timeframe, first - 50 * step, first))
     before = place.query(
         "SELECT open_ms, label FROM alert_history WHERE exchange_id = %s AND symbol = %s AND timeframe = %s"
-        " AND candle_end_ms <= %s",
+        " AND candle_end_ms <= %s AND withdrawn_ms IS NULL",
         IDS[exchange], symbol, timeframe, start,
     )  # fmt: skip
     raised = oracle.alerts(
