@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 _FALLBACK_S: Final = 10.0
 _MISSING_S: Final = 30.0
 """A run that has not begun by then is missed; what it should have fetched is here by then."""
+_JUDGED_S: Final = BOUNDARY_MS / 1000
+"""Real seconds after which nobody looks for a boundary's run any more: the next one is judged by then."""
+_LAST_LOOK_S: Final = 0.5
 _RENEW_S: Final = 8.0
 _TAKE_OVER_S: Final = 15.0
 _GIVE_UP_S: Final = 180.0
@@ -54,17 +57,19 @@ class BoundaryRaiser:
         by: str,
         settled: Settled,
         fetch: Fetch,
-        on_fallback: Callable[[str, bool], Awaitable[None]],
+        on_fallback: Callable[[str, bool], None],
         on_failure: Tell,
+        on_begun: Callable[[int], None] = lambda _: None,
         on_raised: Callable[[int], None] = lambda _: None,
         on_handled: Fetch = _nothing,
         leave: Callable[[int], bool] = lambda _: False,
     ) -> None:
         """`settled(boundary)` splits the monitored symbols; `fetch` is the function boundary runs use too.
 
-        `on_fallback(text, missing)` is told when a boundary is fetched here, `missing` unless its run is
-        late or waits for another at work; `on_failure` when that fails; `on_raised` of each boundary raised,
-        `on_handled` of each with something to fetch, whoever fetched it.
+        `on_begun` is told of each boundary fetched here when that begins; `on_fallback(text, missing)` when
+        it is known why, `missing` unless its run came late or another at work went before it; `on_failure`
+        when the fetch fails; `on_raised` of each boundary raised, `on_handled` of each with something to
+        fetch, whoever fetched it.
         `leave(boundary)` is asked after the last try: whether it lacks so little that others see to that.
         """
         self._redis = client
@@ -76,6 +81,7 @@ class BoundaryRaiser:
         self._fetch = fetch
         self._on_fallback = on_fallback
         self._on_failure = on_failure
+        self._on_begun = on_begun
         self._on_raised = on_raised
         self._on_handled = on_handled
         self._leave = leave
@@ -87,6 +93,8 @@ class BoundaryRaiser:
         self._wake = asyncio.Event()
         self._open = asyncio.Event()
         self._watches: set[asyncio.Task[None]] = set()
+        self._unjudged: set[int] = set()
+        """Boundaries fetched here of which it is not told yet why."""
 
     def on_clock(self, exchange_ms: int) -> None:
         """The exchange's clock stands at `exchange_ms`."""
@@ -124,9 +132,11 @@ class BoundaryRaiser:
                 await self._wake.wait()
 
     async def close(self) -> None:
-        """Ends what is still being watched or fetched."""
+        """Ends what is still being watched or fetched; why it was fetched here is told as far as known."""
         for watch in self._watches:
             watch.cancel()
+        if self._unjudged:
+            await self._judge_now()
         if self._watches:
             await asyncio.wait(self._watches)
 
@@ -189,7 +199,7 @@ class BoundaryRaiser:
                 begun = await boundaries.handled(self._redis, self._row.id, boundary_ms)
                 if await boundaries.begin(self._redis, self._row.id, boundary_ms, self._by):
                     if not told:
-                        self._keep(self._tell_fallback(boundary_ms, begun))
+                        self._tell_fallback(boundary_ms, begun)
                         told = True
                     await self._fall_back(boundary_ms, timeframes)
                     await self._on_handled(boundary_ms, timeframes)
@@ -232,28 +242,58 @@ class BoundaryRaiser:
         last = await boundaries.last_handled(self._redis, self._row.id)
         return last is not None and last >= boundary_ms
 
-    async def _tell_fallback(self, boundary_ms: int, begun: boundaries.BoundaryRecord | None) -> None:
-        """Missing is a run that died, or one that nobody can be waiting for: none is at work at all.
-
-        The fetch waits for no run that only comes late; the judgement does.
-        """
-        name, when = self._row.name, f"the boundary of {utc_text(boundary_ms)} UTC"
-        if begun is not None:
-            text = f"{name}: who began {when} has died or failed; the live service fetches it."
-            await self._on_fallback(text, True)
+    def _tell_fallback(self, boundary_ms: int, begun: boundaries.BoundaryRecord | None) -> None:
+        """The fetch waits for no run that only comes late; the judgement does."""
+        self._on_begun(boundary_ms)
+        if begun is None:
+            self._unjudged.add(boundary_ms)
+            self._keep(self._judge(boundary_ms))
             return
+        text = f"{self._row.name}: who began {_named(boundary_ms)} has died or failed"
+        self._on_fallback(f"{text}; the live service fetches it.", True)
+
+    async def _judge(self, boundary_ms: int) -> None:
+        """Missing is a run that nobody can be waiting for: none is at work at two looks in a row.
+
+        A run's sign of life lasts longer than the time between looks: none is overlooked. Where an older
+        one is at work, the next may never come: who starts them may have died with it.
+        """
+        deadline = self._clock.monotonic() + _JUDGED_S
+        older: int | None = None
         at_work = await self._run_at_work()
-        if at_work is None:
+        while (at_work is None or at_work < boundary_ms) and self._clock.monotonic() < deadline:
+            before, older = at_work, at_work or older
             await self._clock.sleep(_MISSING_S - _FALLBACK_S)
             at_work = await self._run_at_work()
-        if at_work is None:
-            why, missing = f"no run began {when} within {_MISSING_S:g} s", True
-        elif at_work == boundary_ms:
-            why, missing = f"the run of {when} began late", False
-        else:
-            why, missing = f"{when} waits for the run of {utc_text(at_work)} UTC", False
-        text = f"{name}: {why}; the live service fetched it, {_FALLBACK_S:g} s after it was raised."
-        await self._on_fallback(text, missing)
+            if at_work is None and before is None:
+                break
+        why = f"no run began {_named(boundary_ms)} within {_MISSING_S:g} s"
+        if older is not None:
+            why = f"no run began {_named(boundary_ms)} after the one of {utc_text(older)} UTC"
+        self._tell_judged(boundary_ms, at_work, why)
+
+    async def _judge_now(self) -> None:
+        """Tells of each that is not judged yet what is known, within a moment."""
+        at_work: int | None = None
+        try:
+            async with asyncio.timeout(_LAST_LOOK_S):
+                at_work = await self._run_at_work()
+        except TimeoutError:
+            log.warning("cut_short", what="runs at work", seconds=_LAST_LOOK_S)
+        for boundary_ms in sorted(self._unjudged):
+            why = f"no run had begun {_named(boundary_ms)} when its watch was ended"
+            self._tell_judged(boundary_ms, at_work, why)
+
+    def _tell_judged(self, boundary_ms: int, at_work: int | None, why_missing: str) -> None:
+        """Once for each; `at_work`: the boundary of the run seen last."""
+        self._unjudged.discard(boundary_ms)
+        why = why_missing
+        if at_work == boundary_ms:
+            why = f"the run of {_named(boundary_ms)} began late"
+        elif at_work is not None:
+            why = f"{_named(boundary_ms)} waits for the run of {utc_text(at_work)} UTC"
+        fetched = f"the live service began to fetch it {_FALLBACK_S:g} s after it was raised"
+        self._on_fallback(f"{self._row.name}: {why}; {fetched}.", at_work is None)
 
     async def _run_at_work(self) -> int | None:
         try:
@@ -281,3 +321,7 @@ class BoundaryRaiser:
             await boundaries.renew(self._redis, self._row.id, boundary_ms, self._by)
         except redis.RedisError as error:
             log.warning("boundary_not_renewed", exchange=self._row.name, error=str(error))
+
+
+def _named(boundary_ms: int) -> str:
+    return f"the boundary of {utc_text(boundary_ms)} UTC"

@@ -126,6 +126,7 @@ class StreamSide:
             fetch=self.fallback.fetch,
             on_fallback=self._tell_fallback,
             on_failure=self._tell_fallback_failure,
+            on_begun=lambda _: self.meter.count("fallback_fetches"),
             on_raised=self._silences.raised,
             on_handled=self.fallback.look_for_late_rows,
             leave=self.fallback.leave_failed,
@@ -283,8 +284,7 @@ class StreamSide:
             )
             self._board.trouble(IncidentName.CAPACITY, text)
 
-    async def _tell_fallback(self, text: str, missing: bool) -> None:
-        self.meter.count("fallback_fetches")
+    def _tell_fallback(self, text: str, missing: bool) -> None:
         if missing:
             self._board.trouble(IncidentName.BOUNDARY_FALLBACK, text)
         else:

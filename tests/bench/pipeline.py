@@ -139,7 +139,7 @@ class Line:
         self.sink = CandleSink(self.cache, _Nowhere(), row.id, clock, self.meter.closed)
         raiser = BoundaryRaiser(
             self.client, row, clock, grace_ms=1_500, by="bench", settled=lambda _: ([], []),
-            fetch=_nothing, on_fallback=_nothing, on_failure=_nothing,
+            fetch=_nothing, on_fallback=lambda *_: None, on_failure=_nothing,
         )  # fmt: skip
         self.pipeline = _Timed(
             closer, exchange_clock, clock, self.sink, TickerSink(_nothing, clock), raiser, _Nowhere(),

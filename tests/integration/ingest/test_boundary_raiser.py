@@ -4,96 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 from psycopg_pool import PoolTimeout
 
-from livermore_dagster.clock import SystemClock
 from livermore_dagster.errors import ExchangeUnavailable, RateLimited
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest import boundary_raiser
-from livermore_dagster.ingest.boundary_raiser import BoundaryRaiser
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import boundaries
 from livermore_dagster.stores.redis.client import connect, connect_async
 from livermore_dagster.stores.redis.symbol_events import read_symbol_events
+from tests.integration.ingest.raising import MIDNIGHT, PATIENCE_S, STEP, Rig, until
 
-COINBASE = next(row for row in ROWS if row.name == "coinbase")
 BINANCE = next(row for row in ROWS if row.name == "binance")
-STEP = Timeframe.M15.ms
-MIDNIGHT = 1_767_657_600_000  # 2026-01-06T00:00:00Z
-PATIENCE_S = 30.0
-
-
-async def until(found: Callable[[], object]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not found():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-class Rig:
-    def __init__(self, client, row=COINBASE) -> None:
-        self.client = client
-        self.row = row
-        self.fetched: list[tuple[int, tuple[Timeframe, ...]]] = []
-        self.told: list[str] = []
-        self.waited: list[str] = []
-        self.failed: list[str] = []
-        self.handled: list[int] = []
-        self.few_left = False
-        self.failures: list[Exception] = []
-        self.done = asyncio.Event()
-        self.raiser = self.make("a")
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def make(self, by: str, *, warm: bool = True) -> BoundaryRaiser:
-        raiser = BoundaryRaiser(
-            self.client,
-            self.row,
-            SystemClock(),
-            grace_ms=1500,
-            by=by,
-            settled=lambda boundary: (["A"], ["B"]),
-            fetch=self.fetch,
-            on_fallback=self.tell,
-            on_failure=self.tell_failure,
-            on_handled=self.note_handled,
-            leave=lambda boundary: self.few_left,
-        )
-        if warm:
-            raiser.open()
-        return raiser
-
-    async def fetch(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        self.fetched.append((boundary_ms, tuple(timeframes)))
-        if self.failures:
-            raise self.failures.pop(0)
-        self.done.set()
-
-    async def tell(self, text: str, missing: bool) -> None:
-        (self.told if missing else self.waited).append(text)
-
-    async def note_handled(self, boundary_ms: int, timeframes: Sequence[Timeframe]) -> None:
-        self.handled.append(boundary_ms)
-
-    async def tell_failure(self, text: str) -> None:
-        self.failed.append(text)
-
-    def run(self, raiser: BoundaryRaiser) -> None:
-        self.tasks.append(asyncio.create_task(raiser.run()))
-
-    async def events(self, count: int) -> list[boundaries.BoundaryEvent]:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                found = await boundaries.read_boundaries_async(self.client, {self.row.id: "0"}, 200, 100)
-                if len(found) >= count:
-                    return found
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 @pytest.fixture
@@ -169,79 +94,12 @@ async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch)
         while not rig.told:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         why = "no run began the boundary of 2026-01-06 00:15 UTC within 0.5 s"
-        assert rig.told == [f"coinbase: {why}; the live service fetched it, 0.4 s after it was raised."]
+        assert rig.told == [f"coinbase: {why}; the live service began to fetch it 0.4 s after it was raised."]
         while (await boundaries.last_handled(client, rig.row.id)) != MIDNIGHT + STEP:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     record = await boundaries.handled(client, rig.row.id, MIDNIGHT + STEP)
     assert record is not None
     assert record.by == "a"
-    await rig.raiser.close()
-    await rig.close()
-
-
-async def test_a_run_that_begins_late_is_not_missed_and_its_boundary_not_kept_waiting(
-    client, monkeypatch
-) -> None:
-    monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.1)
-    monkeypatch.setattr(boundary_raiser, "_MISSING_S", 1.0)
-    rig = Rig(client)
-    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
-    rig.run(rig.raiser)
-    rig.raiser.on_clock(MIDNIGHT + 2_000)
-    await asyncio.wait_for(rig.done.wait(), PATIENCE_S)
-    await boundaries.run_lives(client, rig.row.id, MIDNIGHT)
-    await until(lambda: rig.waited)
-    assert rig.told == []
-    assert "the run of the boundary of 2026-01-06 00:00 UTC began late" in rig.waited[0]
-    await rig.raiser.close()
-    await rig.close()
-
-
-async def test_a_run_that_waits_for_another_is_not_missed_and_a_dead_one_is(client, monkeypatch) -> None:
-    """A fast market's boundaries overtake its runs; who waits behind one at work is no fault of Dagster's."""
-    for name in ("_FALLBACK_S", "_TAKE_OVER_S", "_MISSING_S"):
-        monkeypatch.setattr(boundary_raiser, name, 0.1)
-    monkeypatch.setattr(boundaries, "STALE_MS", 800)
-    rig = Rig(client)
-    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
-    await boundaries.run_lives(client, rig.row.id, MIDNIGHT - STEP)
-    rig.run(rig.raiser)
-    rig.raiser.on_clock(MIDNIGHT + 2_000)
-    async with asyncio.timeout(PATIENCE_S):
-        while not rig.handled:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        while not rig.waited:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        assert rig.told == []
-        assert [text.split(";")[0] for text in rig.waited] == [
-            "coinbase: the boundary of 2026-01-06 00:00 UTC waits for the run of 2026-01-05 23:45 UTC"
-        ]
-        while await boundaries.run_at_work(client, rig.row.id) is not None:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-        rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
-        while not rig.told:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    assert "no run began the boundary of 2026-01-06 00:15 UTC" in rig.told[0]
-    await rig.raiser.close()
-    await rig.close()
-
-
-async def test_a_run_that_died_over_its_boundary_is_told_so(client, monkeypatch) -> None:
-    for name in ("_FALLBACK_S", "_TAKE_OVER_S"):
-        monkeypatch.setattr(boundary_raiser, name, 0.1)
-    # A begun boundary is anybody's at once, as it is after half a minute without a sign of life.
-    monkeypatch.setattr(boundaries.begin, "__kwdefaults__", {"stale_ms": 0})
-    rig = Rig(client)
-    await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
-    await boundaries.run_lives(client, rig.row.id, MIDNIGHT - STEP)
-    assert await boundaries.begin(client, rig.row.id, MIDNIGHT, "run:1")
-    rig.run(rig.raiser)
-    rig.raiser.on_clock(MIDNIGHT + 2_000)
-    await asyncio.wait_for(rig.done.wait(), PATIENCE_S)
-    await until(lambda: rig.told)
-    assert [text.split(";")[0] for text in rig.told] == [
-        "coinbase: who began the boundary of 2026-01-06 00:00 UTC has died or failed"
-    ]
     await rig.raiser.close()
     await rig.close()
 
