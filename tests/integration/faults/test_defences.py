@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -27,8 +27,8 @@ from livermore_dagster.market.closing_types import Effects, Frame, Reason
 from tests.conftest import database
 from tests.integration.faults import playing
 from tests.integration.faults.playing import play
-from tests.integration.faults.scenarios import BINANCES, EXCHANGES, scenario_named
-from tests.integration.faults.stage import BRISK, staged
+from tests.integration.faults.scenarios import BINANCES, EXCHANGES, Scenario, scenario_named
+from tests.integration.faults.stage import BRISK, Order, staged
 
 pytestmark = pytest.mark.soak
 
@@ -40,12 +40,13 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 @dataclass(frozen=True)
 class Control:
-    """`without` takes a defence out; each of `exchanges` then fails `scenario`."""
+    """`without` takes a defence out; each of `exchanges` then fails `scenario`, as `harder` makes it."""
 
     name: str
     scenario: str
     exchanges: tuple[str, ...]
     without: Patch
+    harder: Callable[[Scenario], Scenario] = lambda scenario: scenario
 
 
 async def _nothing(*_: object) -> None:
@@ -136,6 +137,12 @@ def _gridded(patched: pytest.MonkeyPatch) -> None:
     patched.setattr(Closer, "on_frames", only_gridded)
 
 
+def _asked_much(scenario: Scenario) -> Scenario:
+    """So that somebody asks while it lasts."""
+    more: Order = {"kind": "lose_close", "count": 40}
+    return replace(scenario, orders=lambda stage: [*scenario.orders(stage), more])
+
+
 CONTROLS = [
     Control(
         "stall is absence", "stall", ("coinbase",),
@@ -176,8 +183,10 @@ CONTROLS = [
         lambda p: p.setattr(playing, "matches_exchange", _nothing),
     ),
     Control(
-        "REST is asked once", "rest_behind", ("binance",),
+        "REST is asked once", "rest_behind", ("coinbase",),
         lambda p: p.setattr(RepairQueue, "_add", _only_first(RepairQueue._add)),
+        # Binance's rows are there by the time it asks: it waits a second and a half for the flag.
+        lambda one: replace(one, counters={"repair_retries": 1}),
     ),
     Control(
         "no page is too old", "rest_behind", EXCHANGES,
@@ -192,7 +201,7 @@ CONTROLS = [
         "a refusal is a failure like others", "rate_limit", EXCHANGES,
         lambda p: p.setattr(caller.RestCaller, "_refused_for_rate", _failed),
     ),
-    Control("a ban closes no budget", "ban", EXCHANGES, _unbudgeted),
+    Control("a ban closes no budget", "ban", EXCHANGES, _unbudgeted, _asked_much),
     Control("no budget", "foreign_weight", EXCHANGES, _unbudgeted),
     Control(
         "no renewal", "announced_shutdown", BINANCES,
@@ -228,7 +237,7 @@ def _only_first(add: Callable[..., None]) -> Callable[..., None]:
 def test_without_it_the_fault_is_not_survived(
     valkey_url: str, postgres_url: str, control: Control, exchange: str
 ) -> None:
-    scenario = scenario_named(control.scenario, exchange)
+    scenario = control.harder(scenario_named(control.scenario, exchange))
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
     with (
