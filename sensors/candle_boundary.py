@@ -103,11 +103,11 @@ def boundary_sensor(context: dg.SensorEvaluationContext, platform: PlatformResou
     cursor = read_cursor(context.cursor)
     at_work = _at_work(context.instance)
     heard = {exchange: entry for exchange, entry in cursor.items() if exchange not in at_work}
-    events = read_boundaries(client, heard, WAIT_MS, EVENTS_A_READ)
     if not heard:
         return dg.SensorResult(
             skip_reason="A boundary run of every exchange is at work.", cursor=json.dumps(cursor)
         )
+    events = read_boundaries(client, heard, WAIT_MS, EVENTS_A_READ)
     if not events:
         forget_old_runs(context.instance, {"dagster-celery/queue": BOUNDARY_QUEUE})
         return dg.SensorResult(

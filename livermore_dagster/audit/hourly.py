@@ -20,7 +20,7 @@ _MADE_UP_MS = Timeframe.D1.ms
 """… or a day, which takes a few of 1m: one an hour, so that the run after a night off is little longer."""
 
 PATIENCE_S = LEASE_S + 1.0
-"""The run that repeats a killed one finds its lock: so long that may last."""
+"""A run that follows a killed one finds its lock: so long that may last."""
 
 
 def most_made_up(timeframe: Timeframe) -> int:

@@ -95,11 +95,8 @@ def read_boundaries(
 ) -> list[BoundaryEvent]:
     """Events after each exchange's id in `cursor` ('0' for all), oldest first, over all streams in one read.
 
-    Waits up to `block_ms` for the first (0: not at all); `count` bounds the entries per exchange. Of no
-    exchange there is nothing to wait for.
+    Waits up to `block_ms` for the first (0: not at all); `count` bounds the entries per exchange.
     """
-    if not cursor:
-        return []
     reply = client.xread(dict(_streams(cursor)), count=count, block=block_ms or None)
     return _events(reply)
 
