@@ -23,14 +23,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from livermore_dagster.ingest.series_outcome import NewAlert, Outcome, Vanished
+from livermore_dagster.ingest.series_outcome import NewAlert, Outcome
 from livermore_dagster.market.alert_rules import Raised, RuleState, changes, judge, late
 from livermore_dagster.market.candle import StampedCandle
 from livermore_dagster.market.macdv import PUBLISH_FROM, SETTLED_FROM, MacdvPoint, State, step
 from livermore_dagster.market.series_macdv import columns_of
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["KEPT", "Kept", "NewAlert", "Outcome", "SeriesFold", "Vanished"]
+__all__ = ["KEPT", "Kept", "SeriesFold"]
 
 _encode = msgspec.json.Encoder().encode
 KEPT: Final = 4

@@ -6,7 +6,7 @@ from typing import Any
 
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.alert_rows import alert_row
-from livermore_dagster.ingest.series_fold import NewAlert
+from livermore_dagster.ingest.series_outcome import NewAlert
 from livermore_dagster.market.alert_rules import Raised
 from livermore_dagster.market.board import STALE
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle

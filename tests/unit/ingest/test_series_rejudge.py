@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from livermore_dagster.ingest.series_fold import Outcome, SeriesFold
+from livermore_dagster.ingest.series_fold import SeriesFold
+from livermore_dagster.ingest.series_outcome import Outcome
 from livermore_dagster.ingest.series_rejudge import Known, take_with_cache
 from livermore_dagster.market.candle import Candle, Origin, Rank, StampedCandle, canonical
 from livermore_dagster.market.timeframe import Timeframe
