@@ -99,7 +99,7 @@ def symbol_check_keys(exchange: str) -> list[dg.AssetCheckKey]:
 
 @lru_cache(maxsize=4)
 def _client(url: str) -> redis.Redis:
-    return connect(url)
+    return connect(url, waits_for_news=True)
 
 
 class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -69,7 +69,7 @@ def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
     from livermore_dagster.market.moments import clock_text
     from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.config import platform_record
-    from livermore_dagster.stores.redis.client import ANSWER_S, connect
+    from livermore_dagster.stores.redis.client import connect
 
     settings, row = attach(home), row_named(exchange)
     if platform_record(settings.home) is None:
@@ -77,7 +77,7 @@ def _follow_start(exchange: str, home: Path | None, begun_ms: int) -> None:
         return
     deadline = time.monotonic() + FOLLOW_S
     told = ""
-    with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+    with connect(settings.redis_url) as client:
         while time.monotonic() < deadline:
             view = read_instance(client, row.id, row.name)
             status = view.claim.status if view.claim is not None else view.last_known
@@ -133,7 +133,7 @@ def _wish(exchange: str, kind: CommandType, choice: SymbolChoice, user: str, hom
     from livermore_dagster.platform.attach import attach
     from livermore_dagster.platform.homes import tell_home
     from livermore_dagster.platform.symbols import check_symbols
-    from livermore_dagster.stores.redis.client import ANSWER_S, connect
+    from livermore_dagster.stores.redis.client import connect
 
     row = require_active(row_named(exchange))
     settings = attach(home)
@@ -155,7 +155,7 @@ def _wish(exchange: str, kind: CommandType, choice: SymbolChoice, user: str, hom
     refused, words = in_session(work, home)
     if words:
         raise BadSetting(words) if refused else PlatformError(words)
-    with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+    with connect(settings.redis_url) as client:
         tell_home(client, home_name(settings.home), row.id, runs=kind is CommandType.START)
 
 

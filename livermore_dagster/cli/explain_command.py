@@ -52,12 +52,12 @@ async def _gather(settings: Settings, exchange: str, symbol: str, timeframe: str
     from livermore_dagster.control.registry import read_instance
     from livermore_dagster.platform.explaining import gather_series
     from livermore_dagster.platform.watch import MarketTime
-    from livermore_dagster.stores.redis.client import ANSWER_S, connect
+    from livermore_dagster.stores.redis.client import connect
 
     market_time = MarketTime.of(settings)
     async with open_stores(settings) as stores:
         series = await find_series(stores.pool, exchange, symbol, timeframe)
-        with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+        with connect(settings.redis_url) as client:
             view = read_instance(client, series.row.id, series.row.name)
         return await gather_series(
             stores.redis, stores.pool, series.row, series.symbol, series.timeframe, market_time.now_ms(), view

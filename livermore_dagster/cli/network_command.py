@@ -47,10 +47,10 @@ def show_log(
     from livermore_dagster.exchanges.rows import ROWS
     from livermore_dagster.market.moments import utc_text
     from livermore_dagster.platform.config import Settings
-    from livermore_dagster.stores.redis.client import ANSWER_S, connect
+    from livermore_dagster.stores.redis.client import connect
 
     rows = ROWS if exchange is None else (row_named(exchange),)
-    with connect(Settings.discover(home).redis_url, answer_s=ANSWER_S) as client:
+    with connect(Settings.discover(home).redis_url) as client:
         events = [event for row in rows for event in reversed(read_log(client, row.name, limit))]
     events = sorted(events, key=lambda event: event.at)[-limit:]
     if as_json:

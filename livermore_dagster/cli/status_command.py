@@ -133,7 +133,7 @@ def _processes(facts: dict[str, Any]) -> PlainTable:
     """What runs here, and where it is reached."""
     from rich.text import Text
 
-    from livermore_dagster.platform.screen import memory_text
+    from livermore_dagster.platform.screen_tables import memory_text
 
     table = _table(("process", "pid", "memory", "address"), right={"pid", "memory"})
     for process in facts["processes"]:

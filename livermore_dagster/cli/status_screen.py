@@ -12,7 +12,7 @@ from rich.text import Text
 
 from livermore_dagster.cli.board_table import age_text
 from livermore_dagster.market.moments import clock_text, short_text
-from livermore_dagster.platform.screen import memory_text
+from livermore_dagster.platform.screen_tables import memory_text
 
 __all__ = ["header", "home_text", "homes_line", "state_text", "status_view"]
 

@@ -116,8 +116,7 @@ class SeriesFold:
         if self.watermark is not None:
             return False
         newest_closed = self.timeframe.open_of(stamp_ms) - self.timeframe.ms
-        self.judged_from = max(open_ms, newest_closed)
-        self.watermark = self.judged_from - 1
+        self._judge_from(max(open_ms, newest_closed))
         return True
 
     def warmed_at(self, now_ms: int) -> None:
@@ -125,9 +124,14 @@ class SeriesFold:
         first close that is not history comes, if the instance lives to see it at all. What of it was folded
         unjudged, as the cache had it when the history was read, is folded again as its close comes.
         """
-        self.judged_from = self.timeframe.open_of(now_ms)
-        self.watermark = self.judged_from - 1
-        self.included_to = min(self.included_to, self.judged_from)
+        begin_ms = self.timeframe.open_of(now_ms)
+        self._judge_from(begin_ms)
+        self.included_to = min(self.included_to, begin_ms)
+
+    def _judge_from(self, open_ms: int) -> None:
+        self.judged_from, self.watermark = open_ms, open_ms - 1
+        # Those of a former life of the series are of its history now.
+        self.unnoted = {at: labels for at, labels in self.unnoted.items() if at >= open_ms}
 
     def is_judged(self, open_ms: int) -> bool:
         return self.judged_from is not None and open_ms >= self.judged_from
@@ -162,8 +166,8 @@ class SeriesFold:
         for open_ms, label in standing:
             stored.setdefault(open_ms, []).append(label)
         self.kept = [one._replace(labels=tuple(stored.get(one.state.open_ms, ()))) for one in self.kept]
-        if self.watermark is not None:
-            self.unnoted = {open_ms: labels for open_ms, labels in stored.items() if open_ms > self.watermark}
+        judged = -1 if self.watermark is None else self.watermark
+        self.unnoted = {open_ms: labels for open_ms, labels in stored.items() if open_ms > judged}
 
     def restart(self, first_ms: int) -> None:
         """Forgets all states: the whole series, from that row on, is being computed anew."""
@@ -206,6 +210,8 @@ class SeriesFold:
         return point.n_eff >= SETTLED_FROM or self.whole_history
 
     def _take_back(self, point: MacdvPoint, raised: Sequence[Raised], outcome: Outcome) -> None:
+        if self.watermark is None:
+            return
         labels = [one.label for one in raised]
         for label in self.unnoted.pop(point.open_ms, ()):
             if label not in labels and self.tells(point):

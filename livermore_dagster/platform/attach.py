@@ -10,7 +10,7 @@ from livermore_dagster.errors import ProvenanceMismatch
 from livermore_dagster.platform.config import PROVENANCE, Settings
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.provenance import read_provenance as database_stamp
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.provenance import read_provenance as redis_stamp
 
 __all__ = ["attach", "require_provenance", "require_redis"]
@@ -44,7 +44,7 @@ def require_provenance(settings: Settings) -> None:
 
 def require_redis(settings: Settings) -> None:
     """The same of Redis alone."""
-    with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+    with connect(settings.redis_url) as client:
         _require("This Redis", redis_stamp(client), settings)
 
 

@@ -16,7 +16,7 @@ from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.options import UpOptions
 from livermore_dagster.platform.symbols import check_symbols
 from livermore_dagster.stores.postgres.connect import conninfo
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import (
     Desired,
     Mode,
@@ -77,7 +77,7 @@ def want_autostart(
     user, or of him whose settings start it, else as it was last. Raises UnknownSymbol.
     """
     started = {row.name for row in autostart.exchanges}
-    with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+    with connect(settings.redis_url) as client:
         for row in (row for row in rows if row.active):
             known = read_desired_sync(client, row.id)
             if row.name in started:

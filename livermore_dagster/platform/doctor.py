@@ -41,7 +41,7 @@ from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer, schema_differs
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.client import ANSWER_S, connect, connect_async
+from livermore_dagster.stores.redis.client import connect, connect_async
 
 __all__ = ["Finding", "Level", "examine"]
 
@@ -173,7 +173,7 @@ def _processes(home: Path) -> Iterator[Finding]:
 
 def _redis(url: str, wanted: str | None) -> Iterator[Finding]:
     """`wanted`: the provenance it must have; None where nothing is known of it."""
-    client = connect(url, answer_s=ANSWER_S)
+    client = connect(url)
     with client:
         info: dict[str, Any] = client.info()
         version = str(info.get("valkey_version") or info["redis_version"])

@@ -30,7 +30,7 @@ from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.postgres.statements import sql
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.metrics import LatencyHistogram, read_incident_counts_sync
 
 __all__ = ["PlatformCollector", "ProcessFacts"]
@@ -86,7 +86,7 @@ class PlatformCollector(Collector):
 
     def _from_redis(self, found: _Families) -> bool:
         try:
-            with connect(self._settings.redis_url, answer_s=ANSWER_S) as client:
+            with connect(self._settings.redis_url) as client:
                 rows = self._rows()
                 for vitals in read_vitals(client, rows, self._market_time.now_ms()):
                     self._exchange(found, vitals)

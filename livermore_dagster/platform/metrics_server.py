@@ -26,7 +26,7 @@ from livermore_dagster.platform.service_watch import ServiceHealth, ServiceWatch
 from livermore_dagster.platform.vitals import Health, read_vitals
 from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 
 __all__ = ["MetricsServer", "free_metrics_port", "process_facts"]
 
@@ -80,7 +80,7 @@ class MetricsServer:
         """Whether all is well, each exchange's figures, and how the services fare that all hang on."""
         services = [self._services.database()]
         try:
-            with connect(self._settings.redis_url, answer_s=ANSWER_S) as client:
+            with connect(self._settings.redis_url) as client:
                 found = read_vitals(client, self._rows(), self._market_time.now_ms())
                 services.append(self._services.notifier(cast("str | None", client.get(keys.NOTIFIER))))
         except (redis.RedisError, LivermoreError, OSError) as error:

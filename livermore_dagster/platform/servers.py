@@ -24,7 +24,7 @@ from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.postgres.provenance import claim_provenance as claim_database
 from livermore_dagster.stores.postgres.users import User, read_users
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.provenance import claim_provenance
 
 __all__ = ["Servers", "check_redis", "local_user", "prepare_database", "write_rows"]
@@ -91,7 +91,7 @@ class Servers:
 
 def check_redis(settings: Settings) -> None:
     """Reachable, no cluster, our provenance, never forgetting (R13)."""
-    client = connect(settings.redis_url, answer_s=ANSWER_S)
+    client = connect(settings.redis_url)
     try:
         claim_provenance(client, settings.provenance)
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "noeviction")

@@ -27,7 +27,7 @@ from livermore_dagster.platform.vitals import read_vitals
 from livermore_dagster.platform.watch import ExchangeView, Watch
 from livermore_dagster.stores.postgres.connect import conninfo, no_answer
 from livermore_dagster.stores.postgres.exchanges import load_exchanges
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.metrics import LatencyHistogram
 
 __all__ = ["StatusReader", "gather", "without_password"]
@@ -74,7 +74,7 @@ class StatusReader:
         speed = market_speed(settings.home)
         watch.refresh(alerts=0 if away else ALERTS)
         now_ms = watch.market_time.now_ms()
-        with connect(settings.redis_url, answer_s=ANSWER_S) as client:
+        with connect(settings.redis_url) as client:
             vitals = {one.name: one for one in read_vitals(client, [v.row for v in watch.exchanges], now_ms)}
             names = {view.row.id: view.row.name for view in watch.exchanges}
             homes = _homes(client)

@@ -20,7 +20,7 @@ from livermore_dagster.market.exchange import ExchangeRow
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.stores.postgres.connect import conninfo
 from livermore_dagster.stores.redis import keys
-from livermore_dagster.stores.redis.client import ANSWER_S, connect
+from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import read_desired_sync
 from livermore_dagster.stores.redis.metrics import Incident, read_counters_sync, read_incidents_sync
 
@@ -110,7 +110,7 @@ class Watch:
         """Read everything anew."""
         try:
             if self._client is None:
-                self._client = connect(self._settings.redis_url, answer_s=ANSWER_S)
+                self._client = connect(self._settings.redis_url)
             self.exchanges = [self._exchange(self._client, row) for row in self._rows if row.active]
         except (redis.RedisError, PlatformError, OSError):
             self.close()
@@ -122,7 +122,7 @@ class Watch:
         """Incidents since the last call; none at the first, which finds out where to begin."""
         try:
             if self._client is None:
-                self._client = connect(self._settings.redis_url, answer_s=ANSWER_S)
+                self._client = connect(self._settings.redis_url)
             if self._incident is None:
                 newest = cast("list[tuple[str, object]]", self._client.xrevrange(keys.INCIDENTS, count=1))
                 self._incident = newest[0][0] if newest else "0"

@@ -147,7 +147,7 @@ def main() -> None:
             sys.stdout.buffer.flush()
 
     receiver = CommandReceiver(
-        lambda: connect(hearing.redis_url, encoding_errors="replace"),
+        lambda: connect(hearing.redis_url, encoding_errors="replace", waits_for_news=True),
         hearing.conninfo,
         hearing.exchange_id,
         hearing.exchange,

@@ -15,7 +15,6 @@ from redis.retry import Retry
 from livermore_dagster.errors import BadSetting, ClusterRefused, PlatformError
 
 __all__ = [
-    "ANSWER_S",
     "connect",
     "connect_async",
     "no_answer",
@@ -26,7 +25,7 @@ __all__ = [
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_S: Final = 3.0
-"""For whoever is waited for: a server that is stopped takes connections, and never answers."""
+"""A server that is stopped takes connections, and never answers."""
 
 _LIVELINESS: Final = {
     "TCP_KEEPIDLE": 15,
@@ -37,13 +36,13 @@ _LIVELINESS: Final = {
 """Of tcp(7) (s; the last ms): a server whose machine is gone without a word is noticed within 30 s."""
 
 
-def _options(url: str, max_connections: int) -> dict[str, Any]:
+def _options(url: str, max_connections: int, answer_s: float | None) -> dict[str, Any]:
     """Without `retry`, which `connect` and `connect_async` add in their own kind."""
     return {
         **({} if url.startswith("unix:") else _watched()),
         "decode_responses": True,
-        # redis-py's default of 5 s would cut every longer blocking read.
-        "socket_timeout": None,
+        # Always given: redis-py's default of 5 s would cut every longer blocking read.
+        "socket_timeout": answer_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "max_connections": max_connections,
         # One shape of replies, whatever the server offers.
@@ -62,10 +61,10 @@ def connect(
     max_connections: int = 64,
     *,
     encoding_errors: str = "strict",
-    answer_s: float | None = None,
+    waits_for_news: bool = False,
 ) -> redis.Redis:
     """A sync client, tried at once. `encoding_errors`, of `bytes.decode`: for replies that are no UTF-8.
-    `answer_s`: how long a reply may take; None where reads wait for news.
+    A reply may take ANSWER_S; with `waits_for_news`, for blocking reads and channels, as long as it likes.
 
     Raises BadSetting for an address that cannot be read, PlatformError when no server answers and
     ClusterRefused for a Redis Cluster.
@@ -75,7 +74,7 @@ def connect(
             url,
             retry=Retry(NoBackoff(), 0),
             encoding_errors=encoding_errors,
-            **_options(url, max_connections) | {"socket_timeout": answer_s},
+            **_options(url, max_connections, None if waits_for_news else ANSWER_S),
         )
     except ValueError:
         raise unreadable() from None
@@ -117,7 +116,7 @@ def connect_async(url: str, max_connections: int = 256) -> redis.asyncio.Redis:
     """
     try:
         return redis.asyncio.Redis.from_url(
-            url, retry=AsyncRetry(NoBackoff(), 0), **_options(url, max_connections)
+            url, retry=AsyncRetry(NoBackoff(), 0), **_options(url, max_connections, None)
         )
     except ValueError:
         raise unreadable() from None

@@ -84,8 +84,9 @@ async def instance(redis_url: str, database_url: str, gate: asyncio.Event) -> As
         handlers=dict.fromkeys(CommandType, ran), clock=SystemClock(),
     )  # fmt: skip
     receiver = CommandReceiver(
-        lambda: connect(redis_url, encoding_errors="replace"), conninfo(database_url, None), EXCHANGE_ID,
-        EXCHANGE, token=facts.token, instance_id=facts.instance_id, known_exchanges=KNOWN,
+        lambda: connect(redis_url, encoding_errors="replace", waits_for_news=True),
+        conninfo(database_url, None), EXCHANGE_ID, EXCHANGE, token=facts.token,
+        instance_id=facts.instance_id, known_exchanges=KNOWN,
         on_heard=lambda records: loop.call_soon_threadsafe(executor.heard, records),
         is_full=lambda: executor.full,
     )  # fmt: skip

@@ -21,12 +21,12 @@ from livermore_dagster.control.claim import Claim
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.incidents import CATALOGUE, IncidentName
-from livermore_dagster.platform import metrics_collector, metrics_server
 from livermore_dagster.platform.config import Settings
 from livermore_dagster.platform.metrics_catalogue import METRICS
 from livermore_dagster.platform.metrics_collector import ProcessFacts
 from livermore_dagster.platform.metrics_server import MetricsServer
 from livermore_dagster.platform.vitals import ExchangeVitals, Health
+from livermore_dagster.stores.redis import client as redis_client
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect
 from livermore_dagster.stores.redis.desired import Desired, write_desired_sync
@@ -249,8 +249,7 @@ def test_a_redis_that_is_stopped_holds_nobody_up(
 ) -> None:
     pid = client.info("server")["process_id"]
     with monkeypatch.context() as impatient:
-        for door in (metrics_server, metrics_collector):
-            impatient.setattr(door, "ANSWER_S", 1.0)
+        impatient.setattr(redis_client, "ANSWER_S", 1.0)
         os.kill(pid, signal.SIGSTOP)
         try:
             code, text = get("/metrics")

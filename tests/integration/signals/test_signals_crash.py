@@ -118,6 +118,50 @@ async def test_what_a_crashed_round_stored_is_taken_back_where_its_candle_was_re
     assert sorted(await signals.labels()) == wanted
 
 
+@pytest.mark.parametrize("known", ["history", "nothing", "a former life", "the next one"])
+async def test_so_is_what_a_crashed_round_stored_of_the_first_bar_ever_judged(
+    signals: Signals, known: str
+) -> None:
+    """Of the series there is only history, nothing, or old alerts, of bars that are history by now; or the
+    first is folded with the next one's close, from the cache."""
+    candles = walk(600, seed=1)
+    standing = expected(candles, candles[300].open_ms)
+    at = next(i for i, c in enumerate(candles) if i > 350 and (c.open_ms, "level_-150") in standing)
+    flat = replace(candles[at], high="200", close=canonical(f"{float(candles[at].open) * 1.03:.6f}"))
+    seen = [*candles[:at], flat, candles[at + 1]]
+    wanted = expected(seen, flat.open_ms)
+    if known == "a former life":
+        async with signals.running():
+            await signals.close(candles[:300], origin=Origin.WARMUP)
+            await signals.close(candles[300:at])
+            await signals.settle()
+        assert (former := sorted(await signals.labels()))
+        wanted = sorted([*former, *wanted])
+        await signals.redis.delete(
+            *await signals.redis.keys("indicator:*"), *await signals.redis.keys("candles:*")
+        )
+    await signals.close(candles[:at], origin=Origin.WARMUP)
+    if known in ("history", "the next one"):
+        async with signals.running():
+            await signals.settle()
+    if known == "the next one":
+        await signals.redis.hset(keys.warmed(BINANCE.id), "AAAUSDT", str(flat.open_ms + 1_000))
+        await signals.close(candles[at + 1 : at + 2])
+    await signals.close(candles[at : at + 1])
+    ended = SignalsConsumer(signals.redis, signals.pool, BINANCE, block_ms=20, token=OTHER)
+    await asyncio.wait_for(ended.run(asyncio.Event()), 10)
+    assert (flat.open_ms, "level_-150") in await signals.labels()
+    stamp = flat.open_ms + 1_200_000
+    revised = StampedCandle(
+        "AAAUSDT", Timeframe.M5, flat, Rank.SETTLED, stamp, Origin.REPAIR, proven_ms=stamp
+    )
+    await signals.cache.write([revised], SystemClock().now_ms())
+    await signals.close(candles[at + 1 : at + 2])
+    async with signals.running():
+        await signals.settle()
+    assert sorted(await signals.labels()) == wanted
+
+
 async def test_an_alert_is_published_within_milliseconds_of_its_close(signals: Signals) -> None:
     candles = walk(900, seed=9)
     async with signals.running():

@@ -65,7 +65,7 @@ async def test_a_waiting_sensor_wakes_with_the_event(redis_url: str, client: red
     found: list[boundaries.BoundaryEvent] = []
 
     def wait() -> None:
-        with connect(redis_url) as sensor:
+        with connect(redis_url, waits_for_news=True) as sensor:
             found.extend(boundaries.read_boundaries(sensor, {1: "0", 2: "0"}, 60_000, 10))
 
     thread = threading.Thread(target=wait)

@@ -182,5 +182,13 @@ def test_a_wrong_address_is_told() -> None:
         connect("unix:///nonexistent/socket")
 
 
+def test_who_waits_for_news_outlasts_the_patience_with_replies(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livermore_dagster.stores.redis.client.ANSWER_S", 0.05)
+    with connect(redis_url, waits_for_news=True) as client:
+        assert client.xread({"nothing": "$"}, block=200) == []
+
+
 async def test_a_blocking_read_outlasts_the_librarys_own_timeout(client: redis.asyncio.Redis) -> None:
     assert await client.xread({"nothing": "$"}, block=5_500) == []
