@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import redis.asyncio
 import structlog
@@ -14,13 +14,13 @@ from livermore_dagster.exchanges.budget import Budget, closed_for_ms
 from livermore_dagster.exchanges.contract import BudgetFeedback
 from livermore_dagster.stores.redis import keys
 
-__all__ = ["Closure", "SharedClosure"]
+__all__ = ["MARGIN_S", "Closure", "SharedClosure"]
 
 log = structlog.get_logger(__name__)
 
 _BANNED = 418
-_MARGIN_MS = 1_000
-"""The exchange counts in whole seconds, by its own clock: also for who begins just when this is over."""
+MARGIN_S: Final = 1.0
+"""On top of what the exchange says: it counts in whole seconds, by its own clock."""
 _PATIENCE_S = 2.0
 """Real seconds for Redis to answer: connections do not wait for it."""
 
@@ -29,11 +29,11 @@ class Closure(Protocol):
     """What is known beyond one process. Neither method raises for a Redis that is away."""
 
     async def left_s(self) -> float:
-        """Seconds for which nobody may connect."""
+        """Seconds for which nobody may connect, with the margin."""
         ...
 
     async def close(self, status: int, seconds: float) -> None:
-        """The exchange answered an upgrade with `status` (429 or 418): nobody may for so long."""
+        """The exchange answered an upgrade with `status` (429 or 418) and says for how long nobody may."""
         ...
 
 
@@ -53,22 +53,25 @@ class SharedClosure:
     async def left_s(self) -> float:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                left_ms = int(await self._redis.pttl(keys.upgrades_refused(self._exchange_id)))
+                left_s = max(0, await self._redis.pttl(keys.upgrades_refused(self._exchange_id))) / 1000
                 if not self._begun:
-                    left_ms = max(left_ms, await closed_for_ms(self._redis, self._exchange_id))
+                    closed_ms = await closed_for_ms(self._redis, self._exchange_id)
+                    if closed_ms > 0:
+                        left_s = max(left_s, closed_ms / 1000 + MARGIN_S)
                     self._begun = True
         except (RedisError, TimeoutError) as error:
             log.warning("closure_unknown", exchange_id=self._exchange_id, error=type(error).__name__)
             return 0.0
-        return max(0, left_ms) / 1000
+        return left_s
 
     async def close(self, status: int, seconds: float) -> None:
         key, for_ms = keys.upgrades_refused(self._exchange_id), max(1, math.ceil(seconds * 1000))
+        shut_ms = for_ms + round(MARGIN_S * 1000)
         try:
             async with asyncio.timeout(_PATIENCE_S), self._redis.pipeline(transaction=True) as pipe:
-                pipe.set(key, status, px=for_ms + _MARGIN_MS, nx=True)
+                pipe.set(key, status, px=shut_ms, nx=True)
                 # Never shorter than somebody was told before.
-                cast("Any", pipe).pexpire(key, for_ms + _MARGIN_MS, gt=True)
+                cast("Any", pipe).pexpire(key, shut_ms, gt=True)
                 await pipe.execute()
             if status == _BANNED:
                 await self._budget.feedback(BudgetFeedback(retry_after_ms=for_ms))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from livermore_dagster.clock import Clock
-from livermore_dagster.exchanges.closure import Closure
+from livermore_dagster.exchanges.closure import MARGIN_S, Closure
 from livermore_dagster.exchanges.connection import ConnectionLost
 
 __all__ = ["Gate"]
 
 T = TypeVar("T")
-_MARGIN_S: Final = 1.0
-"""The exchange counts in whole seconds, by its own clock."""
 
 
 class Gate:
@@ -54,14 +52,14 @@ class Gate:
 
     def _shut(self, seconds: float) -> None:
         self._refused = True
-        self._opens_at = max(self._opens_at, self._clock.monotonic() + seconds + _MARGIN_S)
+        self._opens_at = max(self._opens_at, self._clock.monotonic() + seconds)
 
     async def _try(self, connect: Callable[[], Awaitable[T]]) -> T:
         try:
             opened = await connect()
         except ConnectionLost as lost:
             if lost.limited is not None:
-                self._shut(lost.retry_after_s)
+                self._shut(lost.retry_after_s + MARGIN_S)
                 if self._closure is not None:
                     await self._closure.close(lost.limited, lost.retry_after_s)
             raise

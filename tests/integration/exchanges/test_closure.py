@@ -9,9 +9,9 @@ import redis.asyncio
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.exchanges.budget import RateBudget
-from livermore_dagster.exchanges.closure import SharedClosure
+from livermore_dagster.exchanges.closure import MARGIN_S, SharedClosure
 from livermore_dagster.exchanges.connection import ConnectionLost
-from livermore_dagster.exchanges.contract import BudgetRule
+from livermore_dagster.exchanges.contract import BudgetFeedback, BudgetRule
 from livermore_dagster.exchanges.gate import Gate
 
 CLOCK = SystemClock()
@@ -26,7 +26,19 @@ async def test_of_two_refusals_the_longer_one_holds(connected: redis.asyncio.Red
     closure = closure_of(connected)
     for seconds in (60.0, 0.0, 120.0, 1.0):
         await closure.close(429, seconds)
-    assert 100 < await closure_of(connected).left_s() <= 121
+    assert 100 < await closure_of(connected).left_s() <= 120 + MARGIN_S
+
+
+async def test_a_closed_budget_keeps_who_begins_away_with_the_same_margin(
+    connected: redis.asyncio.Redis,
+) -> None:
+    budget = RateBudget(connected, 2, BudgetRule(10, 1000), CLOCK)
+    beginning = SharedClosure(connected, 2, budget)
+    assert await closure_of(connected).left_s() == 0.0
+    await budget.feedback(BudgetFeedback(retry_after_ms=60_000))
+    left_s, closed_s = await beginning.left_s(), (await budget.state()).closed_ms / 1000
+    assert closed_s + MARGIN_S <= left_s <= 60 + MARGIN_S
+    assert await beginning.left_s() == 0.0, "it has begun"
 
 
 async def test_without_redis_a_refusal_still_holds_in_its_own_process() -> None:

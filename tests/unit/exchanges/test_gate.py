@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.http11 import Response
 
 from livermore_dagster.exchanges.backoff import Backoff
+from livermore_dagster.exchanges.closure import MARGIN_S
 from livermore_dagster.exchanges.connection import ConnectionLost, classify
 from livermore_dagster.exchanges.gate import Gate
 
@@ -84,7 +85,7 @@ async def test_all_keep_away_as_long_as_one_was_told_to() -> None:
 
 
 class Notices:
-    """What processes were told, and until when it holds."""
+    """What processes were told, and until when it holds, with the margin."""
 
     def __init__(self, clock: StepClock, until_s: float = 0.0) -> None:
         self._clock = clock
@@ -97,7 +98,7 @@ class Notices:
 
     async def close(self, status: int, seconds: float) -> None:
         self.told.append((status, seconds))
-        self.until_s = self._clock.at - 100.0 + seconds
+        self.until_s = self._clock.at - 100.0 + seconds + MARGIN_S
 
 
 async def test_a_refusal_known_from_before_is_waited_out() -> None:
@@ -105,7 +106,7 @@ async def test_a_refusal_known_from_before_is_waited_out() -> None:
     exchange, gate = Exchange(clock), Gate(clock, Notices(clock, 600.0))
     assert await asyncio.gather(*(gate.open(exchange.connect) for _ in range(3))) == ["open"] * 3
     await gate.open(exchange.connect)
-    assert exchange.asked == [601.0] * 4
+    assert exchange.asked == [600.0] * 4
 
 
 async def test_what_one_process_was_told_keeps_the_others_away() -> None:
@@ -130,7 +131,7 @@ async def test_who_waits_stays_away_for_what_is_told_meanwhile() -> None:
         notices.until_s = 40.0
     await waiting
     assert exchange.asked == []
-    assert clock.at >= 141.0
+    assert clock.at >= 140.0
 
 
 async def test_one_at_a_time_asks_until_it_is_let_in() -> None:
