@@ -135,7 +135,8 @@ async def test_so_is_what_a_crashed_round_stored_of_the_first_bar_ever_judged(
             await signals.close(candles[:300], origin=Origin.WARMUP)
             await signals.close(candles[300:at])
             await signals.settle()
-        assert (former := sorted(await signals.labels()))
+        former = await signals.labels()
+        assert former
         wanted = sorted([*former, *wanted])
         await signals.redis.delete(
             *await signals.redis.keys("indicator:*"), *await signals.redis.keys("candles:*")
