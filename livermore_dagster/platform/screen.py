@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -14,46 +15,57 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from livermore_dagster.market.moments import clock_text, short_text
-from livermore_dagster.platform.child import Child, ChildState
+from livermore_dagster.market.moments import clock_text
 from livermore_dagster.platform.processes import family_memory
+from livermore_dagster.platform.screen_tables import (
+    WIDE,
+    alerts_table,
+    exchanges_table,
+    in_full,
+    is_ready,
+    processes_line,
+    processes_table,
+    tilde,
+    trouble_lines,
+)
 from livermore_dagster.platform.supervisor import Supervisor
-from livermore_dagster.platform.watch import AlertLine, ExchangeView, Watch
+from livermore_dagster.platform.watch import Watch
 
-__all__ = ["LiveScreen", "PlainLines", "View", "memory_text"]
+__all__ = ["LiveScreen", "PlainLines", "View"]
 
-HEADER_LINES = 4
 MIDDLE_WIDTH = 36
-BAR_WIDTH = 10
 FRAME_LINES = 2
+FRAME_COLUMNS = 4
+TITLE_LINES = 1
+"""The line that names the columns."""
 TROUBLE_LINES = 3
 TALL = 30
 """Lines of a terminal from which a trouble is told in full."""
-TITLED_LINES = FRAME_LINES + 1
-"""A frame and the line that names the columns."""
 EVENTS_BOXED = 5
 EVENTS_BARE = 2
 ALERTS_MOST = 20
+ALERTS_LEAST = 3
+"""Alerts that are always seen: processes that are ready, idle exchanges, then frames make room for them."""
 ROOMY = 12
 """Lines left for alerts and events from which events get a frame of their own."""
 REFRESH_S = 1.0
 MEMORY_S = 5.0
-STATE_STYLE = {
-    "ready": "green", "starting": "yellow", "restarting": "bold yellow", "waiting": "dim", "stopped": "dim",
-    "failed": "bold red", "active": "bold green", "warming": "yellow", "stopping": "yellow", "idle": "dim",
-    "offline": "bold red", "paused": "bold yellow", "?": "dim",
-}  # fmt: skip
-MARK = {
-    "ready": "●",
-    "active": "●",
-    "failed": "✖",
-    "offline": "✖",
-    "idle": "○",
-    "waiting": "○",
-    "stopped": "○",
-}
-UP = "#26a69a"
-DOWN = "#ef5350"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What gives way where a terminal is low."""
+
+    processes: bool = False
+    """Those that are ready share a line; the others keep their rows."""
+    idle: bool = False
+    """Exchanges that nobody wants to run share a line."""
+    frames: bool = False
+    """There are none."""
+
+
+FOLDS = (Fold(), Fold(processes=True), Fold(processes=True, idle=True), Fold(True, True, True))
+"""In this order, until there is room enough."""
 
 
 class View(Protocol):
@@ -123,180 +135,103 @@ class LiveScreen:
             self.console.print(line)
 
     def render(self) -> RenderableType:
-        """The whole screen as it now is, never higher than the terminal while that has 26 lines."""
+        """The whole screen as it now is, never higher than the terminal while that has 24 lines."""
         supervisor = self.supervisor
         if supervisor is None:
             return Text("LIVERMORE", "bold")
-        parts: list[RenderableType] = [self._header(supervisor)]
-        parts.append(_panel("processes", _processes(supervisor.children, self._memory)))
-        room = self.console.size.height - HEADER_LINES - TITLED_LINES - len(supervisor.children)
-        if self.watch is not None and self.watch.exchanges:
-            lines = TROUBLE_LINES if self.console.size.height >= TALL else 1
-            troubles = _troubles(self.watch.exchanges, self.console.size.width - 4, lines)
-            parts.append(_panel("exchanges", Group(_exchanges(self.watch.exchanges), *troubles)))
-            room -= TITLED_LINES + len(self.watch.exchanges)
-            room -= sum(-(-len(line.plain) // (self.console.size.width - 4)) for line in troubles)
-            events = FRAME_LINES + EVENTS_BOXED if room >= ROOMY + TITLED_LINES else EVENTS_BARE
-            shown = max(1, min(ALERTS_MOST, room - TITLED_LINES - events))
-            parts.append(_panel("last alerts", _alerts(self.watch.alerts[:shown])))
-            if events == EVENTS_BARE:
-                left = min(EVENTS_BARE, max(0, room - TITLED_LINES - shown))
-                return Group(*parts, *(list(self._lines)[-left:] if left else ()))
-        parts.append(_panel("events", Group(*self._lines) if self._lines else Text("nothing yet", "dim")))
-        return Group(*parts)
+        width, height = self.console.size
+        watch = self.watch if self.watch is not None and self.watch.exchanges else None
+        for fold in FOLDS:
+            frame = 0 if fold.frames else FRAME_LINES
+            top = self._top(supervisor, fold)
+            room = height - self._height(top) - frame
+            if room >= (EVENTS_BOXED if watch is None else TITLE_LINES + ALERTS_LEAST + EVENTS_BARE):
+                break
+        if watch is None:
+            return Group(*top, self._events(room, framed=not fold.frames))
+        roomy = room >= ROOMY + TITLE_LINES
+        events = FRAME_LINES + EVENTS_BOXED if roomy else EVENTS_BARE
+        shown = max(1, min(ALERTS_MOST, room - TITLE_LINES - events))
+        alerts = _part("last alerts", alerts_table(watch.alerts[:shown], width), framed=not fold.frames)
+        if roomy:
+            return Group(*top, alerts, self._events(EVENTS_BOXED, framed=True))
+        return Group(*top, alerts, self._events(room + frame - self._height([alerts]), framed=False))
 
-    def _header(self, supervisor: Supervisor) -> RenderableType:
-        options = supervisor.options
+    def _top(self, supervisor: Supervisor, fold: Fold) -> list[RenderableType]:
+        """What always is there: who we are, processes and exchanges."""
+        width, height = self.console.size
+        framed = not fold.frames
+        parts: list[RenderableType] = [self._header(supervisor, fold)]
+        children = [child for child in supervisor.children if not fold.processes or not is_ready(child)]
+        if children:
+            parts.append(_part("processes", processes_table(children, self._memory), framed=framed))
+        views = self.watch.exchanges if self.watch is not None else []
+        if views:
+            told = [view for view in views if not fold.idle or in_full(view)]
+            idle = ", ".join(view.row.name for view in views if view not in told)
+            lines = TROUBLE_LINES if height >= TALL else 1
+            content: list[RenderableType] = [exchanges_table(told, width)] if told else []
+            if idle:
+                content.append(Text(f"○ idle: {idle}", "dim", no_wrap=True, overflow="ellipsis"))
+            content += trouble_lines(views, width - FRAME_COLUMNS, lines)
+            parts.append(_part("exchanges", Group(*content), framed=framed))
+        return parts
+
+    def _height(self, parts: Sequence[RenderableType]) -> int:
+        return len(
+            self.console.render_lines(Group(*parts), self.console.options.update(height=None), pad=False)
+        )
+
+    def _events(self, lines: int, *, framed: bool) -> RenderableType:
+        """The newest that fit."""
+        shown = list(self._lines)[-lines:] if lines > 0 else []
+        if framed:
+            return _part("events", Group(*shown) if shown else Text("nothing yet", "dim"), framed=True)
+        return Group(*shown)
+
+    def _header(self, supervisor: Supervisor, fold: Fold) -> RenderableType:
+        options, metrics = supervisor.options, getattr(supervisor, "metrics", None)
+        kind = Text("  LIVE  ", "bold white on #1565c0")
+        if options.simulate:
+            kind = Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
+        web = next((c.spec.address for c in supervisor.children if c.spec.name == "web server"), "")
+        dagster = Text.assemble(("Dagster ", "dim"), (web, "bold cyan")) if web else Text("")
+        market = Text(clock_text(self.watch.market_time.now_ms()) if self.watch else "", "bold")
+        port = Text.assemble(("metrics ", "dim"), (f":{metrics.port}", "cyan")) if metrics else Text("")
+        ends, home = Text("Ctrl-C stops all", "dim"), tilde(str(options.home))
+        processes = processes_line(supervisor.children, self._memory) if fold.processes else Text("")
+        edge = "#ffb300" if options.simulate else "#1565c0"
+        if self.console.size.width < WIDE:
+            pairs = _pairs((kind, market), (dagster, ends), (processes, port))
+            return pairs if fold.frames else _panel(f"LIVERMORE  {home}", pairs, edge)
+        named = Text.assemble(("market time ", "dim"), market) if market else market
         row = Table.grid(expand=True, padding=(0, 1))
         # The middle says SIMULATED: a long home or address yields to it.
         row.add_column(ratio=1, no_wrap=True)
         row.add_column(justify="center", no_wrap=True, min_width=MIDDLE_WIDTH)
         row.add_column(justify="right", ratio=1, no_wrap=True)
-        if options.simulate:
-            kind = Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
-        else:
-            kind = Text("  LIVE  ", "bold white on #1565c0")
-        web = next((c.spec.address for c in supervisor.children if c.spec.name == "web server"), "")
-        row.add_row(
-            Text("LIVERMORE", "bold"),
-            kind,
-            Text.assemble(("Dagster ", "dim"), (web, "bold cyan")) if web else Text(""),
-        )
-        market = Text("")
-        if self.watch is not None:
-            market = Text.assemble(
-                ("market time ", "dim"), (clock_text(self.watch.market_time.now_ms()), "bold")
-            )
-        metrics = getattr(supervisor, "metrics", None)
-        ends = Text("Ctrl-C stops all", "dim")
-        if metrics is not None:
-            port = Text.assemble(("metrics ", "dim"), (f":{metrics.port}", "cyan"), "  ")
-            ends = port + ends
-        row.add_row(Text(_tilde(str(options.home)), "dim"), market, ends)
-        return Panel(row, border_style="#ffb300" if options.simulate else "#1565c0")
+        row.add_row(Text("LIVERMORE", "bold"), kind, dagster)
+        row.add_row(Text(home, "dim"), named, Text("  ").join(one for one in (port, ends) if one))
+        content = Group(row, processes) if processes else row
+        return content if fold.frames else _panel("", content, edge)
 
 
-def _panel(title: str, content: RenderableType) -> Panel:
-    return Panel(content, title=title, title_align="left", border_style="grey37", padding=(0, 1))
-
-
-def _table(*columns: tuple[str, str]) -> Table:
-    """Columns as wide as they need; the last one, '' for none, takes and yields what is left of the line."""
-    table = Table(box=None, expand=True, header_style="dim", padding=(0, 2, 0, 0), pad_edge=False)
-    for name, side in columns[:-1]:
-        table.add_column(name, justify="right" if side == ">" else "left", no_wrap=True)
-    table.add_column(columns[-1][0], ratio=1)
+def _pairs(*rows: tuple[Text, Text]) -> Table:
+    """What stands at the left of a line, and yields to what stands at its right."""
+    table = Table.grid(expand=True, padding=(0, 1))
+    table.add_column(no_wrap=True, ratio=1)
+    table.add_column(justify="right", no_wrap=True)
+    for left, right in rows:
+        table.add_row(left, right)
     return table
 
 
-def _last(text: str, style: str = "") -> Text:
-    """For a last column: cut where the line ends."""
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
+def _part(title: str, content: RenderableType, *, framed: bool) -> RenderableType:
+    """Without a frame the names of the columns say what it is."""
+    return _panel(title, content, "grey37") if framed else content
 
 
-def _tilde(text: str) -> str:
-    """The user's own folder as shells write it: addresses then fit."""
-    own = str(Path.home())
-    return text.replace(own, "~", 1) if own != "/" else text
-
-
-def _state(state: str) -> Text:
-    return Text(f"{MARK.get(state, '◐')} {state}", STATE_STYLE.get(state, "white"))
-
-
-def _processes(children: list[Child], memory: dict[str, int]) -> Table:
-    table = _table(
-        ("process", "<"), ("state", "<"), ("pid", ">"), ("memory", ">"), ("restarts", ">"), ("address", "<")
+def _panel(title: str, content: RenderableType, edge: str) -> Panel:
+    return Panel(
+        content, title=Text(title) if title else None, title_align="left", border_style=edge, padding=(0, 1)
     )
-    for child in children:
-        table.add_row(
-            child.spec.name,
-            _state(child.state.value),
-            str(child.pid or "–"),
-            memory_text(memory.get(child.spec.name, 0)) if child.state is not ChildState.STOPPED else "–",
-            Text(str(child.restarts), "bold yellow" if child.restarts else "dim"),
-            _last(_tilde(child.spec.address), "cyan"),
-        )
-    return table
-
-
-def _exchanges(views: list[ExchangeView]) -> Table:
-    table = _table(
-        ("exchange", "<"), ("state", "<"), ("warm-up", "<"), ("symbols", ">"), ("closes/min", ">"),
-        ("settled to", ">"), ("429", ">"), ("", "<"),
-    )  # fmt: skip
-    for view in views:
-        limited = view.counters.get("http_429", 0)
-        table.add_row(
-            view.row.display_name,
-            _state("paused" if view.paused and view.state == "active" else view.state),
-            _warmup(view),
-            str(len(view.symbols)) if view.symbols else "–",
-            f"{view.closes_per_minute:,.0f}" if view.state == "active" else "–",
-            short_text(view.settled_ms) if view.settled_ms and view.state == "active" else "–",
-            Text(str(limited), "bold red" if limited else "dim"),
-            _last(
-                view.command or _held_by(view) or ("held only" if view.mode == "position-monitor" else ""),
-                "dim",
-            ),
-        )
-    return table
-
-
-def _held_by(view: ExchangeView) -> str:
-    """Where two homes share an exchange: who holds it and who waits."""
-    if not view.standbys or view.instance is None:
-        return ""
-    holder = str(view.instance.get("home") or "").rpartition("/")[2]
-    waiting = ", ".join(one.status.home.rpartition("/")[2] for one in view.standbys)
-    return f"held by {holder or view.instance.get('hostname')}, {waiting} stands by"
-
-
-def _troubles(views: list[ExchangeView], width: int, lines: int) -> list[Text]:
-    """Why an exchange does not run though it shall, with advice: at most so many lines each."""
-    found = []
-    for view in views:
-        error = (view.desired == "running" and view.state != "active" and view.last_error) or view.given_up
-        if error:
-            line = f"✖ {view.row.display_name}: {error}"
-            room = lines * (width - 2)
-            found.append(Text(line if len(line) <= room else f"{line[: room - 1]}…", "red"))
-    return found
-
-
-def _warmup(view: ExchangeView) -> Text:
-    if view.state == "active":
-        return Text("done", "green")
-    if view.warmup_percent is None:
-        return Text("–", "dim")
-    done = round(view.warmup_percent / 100 * BAR_WIDTH)
-    eta = f" · {view.warmup_eta_s:.0f} s" if view.warmup_eta_s else ""
-    return Text.assemble(
-        ("━" * done, UP), ("━" * (BAR_WIDTH - done), "grey37"), f" {view.warmup_percent:.0f} %{eta}"
-    )
-
-
-def _alerts(alerts: list[AlertLine]) -> RenderableType:
-    if not alerts:
-        return Text("none yet", "dim")
-    table = _table(
-        ("candle end", "<"), ("exchange", "<"), ("symbol", "<"), ("", ">"), ("alert", "<"), ("MACD-V", ">"),
-        ("", "<"),
-    )  # fmt: skip
-    for alert in alerts:
-        style = "dim strike" if alert.withdrawn else (UP if alert.macdv < 0 else DOWN)
-        table.add_row(
-            Text(short_text(alert.candle_end_ms), "dim"),
-            alert.exchange,
-            Text(alert.symbol, "bold"),
-            alert.timeframe,
-            Text(alert.label.replace("_", " "), style),
-            Text(f"{alert.macdv:+,.1f}", style),
-            _last("withdrawn" if alert.withdrawn else "", "dim"),
-        )
-    return table
-
-
-def memory_text(size: int) -> str:
-    """'118 MB', '–' for none."""
-    return f"{size / 1_000_000:,.0f} MB" if size else "–"
