@@ -25,7 +25,6 @@ __all__ = [
     "last_raised",
     "raise_boundary",
     "read_boundaries",
-    "read_boundaries_async",
     "renew",
     "run_at_work",
     "run_lives",
@@ -97,23 +96,8 @@ def read_boundaries(
 
     Waits up to `block_ms` for the first (0: not at all); `count` bounds the entries per exchange.
     """
-    reply = client.xread(dict(_streams(cursor)), count=count, block=block_ms or None)
-    return _events(reply)
-
-
-async def read_boundaries_async(
-    client: redis.asyncio.Redis, cursor: Mapping[int, str], block_ms: int, count: int
-) -> list[BoundaryEvent]:
-    """`read_boundaries` for an async caller."""
-    reply = await client.xread(dict(_streams(cursor)), count=count, block=block_ms or None)
-    return _events(reply)
-
-
-def _streams(cursor: Mapping[int, str]) -> dict[Any, Any]:
-    return {keys.boundaries(exchange_id): entry_id for exchange_id, entry_id in cursor.items()}
-
-
-def _events(reply: Any) -> list[BoundaryEvent]:
+    streams: dict[Any, Any] = {keys.boundaries(exchange_id): start for exchange_id, start in cursor.items()}
+    reply = cast("Any", client.xread(streams, count=count, block=block_ms or None))
     found = [
         BoundaryEvent(
             exchange_id=int(key.rsplit(":", 1)[1]),

@@ -76,12 +76,12 @@ class Rig:
     def run(self, raiser: BoundaryRaiser) -> None:
         self.tasks.append(asyncio.create_task(raiser.run()))
 
-    async def events(self, count: int) -> list[boundaries.BoundaryEvent]:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                found = await boundaries.read_boundaries_async(self.client, {self.row.id: "0"}, 200, 100)
-                if len(found) >= count:
-                    return found
+    def raised(self, sensor) -> list[boundaries.BoundaryEvent]:
+        return boundaries.read_boundaries(sensor, {self.row.id: "0"}, 0, 100)
+
+    async def events(self, sensor, count: int) -> list[boundaries.BoundaryEvent]:
+        await until(lambda: len(self.raised(sensor)) >= count)
+        return self.raised(sensor)
 
     async def close(self) -> None:
         for task in self.tasks:

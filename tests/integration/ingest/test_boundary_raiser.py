@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from psycopg_pool import PoolTimeout
@@ -28,56 +28,62 @@ async def client(redis_url) -> AsyncIterator:
     await connection.aclose()
 
 
-async def test_raised_at_grace_once_by_the_clock_alone(client) -> None:
+@pytest.fixture
+def sensor(redis_url) -> Iterator:
+    with connect(redis_url) as connection:
+        yield connection
+
+
+async def test_raised_at_grace_once_by_the_clock_alone(client, sensor) -> None:
     rig = Rig(client)
     rig.run(rig.raiser)
     rig.raiser.on_clock(MIDNIGHT - STEP + 1_500)  # the first one it lives through is history
     await asyncio.sleep(0)
     rig.raiser.on_clock(MIDNIGHT + 1_499)
     rig.raiser.on_clock(MIDNIGHT + 1_500)
-    (event,) = await rig.events(1)
+    (event,) = await rig.events(sensor, 1)
     assert event.boundary_ms == MIDNIGHT
     assert event.timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
     assert (event.settled, event.unsettled) == (("A",), ("B",))
     rig.raiser.on_clock(MIDNIGHT + 60_000)
     rig.raiser.on_clock(MIDNIGHT + STEP + 1_500)
-    assert [e.boundary_ms for e in await rig.events(2)] == [MIDNIGHT, MIDNIGHT + STEP]
+    assert [e.boundary_ms for e in await rig.events(sensor, 2)] == [MIDNIGHT, MIDNIGHT + STEP]
     await rig.raiser.close()
     await rig.close()
 
 
-async def test_two_instances_raise_one_entry(client) -> None:
+async def test_two_instances_raise_one_entry(client, sensor) -> None:
     rig = Rig(client)
     other = rig.make("b")
     await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
     for raiser in (rig.raiser, other):
         rig.run(raiser)
         raiser.on_clock(MIDNIGHT + 2_000)
-    await rig.events(2)
+    await rig.events(sensor, 2)
     for raiser in (rig.raiser, other):
         raiser.on_clock(MIDNIGHT + STEP + 2_000)
-    found = await rig.events(3)
+    found = await rig.events(sensor, 3)
     assert [e.boundary_ms for e in found] == [MIDNIGHT - STEP, MIDNIGHT, MIDNIGHT + STEP]
     await rig.raiser.close()
     await other.close()
     await rig.close()
 
 
-async def test_a_backlog_is_one_event_with_the_union(client) -> None:
+async def test_a_backlog_is_one_event_with_the_union(client, sensor) -> None:
     rig = Rig(client)
     await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
     await boundaries.begin(client, rig.row.id, MIDNIGHT - STEP, "x")
     await boundaries.finish(client, rig.row.id, MIDNIGHT - STEP, "x")
     rig.run(rig.raiser)
     rig.raiser.on_clock(MIDNIGHT + 5 * STEP + 2_000)
-    event = (await rig.events(2))[1]
+    event = (await rig.events(sensor, 2))[1]
     assert event.boundary_ms == MIDNIGHT + 5 * STEP
     assert event.timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)
     await rig.raiser.close()
     await rig.close()
 
 
-async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch) -> None:
+async def test_fetched_here_only_when_nobody_begins_in_time(client, sensor, monkeypatch) -> None:
     monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.4)
     monkeypatch.setattr(boundary_raiser, "_MISSING_S", 0.5)
     rig = Rig(client)
@@ -86,7 +92,7 @@ async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch)
     assert await boundaries.begin(client, rig.row.id, MIDNIGHT, "run")
     rig.run(rig.raiser)
     rig.raiser.on_clock(MIDNIGHT + 2_000)
-    await rig.events(2)
+    await rig.events(sensor, 2)
     rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
     await asyncio.wait_for(rig.done.wait(), PATIENCE_S)
     assert rig.fetched == [(MIDNIGHT + STEP, (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1))]
@@ -104,7 +110,7 @@ async def test_fetched_here_only_when_nobody_begins_in_time(client, monkeypatch)
     await rig.close()
 
 
-async def test_a_handled_boundary_is_told_whoever_handled_it(client, monkeypatch) -> None:
+async def test_a_handled_boundary_is_told_whoever_handled_it(client, sensor, monkeypatch) -> None:
     for name in ("_FALLBACK_S", "_TAKE_OVER_S"):
         monkeypatch.setattr(boundary_raiser, name, 0.1)
     rig = Rig(client)
@@ -112,7 +118,7 @@ async def test_a_handled_boundary_is_told_whoever_handled_it(client, monkeypatch
     assert await boundaries.begin(client, rig.row.id, MIDNIGHT, "run")
     rig.run(rig.raiser)
     rig.raiser.on_clock(MIDNIGHT + 2_000)
-    await rig.events(2)
+    await rig.events(sensor, 2)
     await boundaries.finish(client, rig.row.id, MIDNIGHT, "run")
     async with asyncio.timeout(PATIENCE_S):
         while not rig.handled:  # noqa: ASYNC110
@@ -194,7 +200,7 @@ async def test_it_gives_up_in_words(client, monkeypatch) -> None:
     await rig.close()
 
 
-async def test_what_a_few_series_lack_keeps_no_boundary_open(client, monkeypatch) -> None:
+async def test_what_a_few_series_lack_keeps_no_boundary_open(client, sensor, monkeypatch) -> None:
     for name, seconds in (("_FALLBACK_S", 0.05), ("_TAKE_OVER_S", 0.05), ("_GIVE_UP_S", 0.3)):
         monkeypatch.setattr(boundary_raiser, name, seconds)
     rig = Rig(client)
@@ -208,50 +214,49 @@ async def test_what_a_few_series_lack_keeps_no_boundary_open(client, monkeypatch
     assert rig.handled == [MIDNIGHT]
     assert await boundaries.last_handled(client, rig.row.id) == MIDNIGHT
     rig.raiser.on_clock(MIDNIGHT + STEP + 2_000)
-    assert (await rig.events(3))[2].timeframes == (Timeframe.M15,)
+    assert (await rig.events(sensor, 3))[2].timeframes == (Timeframe.M15,)
     await rig.raiser.close()
     await rig.close()
 
 
-async def test_a_day_is_told_of_once_however_long_its_candles_stay_due(client, redis_url) -> None:
+async def test_a_day_is_told_of_once_however_long_its_candles_stay_due(client, sensor) -> None:
     rig = Rig(client)
     await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - 2 * STEP, [Timeframe.M15], [], [], 1)
     rig.run(rig.raiser)
     # Midnight itself was missed: the first boundary after it stands for it.
     for number in range(1, 4):
         rig.raiser.on_clock(MIDNIGHT + number * STEP + 2_000)
-        found = await rig.events(number + 1)
+        found = await rig.events(sensor, number + 1)
         assert Timeframe.D1 in found[number].timeframes
     await rig.close()
     await rig.raiser.close()
-    with connect(redis_url) as plain:
-        told = read_symbol_events(plain, {rig.row.id: "0"}, 0, 100)
+    told = read_symbol_events(sensor, {rig.row.id: "0"}, 0, 100)
     assert [(one.kind, one.reason) for one in told] == [("day", "2026-01-06 00:15 UTC")]
 
 
-async def test_what_is_streamed_is_raised_and_never_fetched(client, monkeypatch) -> None:
+async def test_what_is_streamed_is_raised_and_never_fetched(client, sensor, monkeypatch) -> None:
     monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.05)
     rig = Rig(client, BINANCE)
     await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
     rig.run(rig.raiser)
     rig.raiser.on_clock(MIDNIGHT + 2_000)
-    assert len(await rig.events(2)) == 2
+    assert len(await rig.events(sensor, 2)) == 2
     await asyncio.sleep(0.2)
     assert rig.fetched == []
     await rig.close()
 
 
-async def test_boundaries_passed_while_warming_are_raised_as_one(client) -> None:
+async def test_boundaries_passed_while_warming_are_raised_as_one(client, sensor) -> None:
     rig = Rig(client)
     raiser = rig.make("a", warm=False)
     rig.run(raiser)
     raiser.on_clock(MIDNIGHT - 2 * STEP + 2_000)
     raiser.on_clock(MIDNIGHT - STEP + 2_000)
     raiser.on_clock(MIDNIGHT + 2_000)
-    await asyncio.sleep(0)
-    assert await boundaries.read_boundaries_async(client, {rig.row.id: "0"}, 50, 100) == []
+    await asyncio.sleep(0.05)
+    assert rig.raised(sensor) == []
     raiser.open()
-    (event,) = await rig.events(1)
+    (event,) = await rig.events(sensor, 1)
     await rig.close()
     assert event.boundary_ms == MIDNIGHT
     assert event.timeframes == (Timeframe.M15, Timeframe.H1, Timeframe.H4, Timeframe.D1)

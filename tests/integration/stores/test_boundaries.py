@@ -30,7 +30,8 @@ async def test_many_instances_raise_a_boundary_once(redis_url: str) -> None:
 
     answers = await asyncio.gather(*(march(client) for client in clients))
     assert sum(answer is not None for one in answers for answer in one) == 20
-    events = await boundaries.read_boundaries_async(clients[0], {2: "0"}, 0, 100)
+    with connect(redis_url) as sensor:
+        events = boundaries.read_boundaries(sensor, {2: "0"}, 0, 100)
     assert [event.boundary_ms for event in events] == [B + step * QUARTER for step in range(20)]
     assert await read_counters(clients[0], 2) == {"boundaries": 20}
     assert await boundaries.last_raised(clients[0], 2) == B + 19 * QUARTER
