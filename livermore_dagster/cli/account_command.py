@@ -117,15 +117,15 @@ def try_key(exchange: Exchange, user: User = None, as_json: Json = False, home: 
     """
     from livermore_dagster.cli.lookup import find_exchange
     from livermore_dagster.clock import SystemClock
-    from livermore_dagster.platform.demo_accounts import lend_demo_keys
+    from livermore_dagster.platform.demo_accounts import shell_environment
     from livermore_dagster.trades.registration import try_account
     from livermore_dagster.trades.session import credentials_of, require_account
 
     async def work(session: StoreSession) -> AccountRow:
         row = await find_exchange(session.connection, exchange)
         account = await require_account(session.connection, exchange, sub=session.user)
-        lend_demo_keys(session.settings.provenance)
-        await try_account(session.redis, row, credentials_of(account), account.markets, SystemClock())
+        credentials = credentials_of(account, shell_environment(session.settings.provenance))
+        await try_account(session.redis, row, credentials, account.markets, SystemClock())
         return account
 
     account = in_session(work, home, user)

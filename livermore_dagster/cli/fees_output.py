@@ -38,15 +38,15 @@ async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) 
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from livermore_dagster.errors import BadSetting
-    from livermore_dagster.platform.demo_accounts import lend_demo_keys
+    from livermore_dagster.platform.demo_accounts import shell_environment
     from livermore_dagster.trades.conversion import convert_third_asset_fees
     from livermore_dagster.trades.history import ReadProgress, read_history
     from livermore_dagster.trades.session import credentials_of, open_account
     from livermore_dagster.trades.standing import read_held, read_tiers
 
-    lend_demo_keys(settings.provenance)
+    environment = shell_environment(settings.provenance)
     try:
-        credentials_of(account)
+        credentials_of(account, environment)
     except BadSetting as unset:
         typer.echo(f"Not read anew in this shell: {unset.message} This is what is stored.", err=True)
         return
@@ -65,7 +65,7 @@ async def read_account(settings: Settings, account: AccountRow, *, quiet: bool) 
             what = f"Reading {account.exchange}{f' {progress.market}' if progress.market else ''}"
             bar.update(task, description=what, completed=progress.pages, told=told)
 
-        async with open_account(account.id, account.exchange, settings) as session:
+        async with open_account(account.id, account.exchange, settings, environment=environment) as session:
             await read_history(session, "fills", tell)
             await read_history(session, "orders", tell)
             await convert_third_asset_fees(session)

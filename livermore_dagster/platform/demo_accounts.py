@@ -23,7 +23,7 @@ from livermore_dagster.stores.postgres.users import read_users
 from livermore_dagster.stores.redis.account_events import AccountEvent, append_event
 from livermore_dagster.stores.redis.client import connect_async
 
-__all__ = ["demo_environment", "lend_demo_keys", "register_demo_accounts"]
+__all__ = ["demo_environment", "register_demo_accounts", "shell_environment"]
 
 _PLAYED = ("coinbase", "binance", "binance_us")
 _ACCOUNT = "demo"
@@ -50,11 +50,10 @@ def demo_environment(provenance: str) -> dict[str, str]:
     return found
 
 
-def lend_demo_keys(provenance: str) -> None:
-    """Gives this process the variables of a simulation's accounts, as `up` gives them to its own; what the
+def shell_environment(provenance: str) -> Mapping[str, str]:
+    """This process' variables with those of a simulation's accounts, as `up` gives them to its own; what the
     shell has set stands."""
-    for name, value in demo_environment(provenance).items():
-        os.environ.setdefault(name, value)
+    return {**demo_environment(provenance), **os.environ}
 
 
 def register_demo_accounts(settings: Settings, doors: Mapping[str, Doors]) -> list[str]:

@@ -70,8 +70,8 @@ class AccountSession:
         return self._products
 
 
-def credentials_of(account: AccountRow) -> Credentials:
-    """Key and secret out of the environment variables the account names.
+def credentials_of(account: AccountRow, environment: Mapping[str, str] | None = None) -> Credentials:
+    """Key and secret out of the variables the account names, of this process where no `environment` is given.
 
     Raises BadSetting, naming the variable and never its value, where one is missing.
     """
@@ -80,7 +80,7 @@ def credentials_of(account: AccountRow) -> Credentials:
             f"Account {account.key} names no environment variables.",
             f"Name them: livermore account add {account.exchange} --key-env NAME --secret-env NAME.",
         )
-    return from_environment(account.key_env, account.secret_env)
+    return from_environment(account.key_env, account.secret_env, environment)
 
 
 async def require_account(
@@ -141,8 +141,10 @@ async def open_account(
     clock: Clock | None = None,
     *,
     patience_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncIterator[AccountSession]:
-    """The account, alone: waits until another reader of it is done, and closes at exit.
+    """The account, alone: waits until another reader of it is done, and closes at exit. `environment`: where
+    its variables are, else in this process.
 
     Raises AccountBusy when it is not done within `patience_s`; UnknownExchange, InactiveExchange, and
     BadSetting for an account that is not there or whose variables are not set.
@@ -154,7 +156,7 @@ async def open_account(
             rows = await load_exchanges(guard)
             row = require_active(row_named(exchange, rows), rows)
             account = await require_account(guard, exchange, account_id=account_id)
-            credentials = credentials_of(account)
+            credentials = credentials_of(account, environment)
             await guard.commit()
             await guard.set_autocommit(True)
             if not await lock_account(guard, account_id, patience_s):
