@@ -219,9 +219,10 @@ class InstanceCommands:
         return {"mode": mode, **_facts(await session.during(session.reload(wanted))), **note}
 
     async def _add_symbols(self, command: Command, progress: Progress) -> Facts:
+        before = self._selected()
         added = await add_symbols(self._ctx, command)
         try:
-            return {**added, **await self._follow(progress)}
+            return {**added, **await self._follow(progress, before)}
         except (ExchangeError, SessionOver, *_SERVERS):
             # The sender is told that it failed: then nothing of it shall come later.
             try:
@@ -231,15 +232,24 @@ class InstanceCommands:
             raise
 
     async def _remove_symbol(self, command: Command, progress: Progress) -> Facts:
+        before = self._selected()
         removed = await remove_symbol(self._ctx, command)
-        return {**removed, **await self._follow(progress)}
+        return {**removed, **await self._follow(progress, before)}
 
-    async def _follow(self, progress: Progress) -> Facts:
-        """Makes true what the settings say now; waits a little for what is new to be warm."""
+    def _selected(self) -> tuple[str, ...] | None:
+        """None where nothing is monitored, or not yet."""
+        return (self._host.session and self._host.session.symbols) or None
+
+    async def _follow(self, progress: Progress, before: tuple[str, ...] | None) -> Facts:
+        """Makes true what the settings say now; waits a little for what is new to be warm.
+
+        The news of changed settings, which comes to this instance too, may be quicker: told is the change
+        from `before`.
+        """
         session = self._host.session
         if session is None:
             return {"state": "idle", "note": "It holds from the next start on."}
-        change = await session.during(session.reload(await self._wanted()))
+        change = await session.during(session.reload(await self._wanted(), before))
         if not change.added or change.at_resume:
             return _facts(change)
         await progress({"streaming": len(change.added)})

@@ -19,7 +19,7 @@ from livermore_dagster.ingest.machinery import Machinery
 from livermore_dagster.ingest.own_clock import OwnClock
 from livermore_dagster.ingest.patience import Patience
 from livermore_dagster.ingest.probe import probe_timeframes
-from livermore_dagster.ingest.selection import Selection, select, tell_monitored
+from livermore_dagster.ingest.selection import Selection, select, tell_computed, tell_monitored
 from livermore_dagster.ingest.symbols import follow_wishes, keep_product_list
 from livermore_dagster.ingest.warmth import Warmth
 from livermore_dagster.stores.redis.desired import Desired, read_desired
@@ -183,10 +183,16 @@ class Session:
         took: list[float] = []
 
         async def warm() -> None:
-            took.append(await self._warmth.warm(self._selection.symbols))
+            took.append(await self._warm_all())
 
         await self._interruptible(warm())
         return took[0] if took else None
+
+    async def _warm_all(self) -> float:
+        """Seconds it took. What closes after it is news, of timeframes that are new since the last one too."""
+        seconds = await self._warmth.warm(self._selection.symbols)
+        await tell_computed(self._ctx, self._selection.timeframes, self.now())
+        return seconds
 
     async def _first_time(self) -> None:
         """Waits a little for the stream to tell the exchange's time; REST is asked where it does not."""
@@ -268,7 +274,7 @@ class Session:
     async def _repair(self) -> None:
         """Part: until the gap is repaired."""
         await self._first_time()
-        await self._warmth.warm(self._selection.symbols)
+        await self._warm_all()
         if self._machinery is not None:
             self._machinery.warmed()
         self._board.facts(paused=False)
@@ -297,9 +303,12 @@ class Session:
         return True
 
     # --- what is monitored --------------------------------------------------------------------------------
-    async def reload(self, desired: Desired) -> Change:
+    async def reload(self, desired: Desired, since: Sequence[str] | None = None) -> Change:
         """Chooses anew by `desired` and the users' settings, and makes that true: new symbols stream at once
-        and are warmed behind that, those gone are cleaned. Raises what choosing and connecting raise."""
+        and are warmed behind that, those gone are cleaned. Raises what choosing and connecting raise.
+
+        The change told is that from `since`, which another reload may have made true already.
+        """
         machinery = await self._built()
         async with self._choosing:
             selection = await select(self._ctx, desired)
@@ -317,7 +326,11 @@ class Session:
         if added and not self._paused:
             self._warmups += 1
             machinery.supervisor.start(f"{_WARM} {self._warmups}", lambda: self._warm_added(added))
-        return Change(added, removed, len(selection.symbols), cleaned, at_resume=self._paused)
+        return Change(
+            added if since is None else tuple(one for one in selection.symbols if one not in set(since)),
+            removed if since is None else tuple(one for one in since if one not in set(selection.symbols)),
+            len(selection.symbols), cleaned, at_resume=self._paused,
+        )  # fmt: skip
 
     async def _make_true(
         self, machinery: Machinery, selection: Selection, added: Sequence[str], removed: Sequence[str]
@@ -329,6 +342,7 @@ class Session:
         if selection.timeframes != self._selection.timeframes and not removed:
             await machinery.compute(selection.timeframes)
         cleaned = await machinery.forget(removed, selection.timeframes)
+        await tell_computed(self._ctx, selection.timeframes, self._ctx.known_now())
         self._selection = selection
         return cleaned
 

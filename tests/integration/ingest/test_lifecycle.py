@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,6 +17,7 @@ from livermore_dagster.control.commands.sender import Verdict
 from livermore_dagster.control.registry import read_instance
 from livermore_dagster.control.states import InstanceState
 from livermore_dagster.exchanges.factory import row_named
+from livermore_dagster.ingest import commands
 from livermore_dagster.ingest.service import IngestService
 from livermore_dagster.logs import LEVEL
 from livermore_dagster.market.timeframe import Timeframe
@@ -247,6 +249,35 @@ def test_symbols_come_and_go_while_it_runs(idle: Platform) -> None:
         until(lambda: bool(client.exists(minutes)), 60, "minutes are computed again")
     idle.want("binance", "idle", top=3)
     becomes(idle, InstanceState.IDLE, SOON_S)
+
+
+def test_a_sender_hears_of_the_change_though_the_news_of_it_was_quicker(
+    idle: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each instance also hears that settings have changed, and follows."""
+
+    def outrun(name: str) -> None:
+        change = getattr(commands, name)
+
+        async def changed(*args: Any) -> Any:
+            before = idle.symbols("binance")
+            told = await change(*args)
+            await asyncio.to_thread(until, lambda: idle.symbols("binance") != before, SOON_S, "followed")
+            return told
+
+        monkeypatch.setattr(commands, name, changed)
+
+    done(idle, "start")
+    becomes(idle, InstanceState.ACTIVE)
+    first = idle.symbols("binance")
+    listed = (one["symbol"] for one in idle.ask("binance", "symbols") if one["kind"] == "liquid")
+    other = next(symbol for symbol in listed if symbol.endswith("USDT") and symbol not in first)
+    outrun("add_symbols")
+    outrun("remove_symbol")
+    added = done(idle, "add-symbol", {"symbol": other})
+    assert (added["added_symbols"], added["warm"]) == ([other], True)
+    gone = done(idle, "remove-symbol", {"symbol": other})
+    assert (gone["removed_symbols"], gone["symbols"]) == ([other], len(first))
 
 
 def test_backfill_and_clearing_the_cache(idle: Platform) -> None:
