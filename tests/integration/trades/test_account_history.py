@@ -67,6 +67,19 @@ def coinbase(redis_url: str, database_url: str):
         yield platform
 
 
+@pytest.fixture
+def small(coinbase: Platform, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Makes the simulated account `small` and registers it, its variables set."""
+
+    def made(**sizes: object) -> int:
+        shown = create(coinbase, "coinbase", "small", symbols=12, days=60, **sizes)
+        for name, value in environment("coinbase", shown).items():
+            monkeypatch.setenv(name, value)
+        return register(coinbase, "coinbase")
+
+    return made
+
+
 def assert_equal(report: FeeReport, told: dict[str, list[dict[str, str]]]) -> None:
     fills = told["fills"]
     assert reported(report, "by_symbol", "symbol") == expected(fills, "symbol")
@@ -148,13 +161,10 @@ def dumped(platform: Platform) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["fail_page", "repeat_cursor", "repeat_page", "change_order"])
 def test_a_page_that_misbehaves_loses_nothing(
-    coinbase: Platform, monkeypatch: pytest.MonkeyPatch, kind: str
+    coinbase: Platform, small: Callable[..., int], kind: str
 ) -> None:
     """It is asked again, or the run ends with words and the next one goes on from there."""
-    shown = create(coinbase, "coinbase", "small", orders=420, symbols=12, days=60)
-    account = register(coinbase, "coinbase")
-    for name, value in environment("coinbase", shown).items():
-        monkeypatch.setenv(name, value)
+    account = small(orders=420)
     coinbase.fault("coinbase", kind=kind, skip=2, count=1)
     with suppress(ExchangeUnavailable):
         in_session(coinbase, "coinbase", account, read_all)
@@ -167,12 +177,9 @@ def test_a_page_that_misbehaves_loses_nothing(
 
 
 def test_a_stored_place_that_the_exchange_knows_no_more_is_where_the_read_begins_anew(
-    coinbase: Platform, monkeypatch: pytest.MonkeyPatch
+    coinbase: Platform, small: Callable[..., int]
 ) -> None:
-    shown = create(coinbase, "coinbase", "small", orders=250, symbols=12, days=60)
-    account = register(coinbase, "coinbase")
-    for name, value in environment("coinbase", shown).items():
-        monkeypatch.setenv(name, value)
+    account = small(orders=250)
     in_session(coinbase, "coinbase", account, read_all)
     with psycopg.connect(coinbase.database_url) as connection:
         connection.execute("UPDATE account_reads SET under_way = true, token = 'aged', complete = false")
@@ -186,12 +193,9 @@ def test_a_stored_place_that_the_exchange_knows_no_more_is_where_the_read_begins
 
 
 def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
-    coinbase: Platform, monkeypatch: pytest.MonkeyPatch
+    coinbase: Platform, small: Callable[..., int]
 ) -> None:
-    shown = create(coinbase, "coinbase", "small", orders=150, symbols=12, days=60, key_type="ed25519")
-    account = register(coinbase, "coinbase")
-    for name, value in environment("coinbase", shown).items():
-        monkeypatch.setenv(name, value)
+    account = small(orders=150, key_type="ed25519")
     in_session(coinbase, "coinbase", account, read_all)
     place(coinbase, "coinbase", account="small", symbol="BTC-USD", side="BUY", size="0.05")
     fills, orders, report, differences = in_session(coinbase, "coinbase", account, read_all)
@@ -205,12 +209,9 @@ def test_a_new_fill_and_a_changed_order_are_found_by_the_next_run(
 
 
 def test_entries_that_are_no_fills_are_set_aside_and_the_history_is_read_to_its_end(
-    coinbase: Platform, monkeypatch: pytest.MonkeyPatch
+    coinbase: Platform, small: Callable[..., int]
 ) -> None:
-    shown = create(coinbase, "coinbase", "small", orders=150, symbols=12, days=60)
-    account = register(coinbase, "coinbase")
-    for name, value in environment("coinbase", shown).items():
-        monkeypatch.setenv(name, value)
+    account = small(orders=150)
     for trade_type in ("REVERSAL", "CORRECTION", "REVERSAL", "SYNTHETIC", "FILL"):
         wanted = {"symbol": "BTC-USD", "side": "BUY", "size": "0.01", "trade_type": trade_type}
         place(coinbase, "coinbase", account="small", **wanted)
