@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.faults import Aim, FaultBoard, FaultKind
 from livermore_dagster.simulator.feed import Feed, FeedSettings
-from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.market import MINUTE_MS
 from livermore_dagster.simulator.outgoing import Connection, Frame
 from livermore_dagster.simulator.venue import DAY_MS, INTERVALS, Venue, fixed
 

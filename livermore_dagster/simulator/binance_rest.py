@@ -12,10 +12,11 @@ from typing import Any
 
 from aiohttp import web
 
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.binance_feed import ticker_values
 from livermore_dagster.simulator.faults import Fault, FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import RAW_WINDOW_S, Verdict, WeightWindow
-from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolPlan
+from livermore_dagster.simulator.market import MINUTE_MS, SymbolPlan
 from livermore_dagster.simulator.rest import Answer, Reply, Rest, reply_of, title_of
 from livermore_dagster.simulator.universe import Listing
 from livermore_dagster.simulator.venue import INTERVALS, Venue, fixed

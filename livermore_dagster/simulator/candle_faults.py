@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.faults import FaultBoard, FaultKind
-from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.market import MINUTE_MS
 from livermore_dagster.simulator.venue import INTERVALS, Venue
 
 __all__ = ["STALE_MS", "CandlesUnderFaults"]

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from livermore_dagster.market.candle import canonical
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.faults import Aim, FaultBoard, FaultKind
 from livermore_dagster.simulator.feed import Feed, FeedSettings
-from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolPlan
+from livermore_dagster.simulator.market import MINUTE_MS, SymbolPlan
 from livermore_dagster.simulator.noise import key_of
 from livermore_dagster.simulator.outgoing import Connection, Frame
 from livermore_dagster.simulator.venue import Venue, fixed

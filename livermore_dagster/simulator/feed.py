@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 
 from aiohttp import WSMsgType, web
 
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.faults import Aim, Fault, FaultBoard, FaultKind
 from livermore_dagster.simulator.limits import MessageRate
-from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.market import MINUTE_MS
 from livermore_dagster.simulator.noise import key_of
 from livermore_dagster.simulator.outgoing import Connection
 from livermore_dagster.simulator.venue import INTERVALS, Venue

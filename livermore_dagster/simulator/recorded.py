@@ -18,7 +18,8 @@ from typing import Any
 
 from livermore_dagster.errors import BadSetting
 from livermore_dagster.market.timeframe import TIMEFRAMES
-from livermore_dagster.simulator.market import MINUTE_MS, Bar
+from livermore_dagster.simulator.bars import Bar
+from livermore_dagster.simulator.market import MINUTE_MS
 
 __all__ = ["Recorded", "RecordedFile", "Series", "parse_recorded", "read_series"]
 

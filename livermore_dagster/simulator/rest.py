@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.candle_faults import CandlesUnderFaults
 from livermore_dagster.simulator.faults import FaultBoard
-from livermore_dagster.simulator.market import Bar
 from livermore_dagster.simulator.venue import INTERVALS, Venue
 
 __all__ = ["ARRIVED", "Answer", "CandleRequest", "Reply", "Rest", "reply_of", "title_of"]

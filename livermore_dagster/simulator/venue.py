@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from livermore_dagster.market.candle import canonical
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.clock import MarketClock
 from livermore_dagster.simulator.events import BadEvent, Event, EventKind, Fate, checked_event
-from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolMarket
+from livermore_dagster.simulator.market import MINUTE_MS, SymbolMarket
 from livermore_dagster.simulator.recorded import Recorded, Series
 from livermore_dagster.simulator.universe import Listing, new_listing, recorded_listing, universe
 

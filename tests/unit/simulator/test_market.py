@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livermore_dagster.simulator.bars import Bar
 from livermore_dagster.simulator.clock import ManualClock
-from livermore_dagster.simulator.market import MINUTE_MS, Bar, SymbolMarket, SymbolPlan
+from livermore_dagster.simulator.market import MINUTE_MS, SymbolMarket, SymbolPlan
 from livermore_dagster.simulator.venue import INTERVALS, Venue
 
 DAY_MS = 86_400_000
