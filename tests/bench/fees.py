@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -63,7 +63,7 @@ def ours(url: str) -> dict[str, Any]:
             return {
                 "lines": len(found.by_symbol) + len(found.by_side) + len(found.by_month),
                 "fees": {line.quote: str(line.fees.normalize()) for line in found.totals},
-                "backend": _backend_peak_mb(connection.info.backend_pid),
+                "backend": _peak_mb(connection.info.backend_pid),
             }
 
     return asyncio.run(report())
@@ -80,7 +80,7 @@ def pandas(url: str, *, floats: bool) -> dict[str, Any]:
         )
         names = ["quote", "symbol", "side", "order_id", "filled_ms", "value", "fee"]
         frame = pd.DataFrame(cursor.fetchall(), columns=names)
-        backend = _backend_peak_mb(connection.info.backend_pid)
+        backend = _peak_mb(connection.info.backend_pid)
     frame["month"] = pd.to_datetime(frame["filled_ms"], unit="ms").dt.strftime("%Y-%m")
     lines = 0
     with exact():
@@ -95,7 +95,8 @@ def pandas(url: str, *, floats: bool) -> dict[str, Any]:
     return {"lines": lines, "fees": told, "backend": backend}
 
 
-def _backend_peak_mb(pid: int) -> float:
+def _peak_mb(pid: int) -> float:
+    """Of that program alone: getrusage counts what its parent held when it was started, too."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
@@ -116,7 +117,7 @@ def one(way: str, url: str) -> dict[str, Any]:
     began = time.perf_counter()
     found = WAYS[way](url)
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = _peak_mb(os.getpid())
     return {**found, "seconds": seconds, "process_mb": peak, "mb": peak + found["backend"]}
 
 
