@@ -7,10 +7,11 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
+
+from livermore_dagster.cli.store_session import Home
 
 if TYPE_CHECKING:
     from livermore_dagster.market.timeframe import Timeframe
@@ -67,9 +68,7 @@ def alerts(
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON list; with --follow one JSON object a line.")
     ] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    home: Home = None,
 ) -> None:
     """Show the newest alerts; with --follow, new ones as they come, until Ctrl-C.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livermore_dagster.cli.arguments import moment, timeframes_of
+from livermore_dagster.cli.store_session import Home
 
 if TYPE_CHECKING:
     from livermore_dagster.ingest.backfill import BackfillReport
@@ -35,9 +35,7 @@ def backfill(
         typer.Option(help="From when, ISO 8601 (2026-01-05T00:00:00Z). Default: the newest 300 bars."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for scripts.")] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    home: Home = None,
 ) -> None:
     """Fetch what PostgreSQL lacks of an exchange's candles. Interrupt it at will: it resumes where it was.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from livermore_dagster.cli.store_session import Home, Json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +50,8 @@ def board(
         str | None, typer.Option(help="Only symbols with a timeframe in this stage, such as oversold.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    as_json: Json = False,
+    home: Home = None,
 ) -> None:
     """Show every monitored symbol: price, MACD-V and stage of each timeframe, bias, portfolio signal, age.
 

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from livermore_dagster.cli.group import group
+from livermore_dagster.cli.store_session import Home
 
 __all__ = ["app"]
 
 app = group("Apply schema.sql to the database, or check it for drift.", "livermore db check")
-
-Home = Annotated[Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")]
 
 
 @app.command("check")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from livermore_dagster.cli.store_session import Home
 
 __all__ = ["doctor"]
 
@@ -15,9 +16,7 @@ MARK = {"ok": "✓", "warn": "!", "fail": "✖"}
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for scripts.")] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    home: Home = None,
 ) -> None:
     """Look at servers, versions, schema, clocks, exchanges and disk; say what to do.
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
+
+from livermore_dagster.cli.store_session import Home
 
 __all__ = ["env"]
 
 
-def env(
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
-) -> None:
+def env(home: Home = None) -> None:
     """Print export lines with which a shell reaches the running platform.
 
     Example: eval "$(livermore env)"

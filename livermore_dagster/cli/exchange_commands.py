@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.store_session import Home
 from livermore_dagster.errors import BadSetting, PlatformError
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ __all__ = ["start", "stop"]
 FOLLOW_S = 30.0
 
 Exchange = Annotated[str, typer.Argument(help="Name of the exchange, such as binance.")]
-Home = Annotated[Path | None, typer.Option("--home", help="Home of the platform, where there are several.")]
 User = Annotated[str, typer.Option("--user", help="Who wants it; else LIVERMORE_USER.")]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from livermore_dagster.cli.store_session import Home
 
 if TYPE_CHECKING:
     from livermore_dagster.market.explanation import Section
@@ -22,9 +23,7 @@ def explain(
     symbol: Annotated[str, typer.Argument(help="The exchange's own id, like BTC-USD or BTCUSDT.")],
     timeframe: Annotated[str, typer.Argument(help="1m, 5m, 15m, 1h, 4h or 1d.")],
     as_json: Annotated[bool, typer.Option("--json", help="Facts and sentences as one JSON object.")] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    home: Home = None,
 ) -> None:
     """Say why a series has, or has not, a value or an alert: candles, gaps, MACD-V, rules, what comes next.
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.store_session import Home, Json
+
 if TYPE_CHECKING:
     from livermore_dagster.cli.lookup import Series
     from livermore_dagster.platform.config import Settings
@@ -19,8 +21,6 @@ Exchange = Annotated[str, typer.Argument(help="coinbase, binance, binance_us …
 Symbol = Annotated[str, typer.Argument(help="The exchange's own id, like BTC-USD or BTCUSDT.")]
 Frame = Annotated[str, typer.Argument(help="1m, 5m, 15m, 1h, 4h or 1d.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Newest so many.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output.")]
-Home = Annotated[Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")]
 
 
 def candles(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from livermore_dagster.cli.store_session import Home, Json
 
 if TYPE_CHECKING:
     from livermore_dagster.market.timeframe import Timeframe
@@ -29,10 +30,8 @@ def near_alerts(
         float | None, typer.Option(metavar="POINTS", min=0, help="At most so many MACD-V points away.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="The closest so many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON on standard output.")] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    as_json: Json = False,
+    home: Home = None,
 ) -> None:
     """Show the series closest to a level (±150, ±200 … ±400) that they can still cross outwards.
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.store_session import Home
+
 if TYPE_CHECKING:
     from livermore_dagster.cli.console import PlainTable
 
@@ -21,9 +23,7 @@ def status(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object for scripts; with --watch one a line each second.")
     ] = False,
-    home: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Which platform, where several run.")
-    ] = None,
+    home: Home = None,
 ) -> None:
     """Show every process with its address, every exchange with its state, and the simulator's doors.
 
