@@ -18,6 +18,7 @@ from rich.text import Text
 from livermore_dagster.market.moments import clock_text
 from livermore_dagster.platform.processes import family_memory
 from livermore_dagster.platform.screen_tables import (
+    TALL,
     WIDE,
     alerts_table,
     exchanges_table,
@@ -39,8 +40,6 @@ FRAME_COLUMNS = 4
 TITLE_LINES = 1
 """The line that names the columns."""
 TROUBLE_LINES = 3
-TALL = 30
-"""Lines of a terminal from which a trouble is told in full."""
 EVENTS_BOXED = 5
 EVENTS_BARE = 2
 ALERTS_MOST = 20

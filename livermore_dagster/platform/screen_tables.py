@@ -14,14 +14,16 @@ from livermore_dagster.platform.plain_table import PlainTable
 from livermore_dagster.platform.watch import AlertLine, ExchangeView
 
 __all__ = [
-    "WIDE", "alerts_table", "exchanges_table", "in_full", "is_ready", "memory_text", "processes_line",
-    "processes_table", "tilde", "trouble_lines",
+    "NARROW", "TALL", "WIDE", "alerts_table", "ended_text", "exchanges_table", "in_full", "is_ready",
+    "memory_text", "processes_line", "processes_table", "tilde", "trouble_lines",
 ]  # fmt: skip
 
 WIDE = 110
 """Columns of a terminal from which an exchange is told with its full name and a bar of its warm-up."""
 NARROW = 72
 """Columns below which an alert's candle is told by its minute."""
+TALL = 30
+"""Lines of a terminal from which a trouble is told in full."""
 BAR_WIDTH = 10
 TIME_FROM = 6
 """Where the time begins in '01-05 23:30:00'."""
@@ -188,16 +190,14 @@ def alerts_table(alerts: Sequence[AlertLine], width: int) -> RenderableType:
     """The newest first. `width`: columns of the terminal."""
     if not alerts:
         return Text("no alert yet", "dim")
-    narrow = width < NARROW
     table = _table(
-        ("ended" if narrow else "candle end", "<"), ("exchange", "<"), ("symbol", "<"), ("tf", ">"),
+        ("ended" if width < NARROW else "candle end", "<"), ("exchange", "<"), ("symbol", "<"), ("tf", ">"),
         ("alert", "<"), ("MACD-V", ">"), ("", "<"),
     )  # fmt: skip
     for alert in alerts:
         style = "dim strike" if alert.withdrawn else (UP if alert.macdv < 0 else DOWN)
-        ended = short_text(alert.candle_end_ms)
         table.add_row(
-            Text(ended[TIME_FROM:-3] if narrow else ended, "dim"),
+            Text(ended_text(alert.candle_end_ms, width), "dim"),
             alert.exchange,
             Text(alert.symbol, "bold"),
             alert.timeframe,
@@ -206,6 +206,12 @@ def alerts_table(alerts: Sequence[AlertLine], width: int) -> RenderableType:
             _last("withdrawn" if alert.withdrawn else "", "dim"),
         )
     return table
+
+
+def ended_text(at_ms: int, width: int) -> str:
+    """When an alert's candle ended: '01-05 23:30:00', on a narrow terminal '23:30'."""
+    text = short_text(at_ms)
+    return text[TIME_FROM:-3] if width < NARROW else text
 
 
 def memory_text(size: int) -> str:

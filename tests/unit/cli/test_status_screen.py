@@ -62,7 +62,9 @@ def drawn(width: int, height: int, **change: Any) -> list[str]:
     return caught.get().splitlines()
 
 
-@pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (120, 40), (200, 60)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(60, 24), (80, 24), (100, 30), (120, 24), (120, 40), (200, 60)]
+)
 def test_it_is_never_higher_or_wider_than_the_terminal(width: int, height: int) -> None:
     lines = drawn(width, height)
     assert len(lines) <= height
@@ -77,6 +79,43 @@ def test_it_says_what_matters_in_80_columns_and_24_lines() -> None:
         "9 sent, 1 failed, 2 wait", "http://127.0.0.1:9464",
     ):  # fmt: skip
         assert words in shown
+
+
+@pytest.mark.parametrize("width", [60, 70, 79])
+def test_a_narrow_terminal_cuts_no_figure_and_names_what_it_leaves_out(width: int) -> None:
+    calm = {"homes": [facts()["homes"][0]], "trouble": [], "incidents": []}
+    shown = "\n".join(drawn(width, 24, **calm))
+    assert "…" not in shown
+    assert ("wider terminal: beat, lines" in shown) == (width == 60)
+    for words in (
+        "190,000",
+        "30,000",
+        "reversal_overbought",
+        "p99",
+        "9 ms",
+        "127.0.0.1:3000",
+        ":9464",
+        "beat",
+    ):
+        assert words in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_alerts_and_incidents_share_what_is_left_of_a_low_terminal(width: int) -> None:
+    three = dict(list(facts()["exchanges"].items())[:3])
+    shown = "\n".join(drawn(width, 24, exchanges=three, homes=facts()["homes"][:1], trouble=[]))
+    assert shown.count("reversal_overbought") >= 2
+    assert shown.count("boundary_fallback_failed") >= 2
+
+
+def test_of_many_channels_the_one_that_fares_badly_is_told_first() -> None:
+    ready = facts()["notifications"]["channels"][0]
+    bad = [{**ready, "channel": name, "state": "refused"} for name in ("phone", "mail")]
+    found = {"notifier": {"pid": 1}, "channels": [ready, ready, *bad]}
+    told = [line for line in drawn(120, 24, notifications=found) if " of local:me: " in line]
+    assert len(told) == 1
+    assert "phone of local:me: refused" in told[0]
+    assert "3 more, 1 in trouble: livermore notify status" in told[0]
 
 
 def test_a_quiet_platform_says_so() -> None:
