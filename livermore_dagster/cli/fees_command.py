@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livermore_dagster.cli.files import write_file
 from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, User
 
@@ -74,22 +75,13 @@ def report(
         typer.echo("Interrupted. What was read is kept: the same command goes on from there.", err=True)
         raise typer.Exit(130) from None
     if out is not None:
-        _write(out, markdown(found))
+        write_file(out, markdown(found).encode())
     if as_json:
         typer.echo(json.dumps(report_json(found)))
     else:
         show_report(found)
         if out is not None:
             typer.echo(f"Written to {out}.")
-
-
-def _write(path: Path, text: str) -> None:
-    from livermore_dagster.errors import BadFile
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadFile(f"{path} cannot be written: {error.strerror}.", "Choose another place.") from None
 
 
 def _wish(

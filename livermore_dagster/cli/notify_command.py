@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.files import write_file
 from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
-from livermore_dagster.errors import BadFile, BadSetting, PlatformError
+from livermore_dagster.errors import BadSetting, PlatformError
 
 if TYPE_CHECKING:
     from livermore_dagster.accounts.settings import UserSettings
@@ -231,10 +232,7 @@ async def _tried(session: StoreSession, name: str | None, out: Path | None) -> t
 def _write(out: Path, chart: Chart) -> None:
     if chart.png is None:
         raise PlatformError(f"There is no chart to write: {chart.note}.", "See the notifier's log.")
-    try:
-        out.write_bytes(chart.png)
-    except OSError as error:
-        raise BadFile(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from None
+    write_file(out, chart.png)
 
 
 def _show_test(answer: dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livermore_dagster.cli.files import read_text, write_file
 from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, in_session
-from livermore_dagster.errors import BadFile, BadSetting
+from livermore_dagster.errors import BadSetting
 
 if TYPE_CHECKING:
     from livermore_dagster.accounts.settings import UserSettings
@@ -111,10 +112,7 @@ def export(
     if out is None:
         typer.echo(text)
         return
-    try:
-        out.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BadFile(f"{out} cannot be written: {error.strerror}.", "Choose another place.") from None
+    write_file(out, f"{text}\n".encode())
     typer.echo(f"{out}: settings of {found.sub}, revision {found.revision}.")
 
 
@@ -219,13 +217,7 @@ def _value(text: str) -> object:
 
 
 def _text_of(file: Path) -> str:
-    try:
-        if file.stat().st_size > LARGEST_BYTES:
-            raise BadFile(f"{file} has more than {LARGEST_BYTES:,} bytes.", "Settings are smaller.")
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BadFile(f"{file} cannot be read: {why}.", "Name a JSON file.") from None
+    return read_text(file, LARGEST_BYTES, "Settings", "JSON")
 
 
 def _at(whole: Any, path: str) -> Any:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from livermore_dagster.cli.files import read_text
 from livermore_dagster.cli.group import group
 from livermore_dagster.cli.store_session import Home, Json, User
-from livermore_dagster.errors import BadFile
 
 if TYPE_CHECKING:
     from livermore_dagster.accounts.symbols import SymbolResult
@@ -195,7 +195,8 @@ def import_file(
     from livermore_dagster.cli.symbols_output import print_lines
     from livermore_dagster.exchanges.factory import require_active, row_named
 
-    lines = read_symbol_list(_text_of(file), str(file))
+    text = read_text(file, LARGEST_BYTES, "Lists of symbols", "CSV, JSON or text")
+    lines = read_symbol_list(text, str(file))
     if exchange is not None:
         require_active(row_named(exchange))
     wanted: dict[str, dict[str, bool]] = {}
@@ -347,13 +348,3 @@ def _tell(results: Sequence[SymbolResult], as_json: bool) -> None:
         print_results(results)
     if any(one.outcome is Outcome.REFUSED for one in results):
         raise typer.Exit(1)
-
-
-def _text_of(file: Path) -> str:
-    try:
-        if file.stat().st_size > LARGEST_BYTES:
-            raise BadFile(f"{file} has more than {LARGEST_BYTES:,} bytes.", "Lists of symbols are smaller.")
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise BadFile(f"{file} cannot be read: {why}.", "Name a CSV, JSON or text file.") from None
