@@ -112,7 +112,6 @@ class RestCaller:
         feedback, left_at = BudgetFeedback(), self._clock.monotonic()
         on_its_way_ms = CANCELLED_MS
         try:
-            await metrics.count(self._redis, self._row.id, f"rest_requests:{request.endpoint}")
             reply = await self._leave(request, sign)
             on_its_way_ms = 0
             feedback = dataclasses.replace(
@@ -123,7 +122,7 @@ class RestCaller:
             raise
         finally:
             # Shielded: a cancelled caller must not leave its request uncounted.
-            settled = await asyncio.shield(self._settle(feedback, permit, on_its_way_ms, left_at))
+            settled = await asyncio.shield(self._settle(request, feedback, permit, on_its_way_ms, left_at))
         if reply.status in _REFUSED_FOR_RATE:
             closed_ms = max(feedback.retry_after_ms or 0, settled.closed_ms)
             await self._refused_for_rate(request, reply, closed_ms)
@@ -157,9 +156,11 @@ class RestCaller:
         return await self._http.call(request.method, signed.path, signed.query, signed.headers)
 
     async def _settle(
-        self, feedback: BudgetFeedback, permit: Permit, on_its_way_ms: int, left_at: float
+        self, request: Request, feedback: BudgetFeedback, permit: Permit, on_its_way_ms: int, left_at: float
     ) -> Settlement:
         settled = await self.budget.feedback(feedback, permit, on_its_way_ms=on_its_way_ms)
+        # Only now: before it left, the round trip would have kept its place in the budget longer.
+        await metrics.count(self._redis, self._row.id, f"rest_requests:{request.endpoint}")
         if not settled.tells_others((self._clock.monotonic() - left_at) * 1000):
             return settled
         await metrics.count(self._redis, self._row.id, "foreign_weight", settled.foreign)
