@@ -1,4 +1,4 @@
-"""What several commands' arguments mean: lists of timeframes, moments in the past."""
+"""What several commands' arguments mean: lists of timeframes, moments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from livermore_dagster.errors import BadSetting, UnsupportedTimeframe
 from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.timeframe import Timeframe
 
-__all__ = ["moment", "some_timeframes", "timeframes_of"]
+__all__ = ["epoch_ms", "moment", "some_timeframes", "timeframes_of"]
 
 SPANS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
@@ -40,27 +40,26 @@ def some_timeframes(text: str | None, option: str) -> tuple[Timeframe, ...] | No
     return tuple(timeframe for timeframe in Timeframe if timeframe in chosen)
 
 
+def epoch_ms(text: str, option: str, advice: str) -> int:
+    """A date or time (ISO 8601); without an offset it is UTC, as everywhere. Raises BadSetting."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadSetting(f"{option} {text!r} is not a time.", advice) from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
 def moment(text: str | None, option: str, now_ms: int) -> int | None:
     """A date or time (ISO 8601), or a span back from now such as 90m, 6h, 2d, as epoch ms; None for None.
 
-    Without an offset a time is UTC, as everywhere. `now_ms`: market time. Raises BadSetting for what is
-    neither, and for a time that is still to come.
+    `now_ms`: market time. Raises BadSetting for what is neither, and for a time that is still to come.
     """
     if text is None:
         return None
     unit_ms = SPANS_MS.get(text[-1:])
     if unit_ms is not None and text[:-1].isdecimal():
         return max(0, now_ms - int(text[:-1]) * unit_ms)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadSetting(
-            f"{option} {text!r} is not a time.",
-            "Write it like 2026-01-05T00:00:00Z, or a span like 6h or 2d.",
-        ) from None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    at_ms = int(at.timestamp() * 1000)
+    at_ms = epoch_ms(text, option, "Write it like 2026-01-05T00:00:00Z, or a span like 6h or 2d.")
     if at_ms > now_ms:
         raise BadSetting(
             f"{option} {text!r} lies in the future: there it is {utc_text(now_ms)} UTC.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -156,7 +155,7 @@ async def _write(session: StoreSession, found: UserSettings, rows: list[dict[str
 
 def _until_ms(span: str | None, until: str | None, now_ms: int) -> int | None:
     """Market time at which the mute ends. Raises BadSetting for what is no span or time to come."""
-    from livermore_dagster.cli.arguments import SPANS_MS
+    from livermore_dagster.cli.arguments import SPANS_MS, epoch_ms
 
     if span is not None and until is not None:
         raise BadSetting("--for and --until say the same thing.", "Give one of them.")
@@ -167,11 +166,7 @@ def _until_ms(span: str | None, until: str | None, now_ms: int) -> int | None:
         return now_ms + int(span[:-1]) * unit_ms
     if until is None:
         return None
-    try:
-        at = datetime.fromisoformat(until)
-    except ValueError:
-        raise BadSetting(f"--until {until!r} is not a time.", "Write it like 2026-01-05T06:00:00Z.") from None
-    at_ms = int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+    at_ms = epoch_ms(until, "--until", "Write it like 2026-01-05T06:00:00Z.")
     if at_ms <= now_ms:
         raise BadSetting(
             f"--until {until!r} has passed: there it is {utc_text(now_ms)} UTC.", "Give a later time."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from livermore_dagster.cli.arguments import epoch_ms
 from livermore_dagster.errors import BadSetting
 
 __all__ = ["simulate"]
@@ -80,6 +80,7 @@ def simulate(
 
     if coinbase_4h not in ("yes", "no"):
         raise BadSetting(f"--coinbase-4h must be yes or no, not {coinbase_4h!r}.")
+    start_ms = None if start is None else epoch_ms(start, "--from", "Write ISO 8601: 2026-01-05T23:30:00Z.")
     weather = None if storm is None else Storm(storm, storm_for)
     if storm_plan:
         if weather is None:
@@ -90,7 +91,7 @@ def simulate(
         exchange or EXCHANGES,
         seed=seed,
         speed=speed,
-        start_ms=None if start is None else _epoch_ms(start),
+        start_ms=start_ms,
         anchor=anchor,
         host=host,
         base_port=base_port,
@@ -101,16 +102,3 @@ def simulate(
         storm=weather,
         recorded=[parse_recorded(text) for text in recorded or ()],
     )
-
-
-def _epoch_ms(text: str) -> int:
-    """Epoch ms of an ISO 8601 time; one without an offset is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise BadSetting(
-            f"--from {text!r} is not an ISO 8601 time.", "Write it as 2026-01-05T23:30:00Z."
-        ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
