@@ -185,6 +185,7 @@ def history(
     """
     from livermore_dagster.accounts.users import require_user
     from livermore_dagster.cli.console import console, plain_table
+    from livermore_dagster.market.moments import utc_text
     from livermore_dagster.stores.postgres.user_settings import SettingsChange, read_changes
 
     async def work(session: StoreSession) -> list[SettingsChange]:
@@ -198,7 +199,7 @@ def history(
         return
     table = plain_table("Changes of settings", ["when (UTC)", "by", "path"], ["revision"], ["from", "to"])
     for one in changes:
-        when = f"{one.at:%Y-%m-%d %H:%M:%S}" if one.at else "–"
+        when = utc_text(int(one.at.timestamp() * 1000)) if one.at else "–"
         table.add_row(when, one.by, one.path, str(one.revision), one.before or "–", one.after or "–")
     console().print(table)
 

@@ -31,15 +31,16 @@ def list_users(as_json: Json = False, home: Home = None) -> None:
     from rich.text import Text
 
     from livermore_dagster.cli.console import console, plain_table
+    from livermore_dagster.market.moments import utc_text
     from livermore_dagster.stores.postgres.users import read_users
 
     users = in_session(lambda session: read_users(session.connection), home)
     if as_json:
         typer.echo(json.dumps([_facts(user) for user in users]))
         return
-    table = plain_table("Users", ["user", "role", "state", "name", "e-mail", "of"], [], ["last login"])
+    table = plain_table("Users", ["user", "role", "state", "name", "e-mail", "of"], [], ["last login (UTC)"])
     for user in users:
-        login = f"{user.last_login_at:%Y-%m-%d %H:%M}" if user.last_login_at else "–"
+        login = utc_text(int(user.last_login_at.timestamp() * 1000)) if user.last_login_at else "–"
         state = "active" if user.active else Text("disabled", "red")
         table.add_row(user.sub, user.role, state, user.display_name, user.email or "–", user.provider, login)
     console().print(table)

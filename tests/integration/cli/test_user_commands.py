@@ -83,6 +83,14 @@ def test_an_export_is_imported_identically(command: Command, ana: str, tmp_path:
     ]
 
 
+def test_changes_are_told_in_utc_whatever_the_servers_zone(command: Command, ana: str) -> None:
+    assert command("settings", "set", "alerts.enabled", "false", "--user", ana).code == 0
+    here, there = (command("settings", "history", "--user", ana, PGTZ=zone) for zone in ("UTC", "Asia/Tokyo"))
+    assert here.out == there.out
+    (change,) = json.loads(command("settings", "history", "--user", ana, "--json").out)
+    assert change["at"].endswith("+09:00"), "the zone was another"
+
+
 def test_a_change_made_from_an_old_revision_is_refused(command: Command, ana: str) -> None:
     who = {"LIVERMORE_USER": ana}
     assert command("settings", "set", "alerts.reversals", "false", "--revision", "0", **who).code == 0
