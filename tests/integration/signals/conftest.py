@@ -29,6 +29,8 @@ from livermore_dagster.stores.redis.candle_cache import CandleCache
 from livermore_dagster.stores.redis.client import connect_async
 
 BEGIN = 1_767_225_600_000
+PATIENCE_S = 60.0
+"""For what others do, and the consumer's own where no test is about that: a machine may stand still."""
 BINANCE = next(row for row in ROWS if row.name == "binance")
 
 
@@ -84,8 +86,9 @@ class Signals:
         try:
             yield consumer
         finally:
+        options = {"patience_s": PATIENCE_S, **options}
             stop.set()
-            await asyncio.wait_for(asyncio.gather(*tasks), 10)
+            await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
 
     async def settle(self) -> None:
         """Until every close is acknowledged and every alert published."""
@@ -98,7 +101,7 @@ class Signals:
             return False
         return all(one.published_ms is not None for one in await self.alerts())
 
-    async def until(self, holds: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    async def until(self, holds: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
         async with asyncio.timeout(timeout_s):
             while not await holds():  # noqa: ASYNC110 - the servers have no event for it
                 await asyncio.sleep(0.005)
@@ -107,7 +110,7 @@ class Signals:
         """What was published on a subscribed channel until now: it comes before the answer to a ping."""
         found: list[dict[str, Any]] = []
         await pubsub.ping()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 message = await pubsub.get_message(timeout=1.0)
                 if message is not None and message["type"] == "message":

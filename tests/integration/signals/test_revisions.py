@@ -14,7 +14,7 @@ from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.indicator_cache import IndicatorCache
 from livermore_dagster.stores.redis.metrics import read_counters
 from tests.e2e import oracle
-from tests.integration.signals.conftest import Signals, walk
+from tests.integration.signals.conftest import PATIENCE_S, Signals, walk
 from tests.integration.signals.test_signals import M5, expected
 
 
@@ -46,10 +46,10 @@ async def test_a_candle_revised_long_ago_adds_and_withdraws_what_it_changes(sign
         later = replace(stamped, candle=cross, stamp_ms=stamped.stamp_ms + 1)
         async with signals.redis.pubsub() as heard:
             await heard.subscribe(keys.CHANNEL_ALERTS_AGAIN)
-            await heard.get_message(timeout=5)
+            await heard.get_message(timeout=PATIENCE_S)
             await signals.cache.write([later], SystemClock().now_ms())
             await signals.settle()
-            woken = await heard.get_message(timeout=5)
+            woken = await heard.get_message(timeout=PATIENCE_S)
         assert woken is not None, "who notifies hears that some stand again"
         assert json.loads(woken["data"]) == {"exchange_id": signals.row.id}
     assert sorted(await signals.labels()) == standing

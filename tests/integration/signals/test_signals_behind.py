@@ -13,7 +13,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import read_counters
-from tests.integration.signals.conftest import Signals, walk
+from tests.integration.signals.conftest import PATIENCE_S, Signals, walk
 from tests.integration.signals.test_signals import M5, expected
 from tests.integration.signals.test_signals_crash import OTHER
 
@@ -98,11 +98,12 @@ async def test_a_restart_and_a_crash_on_the_way_there_change_nothing(signals: Si
     async def is_seeded() -> int:
         return int(await signals.redis.exists(keys.indicator_state(signals.row.id, "AAAUSDT", Timeframe.M5)))
 
-    async with signals.running(batch=5):
+    # Hundreds of rounds from its end: what closes after the warm-up is still to come when it stops.
+    async with signals.running(batch=1):
         await signals.until(is_seeded)
     # The alerts are stored, what was computed is not kept: another holds the claim by then.
     ended = SignalsConsumer(signals.redis, signals.pool, signals.row, block_ms=20, token=OTHER)
-    await asyncio.wait_for(ended.run(asyncio.Event()), 10)
+    await asyncio.wait_for(ended.run(asyncio.Event()), PATIENCE_S)
     assert sorted(await signals.labels()) == expected(candles[: FIRST + 2], candles[FIRST].open_ms)
     async with signals.running():
         await signals.settle()

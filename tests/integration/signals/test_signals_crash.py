@@ -17,7 +17,7 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.indicators import read_indicators
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import LatencyHistogram
-from tests.integration.signals.conftest import BINANCE, Signals, walk
+from tests.integration.signals.conftest import BINANCE, PATIENCE_S, Signals, walk
 from tests.integration.signals.test_signals import expected
 
 KILLS = 40
@@ -96,7 +96,7 @@ async def test_what_a_crashed_round_stored_is_taken_back_where_its_candle_was_re
     async def crash() -> None:
         """The alerts are stored, what was computed is not kept: another holds the claim by then."""
         ended = SignalsConsumer(signals.redis, signals.pool, BINANCE, block_ms=20, token=OTHER)
-        await asyncio.wait_for(ended.run(asyncio.Event()), 10)
+        await asyncio.wait_for(ended.run(asyncio.Event()), PATIENCE_S)
         assert (cross.open_ms, "level_-150") in await signals.labels()
 
     async with signals.running():
@@ -150,7 +150,7 @@ async def test_so_is_what_a_crashed_round_stored_of_the_first_bar_ever_judged(
         await signals.close(candles[at + 1 : at + 2])
     await signals.close(candles[at : at + 1])
     ended = SignalsConsumer(signals.redis, signals.pool, BINANCE, block_ms=20, token=OTHER)
-    await asyncio.wait_for(ended.run(asyncio.Event()), 10)
+    await asyncio.wait_for(ended.run(asyncio.Event()), PATIENCE_S)
     assert (flat.open_ms, "level_-150") in await signals.labels()
     stamp = flat.open_ms + 1_200_000
     revised = StampedCandle(
@@ -173,8 +173,8 @@ async def test_an_alert_is_published_within_milliseconds_of_its_close(signals: S
             await signals.settle()
     found = await LatencyHistogram("close_to_alert").read(signals.redis)
     assert found.n >= 10
-    # The target is 4 ms on an idle machine; here only that nothing waits for a poll.
-    assert found.p50 < 100
+    # The target is 4 ms on an idle machine; here only that none waits for the outbox's look every 5 s.
+    assert found.p50 < 1_000
 
 
 async def test_many_series_closing_at_once_are_taken_in_a_few_round_trips(signals: Signals) -> None:

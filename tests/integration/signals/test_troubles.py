@@ -142,6 +142,7 @@ async def test_nothing_is_kept_under_a_claim_that_is_anothers(signals: Signals, 
     with connect(redis_url) as client:
         claim = Claim(client, signals.row.id, "binance")
         claim.acquire()
+        claim.start_heartbeat()
         try:
             async with signals.running(token=claim.status.token):
                 await signals.close(candles[:300], origin=Origin.WARMUP)
