@@ -50,7 +50,7 @@ class Field:
         return reply.raise_for_status().json()
 
     async def order(self, name: str, path: str = "faults", **body: object) -> dict[str, object]:
-        reply = await self._http.post(f"{self.simulator.control_url(name)}/{path}", json=body, timeout=60)
+        reply = await self._http.post(f"{self.simulator.control_url(name)}/{path}", json=body)
         assert reply.status_code == 200, reply.text
         return reply.json()
 
@@ -66,7 +66,7 @@ async def still(connected: redis.asyncio.Redis) -> AsyncIterator[Field]:
     """Market time stands still at START."""
     async with (
         Simulator(seed=7, clock=ManualClock(START), symbols=20) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
     ):
         yield Field(simulator, connected, http)
 
@@ -76,7 +76,7 @@ async def at_sixty(connected: redis.asyncio.Redis) -> AsyncIterator[Field]:
     """Market time runs sixty times as fast."""
     async with (
         Simulator(seed=7, speed=60, start_ms=START, symbols=20) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
     ):
         yield Field(simulator, connected, http)
 
@@ -86,6 +86,6 @@ async def alone(connected: redis.asyncio.Redis, name: str) -> AsyncIterator[Fiel
     """The named exchange only; market time stands alone."""
     async with (
         Simulator([name], seed=7, clock=ManualClock(START), symbols=20) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
     ):
         yield Field(simulator, connected, http)

@@ -170,7 +170,7 @@ async def test_a_revoked_key_is_told_as_such(alone: Field, name: str) -> None:
 async def test_a_skewed_exchange_is_read_by_its_own_clock(
     connected: redis.asyncio.Redis, name: str, skew_ms: int
 ) -> None:
-    async with Simulator([name], seed=7, symbols=20) as simulator, httpx.AsyncClient() as http:
+    async with Simulator([name], seed=7, symbols=20) as simulator, httpx.AsyncClient(timeout=60) as http:
         field = Field(simulator, connected, http)
         mine = await account(field, name, orders=20, symbols=2)
         await field.order(name, kind="skew", skew_ms=skew_ms, duration_s=60)

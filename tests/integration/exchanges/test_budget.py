@@ -280,20 +280,25 @@ async def test_several_processes_in_real_time(redis_url: str, client: redis.asyn
 async def test_an_urgent_request_overtakes_those_of_its_own_process(client: redis.asyncio.Redis) -> None:
     budget = RateBudget(client, 1, BudgetRule(2, 1000), SystemClock())
     order: list[Priority] = []
-    spent = asyncio.Event()
+    spent, urgent_waits = asyncio.Event(), asyncio.Event()
 
     async def call(priority: Priority) -> None:
         permit = await budget.take(1, priority)
         order.append(priority)
         if len(order) == 2:
             spent.set()
+        # Nothing comes free before it is asked for.
+        await urgent_waits.wait()
         await budget.feedback(NOTHING, permit)
 
     browsing = [asyncio.create_task(call(Priority.BROWSE)) for _ in range(5)]
     await asyncio.wait_for(spent.wait(), 60)
-    await asyncio.wait_for(call(Priority.BOUNDARY), 60)
+    urgent = asyncio.create_task(call(Priority.BOUNDARY))
+    await asyncio.sleep(0)
+    assert len(budget._waiters) == 4
+    urgent_waits.set()
+    await asyncio.wait_for(asyncio.gather(urgent, *browsing), 60)
     assert order.index(Priority.BOUNDARY) == 2
-    await asyncio.wait_for(asyncio.gather(*browsing), 60)
 
 
 async def test_a_cancelled_waiter_leaves_the_queue(
@@ -301,12 +306,15 @@ async def test_a_cancelled_waiter_leaves_the_queue(
 ) -> None:
     monkeypatch.setattr(budget_module, "_WAITER_TTL_MS", 600_000)  # it does not just run out
     budget = RateBudget(client, 1, BudgetRule(1, 500), SystemClock())
-    await budget.feedback(NOTHING, await budget.take(1, Priority.BOUNDARY))
+    held = await budget.take(1, Priority.BOUNDARY)
     waiting = asyncio.create_task(budget.take(1, Priority.BOUNDARY))
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(60):
+        while (await budget.state()).waiting == 0:  # noqa: ASYNC110 (what is awaited is in Valkey)
+            await asyncio.sleep(0.01)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    await budget.feedback(NOTHING, held)
     permit = await asyncio.wait_for(budget.take(1, Priority.BROWSE), 60)
     await budget.feedback(NOTHING, permit)
     assert (await budget.state()).waiting == 0
@@ -340,13 +348,14 @@ async def test_a_restarting_redis_is_waited_for() -> None:
     first.start(60)
     connected = connect_async(f"unix://{folder / 's'}")
     budget = RateBudget(connected, 1, BudgetRule(2, 60_000), SystemClock())
+    budget.ledger.patience_s = 120.0
     await budget.feedback(NOTHING, await budget.take(1, Priority.BOUNDARY))
     await asyncio.to_thread(first.stop, 60)
     asked = asyncio.create_task(budget.take(1, Priority.BOUNDARY))
     await asyncio.sleep(0.3)
     assert not asked.done()
     second = server()
-    await asyncio.to_thread(second.start, 15)
+    await asyncio.to_thread(second.start, 60)
     permit = await asyncio.wait_for(asked, 60)
     await budget.feedback(NOTHING, permit)
     assert (await budget.state()).used == 2

@@ -45,7 +45,7 @@ async def test_a_server_that_stalls_is_not_overrun(redis_url: str) -> None:
             await asyncio.sleep(frozen)
             os.kill(server.pid, signal.SIGCONT)
         assert len(await asyncio.wait_for(asked, 120)) == 36
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             counters = (await http.get(f"{url}/control/counters")).json()
         assert (counters["requests"], counters["http_429"]) == (36, 0)
         for client in clients:

@@ -10,7 +10,7 @@ import pytest
 from livermore_dagster.simulator.clock import ManualClock
 from livermore_dagster.simulator.server import Simulator
 from tests.integration.simulator.dialects import Dialect
-from tests.integration.simulator.played import MINUTE, START, Played, Socket
+from tests.integration.simulator.played import MINUTE, PATIENCE_S, START, Played, Socket, stop_limits
 
 __all__ = ["MINUTE", "START", "Played", "Socket"]
 
@@ -18,8 +18,16 @@ __all__ = ["MINUTE", "START", "Played", "Socket"]
 @pytest.fixture
 async def by_hand() -> AsyncIterator[Played]:
     clock = ManualClock(START)
-    async with Simulator(seed=7, clock=clock, symbols=20) as simulator, httpx.AsyncClient() as http:
+    async with (
+        Simulator(seed=7, clock=clock, symbols=20) as simulator,
+        httpx.AsyncClient(timeout=PATIENCE_S) as http,
+    ):
         yield Played(simulator, http)
+
+
+@pytest.fixture
+def still_limits(by_hand: Played) -> None:
+    stop_limits(by_hand.simulator)
 
 
 @pytest.fixture(params=["binance", "binance_us", "coinbase"])
@@ -34,7 +42,7 @@ async def quick(spoken: Dialect) -> AsyncIterator[Played]:
     clock = ManualClock(START)
     async with (
         Simulator([spoken.name], seed=7, clock=clock, symbols=20) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=PATIENCE_S) as http,
     ):
         played = Played(simulator, http)
         await played.order(spoken.name, "settings", update_s=0.04, beat_s=0.1)
@@ -45,6 +53,6 @@ async def quick(spoken: Dialect) -> AsyncIterator[Played]:
 async def at_sixty() -> AsyncIterator[Played]:
     async with (
         Simulator(seed=7, speed=60, start_ms=START, symbols=20) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=PATIENCE_S) as http,
     ):
         yield Played(simulator, http)

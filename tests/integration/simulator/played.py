@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,11 +12,26 @@ from typing import Any
 import httpx
 import websockets
 
+from livermore_dagster.simulator.binance_rest import BinanceRest
 from livermore_dagster.simulator.clock import ManualClock
+from livermore_dagster.simulator.coinbase_rest import CoinbaseRest
 from livermore_dagster.simulator.server import Simulator
 
 START = 1_767_655_800_000  # 2026-01-05T23:30:00Z
 MINUTE = 60_000
+PATIENCE_S = 60.0
+"""For an answer of a machine that is busy with others."""
+
+
+def stop_limits(simulator: Simulator) -> None:
+    """What is spent of the limits on all, which run by the machine's clock, comes back no more."""
+    at_s = time.time() // 60 * 60 + 10
+    for exchange in simulator.exchanges.values():
+        rest = exchange.rest
+        if isinstance(rest, BinanceRest):
+            rest.window._now = lambda: at_s
+        elif isinstance(rest, CoinbaseRest):
+            rest.bucket._now = lambda bucket=rest.bucket: bucket._at
 
 
 class Played:
@@ -53,7 +69,9 @@ class Played:
 
     @asynccontextmanager
     async def socket(self, name: str, path: str = "") -> AsyncIterator[Socket]:
-        async with websockets.connect(self.simulator.ws_url(name) + path, open_timeout=10) as connection:
+        async with websockets.connect(
+            self.simulator.ws_url(name) + path, open_timeout=PATIENCE_S
+        ) as connection:
             yield Socket(connection)
 
 
@@ -65,7 +83,7 @@ class Socket:
     async def say(self, message: Any) -> None:
         await self.connection.send(message if isinstance(message, str) else json.dumps(message))
 
-    async def until(self, wanted: Callable[[Any], object], seconds: float = 20.0) -> Any:
+    async def until(self, wanted: Callable[[Any], object], seconds: float = PATIENCE_S) -> Any:
         """The first frame from here on that is wanted; all frames are kept."""
         async with asyncio.timeout(seconds):
             while True:

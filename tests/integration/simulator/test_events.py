@@ -180,7 +180,7 @@ async def test_events_are_remembered_over_a_restart(tmp_path: Path) -> None:
 
     async def look(*, order: bool) -> Any:
         simulator = Simulator(["binance"], seed=5, speed=60, start_ms=START, anchor=anchor)
-        async with simulator, httpx.AsyncClient() as http:
+        async with simulator, httpx.AsyncClient(timeout=60) as http:
             url = simulator.control_url("binance")
             if order:
                 body = {"event": "delisting", "symbol": "ETHUSDT"}
@@ -210,7 +210,7 @@ async def test_a_recorded_series_is_played_as_it_was(tmp_path: Path) -> None:
     clock = ManualClock(START)
     async with (
         Simulator(["binance"], clock=clock, recorded=[file]) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
     ):
         played = Played(simulator, http)
         await played.order("binance", "settings", update_s=0.04, beat_s=0.1)
@@ -235,7 +235,7 @@ async def test_the_owners_recorded_candles_can_be_played() -> None:
     file = RecordedFile("binance", "NEOBTC", "4h", path)
     async with (
         Simulator(["binance"], clock=clock, recorded=[file]) as simulator,
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(timeout=60) as http,
     ):
         played = Played(simulator, http)
         truth = await played.truth("binance", "NEOBTC", "4h", 0 + 1_524_542_400_000, clock.now_ms())

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
 
 from livermore_dagster.market.candle import canonical
-from livermore_dagster.simulator.binance_rest import BinanceRest
 from tests.integration.simulator.conftest import MINUTE, START, Played
 
 GRANULARITIES = {"ONE_MINUTE": 1, "FIVE_MINUTE": 5, "FIFTEEN_MINUTE": 15, "ONE_HOUR": 60, "FOUR_HOUR": 240}
@@ -88,17 +86,7 @@ async def test_binance_refuses_with_its_own_codes(
     assert "X-MBX-USED-WEIGHT-1M" in reply.headers
 
 
-@pytest.fixture
-def one_minute(by_hand: Played) -> None:
-    """The exchanges' minute of weight, which is the machine's, does not end in the midst of a test."""
-    at_s = time.time() // 60 * 60 + 10
-    for name in ("binance", "binance_us"):
-        rest = by_hand.simulator.exchanges[name].rest
-        assert isinstance(rest, BinanceRest)
-        rest.window._now = lambda: at_s
-
-
-@pytest.mark.usefixtures("one_minute")
+@pytest.mark.usefixtures("still_limits")
 async def test_binance_weights_follow_what_is_asked(by_hand: Played) -> None:
     async def cost(name: str, path: str, **query: Any) -> int:
         before = int((await by_hand.get(name, "/api/v3/ping")).headers["X-MBX-USED-WEIGHT-1M"])
@@ -113,7 +101,7 @@ async def test_binance_weights_follow_what_is_asked(by_hand: Played) -> None:
     assert await cost("binance", "/api/v3/ticker/24hr") == 80
 
 
-@pytest.mark.usefixtures("one_minute")
+@pytest.mark.usefixtures("still_limits")
 async def test_too_much_weight_is_429_and_going_on_is_a_ban(by_hand: Played) -> None:
     await by_hand.order("binance", "settings", weight_limit=100, refusals=3, ban_s=30)
     seen = [
@@ -244,15 +232,11 @@ async def test_coinbase_products_page_and_name_aliases(by_hand: Played) -> None:
     assert single == products["BTC-USD"]
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_coinbase_gives_429_beyond_its_rate(by_hand: Played) -> None:
-    statuses = []
-    for _ in range(40):
-        reply = await by_hand.get("coinbase", f"{COINBASE}/time")
-        statuses.append(reply.status_code)
-        if reply.status_code == 429:
-            assert reply.json()["errors"][0]["id"] == "rate_limit_exceeded"
-    assert statuses[:10] == [200] * 10
-    assert 429 in statuses
+    replies = [await by_hand.get("coinbase", f"{COINBASE}/time") for _ in range(12)]
+    assert [reply.status_code for reply in replies] == [200] * 10 + [429] * 2
+    assert replies[-1].json()["errors"][0]["id"] == "rate_limit_exceeded"
 
 
 # --- faults -----------------------------------------------------------------------------------------------
@@ -280,6 +264,7 @@ async def test_ordered_rest_faults_strike_and_end(by_hand: Played) -> None:
     assert not any(fault["active"] for fault in done)
 
 
+@pytest.mark.usefixtures("still_limits")
 async def test_weight_used_by_others_shows_in_the_header(by_hand: Played) -> None:
     await by_hand.order("binance", kind="foreign_weight", count=500)
     used = (await by_hand.get("binance", "/api/v3/ping")).headers["X-MBX-USED-WEIGHT-1M"]

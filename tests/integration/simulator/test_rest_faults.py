@@ -12,7 +12,7 @@ import pytest
 
 from livermore_dagster.simulator import coinbase_rest
 from tests.integration.simulator.dialects import FIVE, Dialect, struck, values
-from tests.integration.simulator.played import MINUTE, Played
+from tests.integration.simulator.played import MINUTE, Played, stop_limits
 
 MIDDLE = FIVE + 40_000
 """Some way into a candle that has traded, with one closed before it."""
@@ -47,6 +47,7 @@ async def test_a_limit_is_told_in_the_exchanges_words(quick: Played, spoken: Dia
 @pytest.mark.parametrize("name", ["binance", "binance_us"])
 async def test_binance_bans_who_does_not_wait(by_hand: Played, name: str) -> None:
     spoken = Dialect(name)
+    stop_limits(by_hand.simulator)
     await by_hand.order(name, "settings", refusals=3)
     for under_way_s, status in ((5, 200), (1e-9, 429)):
         await by_hand.order(name, "settings", under_way_s=under_way_s)
@@ -90,6 +91,7 @@ async def test_another_process_eats_from_the_budget(quick: Played, spoken: Diale
             return int(reply.headers["x-ratelimit-remaining"])
         return -int(reply.headers["X-MBX-USED-WEIGHT-1M"])
 
+    stop_limits(quick.simulator)
     before = budget(await spoken.ask(quick, spoken.symbol("BTC")))
     await quick.order(spoken.name, kind="foreign_weight", count=5)
     after = budget(await spoken.ask(quick, spoken.symbol("BTC")))
@@ -98,6 +100,7 @@ async def test_another_process_eats_from_the_budget(quick: Played, spoken: Diale
 
 @pytest.mark.parametrize("name", ["binance", "binance_us"])
 async def test_raw_requests_are_limited_as_exchange_info_says(by_hand: Played, name: str) -> None:
+    stop_limits(by_hand.simulator)
     limit = {"binance": 61_000, "binance_us": 6100}[name]
     stated = (await by_hand.get(name, "/api/v3/exchangeInfo", symbol="BTCUSDT")).json()["rateLimits"]
     raw = {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5}
