@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import suppress
 
 from livermore_dagster.ingest.outbox import Outbox
 from livermore_dagster.market.timeframe import Timeframe
