@@ -171,11 +171,13 @@ def _show(rows: list[Row], as_json: bool) -> None:
 
 def _line(as_json: bool) -> Callable[[Row], None]:
     from livermore_dagster.cli.console import console
-    from livermore_dagster.cli.market_tables import alert_line
+    from livermore_dagster.cli.market_tables import alert_heading, alert_line
 
     if as_json:
         return lambda row: typer.echo(json.dumps(row))
     screen = console()
+    if screen.is_terminal:
+        screen.print(alert_heading(screen.width), soft_wrap=True)
     return lambda row: screen.print(alert_line(row, screen.width), soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from livermore_dagster.cli.console import console, plain_table
 from livermore_dagster.market.moments import utc_text
 
-__all__ = ["STAGE_COLOURS", "alert_line", "show_alerts", "show_candles", "show_values"]
+__all__ = ["STAGE_COLOURS", "alert_heading", "alert_line", "show_alerts", "show_candles", "show_values"]
 
 STAGE_COLOURS = {
     "oversold": "bold green",
@@ -25,6 +25,11 @@ STAGE_COLOURS = {
 }
 ALERTS_IN_FULL = 125
 """Columns a terminal needs for every column of an alert."""
+ALERTS_WITH_PRICE = 76
+"""Columns from which a line that is followed tells the date and the price too."""
+END, END_SHORT, END_SHORTEST = "candle end (UTC)", "end (UTC)", "UTC"
+DATE_FROM, TIME_FROM = 5, 11
+"""Where month and time begin in '2026-01-05 23:30'."""
 MARK = {"warming": "~", "late": "L", "revised": "R", "withdrawn": "×"}
 """For narrower ones."""
 
@@ -81,7 +86,7 @@ def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
     marked = full or any(map(_marks, rows))
     table = plain_table(
         "Alerts",
-        ["candle end (UTC)" if full else "end (UTC)", "exchange", "symbol", "tf", "label"],
+        [END if full else END_SHORT, "exchange", "symbol", "tf", "label"],
         ["MACD-V", "price"],
         ["stage", "bias", "marks"] if full else [""] if marked else [],
     )
@@ -89,7 +94,7 @@ def show_alerts(rows: Sequence[dict[str, Any]]) -> None:
         end = utc_text(row["candle_end_ms"])
         style = "strike dim" if row.get("withdrawn_ms") is not None else _direction_style(row)
         cells: list[str | Text] = [
-            end if full else end[5:],
+            end if full else end[DATE_FROM:],
             row["source_exchange"],
             Text(row["symbol"], "bold"),
             row["timeframe"],
@@ -123,23 +128,45 @@ def _marks(row: dict[str, Any]) -> list[str]:
     return [name for name, holds in marks.items() if holds]
 
 
+def alert_heading(width: int) -> Text:
+    """What stands above the lines of `alerts --follow`. `width`: columns."""
+    gap, columns = _alert_columns(width)
+    return Text(gap.join(f"{name:{form}}" for name, form in columns), "dim", overflow="ignore", no_wrap=True)
+
+
 def alert_line(row: dict[str, Any], width: int) -> Text:
-    """One line of `alerts --follow`, its columns where those of the line before stand. `width`: columns."""
-    full = width >= ALERTS_IN_FULL
-    marks = _marks(row)
+    """One line of `alerts --follow`, its columns where those of the line before stand. `width`: columns.
+
+    What is the matter with it stands behind it, or below it where the terminal ends.
+    """
+    gap, columns = _alert_columns(width)
+    marks = ", ".join(_marks(row))
     style = "strike dim" if row.get("withdrawn_ms") is not None else _direction_style(row)
     end = utc_text(row["candle_end_ms"])
+    cells = {
+        END: (end, "dim"), END_SHORT: (end[DATE_FROM:], "dim"), END_SHORTEST: (end[TIME_FROM:], "dim"),
+        "exchange": (row["source_exchange"], ""), "symbol": (row["symbol"], "bold"),
+        "tf": (row["timeframe"], ""), "label": (row["label"], style), "MACD-V": (_value(row["value"]), style),
+        "price": (row["price"], ""), "stage": (row["stage"], STAGE_COLOURS[row["stage"]]),
+        "bias": (row["bias"], ""),
+    }  # fmt: skip
     line = Text(overflow="ignore", no_wrap=True)
-    line.append(f"{end if full else end[5:]}  ", "dim")
-    line.append(f"{row['source_exchange']:<10} ")
-    line.append(f"{row['symbol']:<{12 if full else 10}} ", "bold")
-    line.append(f"{row['timeframe']:>3}  ")
-    line.append(f"{row['label']:<19} {_value(row['value']):>8}", style)
-    line.append(f"  {row['price']:>{12 if full else 9}}")
-    if full:
-        line.append("  ")
-        line.append(f"{row['stage']:<10}", STAGE_COLOURS[row["stage"]])
-        line.append(f" {row['bias']:<7}")
+    for place, (name, form) in enumerate(columns):
+        text, look = cells[name]
+        line.append(gap if place else "").append(f"{text:{form}}", look)
     if marks:
-        line.append(f"  {', '.join(marks)}", "bold yellow" if "withdrawn" in marks else "yellow")
+        below = len(line) + 2 + len(marks) > width
+        line.append(f"\n{'':{columns[0][1]}}{gap}" if below else "  ")
+        line.append(marks, "bold yellow" if row.get("withdrawn_ms") is not None else "yellow")
     return line
+
+
+def _alert_columns(width: int) -> tuple[str, list[tuple[str, str]]]:
+    """What stands between columns, and the name and the format of each: the more the wider."""
+    label = [("tf", ">3"), ("label", "<19"), ("MACD-V", ">8")]
+    if width < ALERTS_WITH_PRICE:
+        return " ", [(END_SHORTEST, "<5"), ("exchange", "<10"), ("symbol", "<10"), *label]
+    if width < ALERTS_IN_FULL:
+        return " ", [(END_SHORT, "<11"), ("exchange", "<10"), ("symbol", "<10"), *label, ("price", ">9")]
+    more = [("price", ">12"), ("stage", "<10"), ("bias", "<7")]
+    return "  ", [(END, "<16"), ("exchange", "<10"), ("symbol", "<12"), *label, *more]
