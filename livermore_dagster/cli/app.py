@@ -14,7 +14,7 @@ import typer
 import typer.core
 import typer.main
 
-from livermore_dagster.cli.group import CONTEXT
+from livermore_dagster.cli.group import CONTEXT, CommandGroup
 from livermore_dagster.errors import LivermoreError
 
 __all__ = ["COMMANDS", "main"]
@@ -56,7 +56,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class LazyGroup(typer.core.TyperGroup):
+class LazyGroup(CommandGroup):
     """Knows its commands by name; loads one when it is asked for."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -73,6 +73,24 @@ class LazyGroup(typer.core.TyperGroup):
         if args and args[0] in COMMANDS:
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as wrong:
+            _name_the_value(wrong)
+            raise
+
+
+def _name_the_value(wrong: typer.BadParameter) -> None:
+    """Which value it was: the library says only what it should have been."""
+    from pydantic import ValidationError
+
+    if not isinstance(wrong.__cause__, ValidationError):
+        return
+    first = wrong.__cause__.errors()[0]
+    value, words = first["input"], first["msg"].removeprefix("Value error, ").rstrip(".")
+    wrong.message = f"{words}." if repr(value) in words else f"{value!r}. {words}."
 
 
 def _overview(name: str) -> Any:

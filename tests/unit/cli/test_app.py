@@ -31,3 +31,28 @@ def test_helps_break_lines_where_the_terminal_ends_and_nowhere_else() -> None:
         command = _load(name)
         for one in getattr(command, "commands", {"": command}).values():
             assert "\n" not in (one.help or "").replace("\n\n", ""), (name, one.name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("sttaus",), "No such command 'sttaus'. Did you mean status?"),
+        (("nonsense",), "No such command 'nonsense'. See: livermore --help"),
+        (("retention", "list"), "No such command 'list'. There are: show, set."),
+        (("near-alerts", "--within", "abc"), "'--within': 'abc'. Input should be a valid number"),
+        (("alerts", "-n", "0"), "'-n': '0'. Input should be greater than or equal to 1."),
+        (("board", "--sort", "luck"), "'--sort': 'luck' is not one of 'rank', 'symbol'"),
+        (("status", "--wach"), "No such option: --wach (Possible options: --watch)"),
+    ],
+)
+def test_a_wrong_word_is_named_with_what_can_be_meant(
+    arguments: tuple[str, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
