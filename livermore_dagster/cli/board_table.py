@@ -66,7 +66,7 @@ def board_view(
         share = max(1, (height - 2) // len(groups) - GROUP_LINES)
         shown = group if len(group) <= share else group[: max(1, share - 1)]
         hidden = len(group) - len(shown)
-        parts.append(_table(name, shown, timeframes, width))
+        parts.append(_table(name, shown, timeframes, width, among=len(group)))
         if hidden:
             parts.append(Text(f"… {hidden} more: a higher terminal, or --symbols, --stage", "dim"))
     return Group(*parts)
@@ -116,8 +116,14 @@ class _Lines:
 
 
 def _table(
-    exchange: str, rows: Sequence[BoardRow], timeframes: Sequence[Timeframe] | None, width: int
+    exchange: str,
+    rows: Sequence[BoardRow],
+    timeframes: Sequence[Timeframe] | None,
+    width: int,
+    *,
+    among: int = 0,
 ) -> _Lines:
+    """`among`: symbols of the exchange, where not all are in `rows`."""
     shown = [tf for tf in Timeframe if timeframes is None or tf in timeframes]
     if timeframes is None:
         # A timeframe the exchange never has live would be a column of dashes.
@@ -126,14 +132,18 @@ def _table(
     columns = [("symbol", "<"), ("price", ">")]
     columns += [(timeframe.value, "<" if width >= WIDE else ">") for timeframe in shown]
     columns += [("age", ">"), ("b" if narrow else "bias", "<"), ("folio" if narrow else "portfolio", "<")]
-    return _Lines(_title(exchange, rows, shown), columns, [_cells(row, shown, width) for row in rows])
+    return _Lines(
+        _title(exchange, rows, shown, among or len(rows)),
+        columns,
+        [_cells(row, shown, width) for row in rows],
+    )
 
 
-def _title(exchange: str, rows: Sequence[BoardRow], shown: Sequence[Timeframe]) -> str:
+def _title(exchange: str, rows: Sequence[BoardRow], shown: Sequence[Timeframe], among: int) -> str:
     instance = rows[0].instance
     state = "" if instance == FLOWING else f" ({instance})"
     idle = [tf.value for tf in shown if all(row.cells[tf.value]["reason"] == NOT_COMPUTED for row in rows)]
-    return f"{exchange}{state}, {len(rows)} symbol{'s' if len(rows) != 1 else ''}" + (
+    return f"{exchange}{state}, {among} symbol{'s' if among != 1 else ''}" + (
         f"; not computed: {', '.join(idle)}" if idle else ""
     )
 

@@ -51,6 +51,7 @@ def test_the_board_fits_its_terminal(columns: int) -> None:
     assert lines[3].count("-312") == 6
     assert "…" not in lines[3]
     assert "more: a higher terminal" in lines[-1]
+    assert lines[1].startswith("binance, 60 symbols")
 
 
 @pytest.mark.parametrize("columns", [80, 84, 108, 120, 156, 200])
