@@ -170,7 +170,7 @@ def _figures(facts: Facts) -> list[RenderableType]:
     )
     speeds = f"{len(facts['processes'])} processes, {memory_text(memory)}"
     if latency["n"]:
-        speeds += f" · close to alert p50 {latency['p50']:.0f} ms, p99 {latency['p99']:.0f} ms"
+        speeds += f" · close to alert p50 {latency['p50']:,.0f} ms, p99 {latency['p99']:,.0f} ms"
     return [_line("figures", counts), _line("", speeds)]
 
 
