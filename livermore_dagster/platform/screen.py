@@ -190,9 +190,10 @@ class LiveScreen:
 
     def _header(self, supervisor: Supervisor, fold: Fold) -> RenderableType:
         options, metrics = supervisor.options, getattr(supervisor, "metrics", None)
-        kind = Text("  LIVE  ", "bold white on #1565c0")
+        kind = Text.assemble(("  LIVE  ", "bold white on #1565c0"))
         if options.simulate:
-            kind = Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
+            words = f"  SIMULATED  seed {options.seed} · {options.speed:g}×  "
+            kind = Text.assemble((words, "bold black on #ffb300"))
         web = next((c.spec.address for c in supervisor.children if c.spec.name == "web server"), "")
         dagster = Text.assemble(("Dagster ", "dim"), (web, "bold cyan")) if web else Text("")
         market = Text(clock_text(self.watch.market_time.now_ms()) if self.watch else "", "bold")
