@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,9 +12,11 @@ from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, 
 from livermore_dagster.errors import BadSetting
 
 if TYPE_CHECKING:
+    from livermore_dagster.cli.console import PlainTable
     from livermore_dagster.control.commands.message import CommandType, Reply
     from livermore_dagster.control.commands.sender import Answer
     from livermore_dagster.market.exchange import ExchangeRow
+    from livermore_dagster.stores.postgres.commands import CommandRecord
 
 __all__ = ["command", "commands"]
 
@@ -76,13 +79,10 @@ def commands(
     """
     from dataclasses import asdict
 
-    from rich.text import Text
-
     from livermore_dagster.accounts.users import require_user
-    from livermore_dagster.cli.console import console, plain_table
+    from livermore_dagster.cli.console import console
     from livermore_dagster.exchanges.factory import row_named
-    from livermore_dagster.market.moments import utc_text
-    from livermore_dagster.stores.postgres.commands import CommandRecord, read_commands
+    from livermore_dagster.stores.postgres.commands import read_commands
 
     if exchange is not None:
         row_named(exchange)
@@ -99,18 +99,28 @@ def commands(
     if not found:
         typer.echo("No command has been sent.")
         return
+    console().print(_table(found))
+
+
+def _table(found: Sequence[CommandRecord]) -> PlainTable:
+    """What was told to whom stands first: on a narrow terminal columns go from the right."""
+    from rich.text import Text
+
+    from livermore_dagster.cli.console import plain_table
+    from livermore_dagster.market.moments import utc_text
+
     table = plain_table(
-        "Commands", ["when (UTC)", "by", "exchange", "command", "outcome"], ["took"], ["what", "why"]
+        "Commands", ["when (UTC)", "exchange", "command", "outcome", "by"], ["took"], ["what", "why"]
     )
     for one in found:
         took = "–" if one.duration_ms is None else f"{one.duration_ms:,} ms"
         what = json.dumps(dict(one.payload)) if one.payload else ""
         colour = {"done": "green", "accepted": "cyan", "running": "cyan"}.get(one.outcome, "red")
         table.add_row(
-            utc_text(one.received_ms), one.sub, one.exchange, one.type, Text(one.outcome, colour), took, what,
+            utc_text(one.received_ms), one.exchange, one.type, Text(one.outcome, colour), one.sub, took, what,
             one.error,
         )  # fmt: skip
-    console().print(table)
+    return table
 
 
 async def _send(

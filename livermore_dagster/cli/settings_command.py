@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ from livermore_dagster.errors import BadSetting
 
 if TYPE_CHECKING:
     from livermore_dagster.accounts.settings import UserSettings
+    from livermore_dagster.cli.console import PlainTable
+    from livermore_dagster.stores.postgres.user_settings import SettingsChange
 
 __all__ = ["app"]
 
@@ -184,9 +187,8 @@ def history(
     Example: livermore settings history --limit 50
     """
     from livermore_dagster.accounts.users import require_user
-    from livermore_dagster.cli.console import console, plain_table
-    from livermore_dagster.market.moments import utc_text
-    from livermore_dagster.stores.postgres.user_settings import SettingsChange, read_changes
+    from livermore_dagster.cli.console import console
+    from livermore_dagster.stores.postgres.user_settings import read_changes
 
     async def work(session: StoreSession) -> list[SettingsChange]:
         await require_user(session.connection, session.user, active=False)
@@ -197,11 +199,22 @@ def history(
         rows = [{**one._asdict(), "at": one.at.isoformat() if one.at else None} for one in changes]
         typer.echo(json.dumps(rows))
         return
-    table = plain_table("Changes of settings", ["when (UTC)", "by", "path"], ["revision"], ["from", "to"])
+    if not changes:
+        typer.echo("Nothing has been changed.")
+        return
+    console().print(_changes_table(changes))
+
+
+def _changes_table(changes: Sequence[SettingsChange]) -> PlainTable:
+    """What was changed stands first: on a narrow terminal columns go from the right."""
+    from livermore_dagster.cli.console import plain_table
+    from livermore_dagster.market.moments import utc_text
+
+    table = plain_table("Changes of settings", ["when (UTC)", "path"], [], ["from", "to", "by", "revision"])
     for one in changes:
         when = utc_text(int(one.at.timestamp() * 1000)) if one.at else "–"
-        table.add_row(when, one.by, one.path, str(one.revision), one.before or "–", one.after or "–")
-    console().print(table)
+        table.add_row(when, one.path, one.before or "–", one.after or "–", one.by, str(one.revision))
+    return table
 
 
 async def _load(session: StoreSession) -> UserSettings:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
+from livermore_dagster.cli.command_command import _table as commands_table
 from livermore_dagster.cli.console import plain_table
+from livermore_dagster.cli.settings_command import _changes_table as changes_table
+from livermore_dagster.stores.postgres.commands import CommandRecord
+from livermore_dagster.stores.postgres.user_settings import SettingsChange
 
 
 @pytest.mark.parametrize(("width", "line"), [(40, "abcdef   ghijkl   123456"), (20, "abcdef ghijkl 123456")])
@@ -49,3 +55,21 @@ def test_sentences_wrap_before_a_column_goes() -> None:
     ]
     assert lines(table, 42)[0] == "user channel  sent last error"
     assert lines(table, 42)[-1] == "wider terminal: refused"
+
+
+def test_sent_commands_are_named_on_60_columns() -> None:
+    sent = CommandRecord("1", "local:ana", "pause", "binance", {"a": 1}, "normal", 1, 1, 2, 900, "done")
+    assert lines(commands_table([sent]), 60)[-2:] == [
+        "1970-01-01 00:00 binance  pause   done    local:ana 898 ms",
+        "wider terminal: what, why",
+    ]
+
+
+@pytest.mark.parametrize(("width", "left_out"), [(60, "by, revision"), (120, "")])
+def test_what_was_changed_is_told_on_60_columns(width: int, left_out: str) -> None:
+    mutes = json.dumps([{"exchange": "binance", "symbol": "DOGEUSDT"}])
+    at = datetime(2026, 1, 5, 12, 30, 5, tzinfo=UTC)
+    shown = lines(changes_table([SettingsChange(7, "alerts.mutes", "[]", mutes, "local:ana", at)]), width)
+    assert "alerts.mutes []" in " ".join(shown[3].split())
+    assert "DOGEUSDT" in "\n".join(shown)
+    assert (f"wider terminal: {left_out}" in shown[-1]) == bool(left_out)
