@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from livermore_dagster.clock import SystemClock
 from livermore_dagster.exchanges.rows import ROWS
@@ -23,9 +23,31 @@ async def until(found: Callable[[], object]) -> None:
             await asyncio.sleep(0.02)
 
 
+async def _nothing() -> None:
+    return None
+
+
+class Between(SystemClock):
+    """Before each sleep that begins once `looks()` holds, `meanwhile` happens first."""
+
+    def __init__(self) -> None:
+        self.looks: Callable[[], object] = lambda: False
+        self.meanwhile: Callable[[], Awaitable[None]] = _nothing
+        self.slept = 0
+        """How many of those sleeps have begun."""
+
+    async def sleep(self, seconds: float) -> None:
+        if self.looks():
+            self.slept += 1
+            await self.meanwhile()
+        await super().sleep(seconds)
+
+
 class Rig:
     def __init__(self, client, row=COINBASE) -> None:
         self.client = client
+        self.clock = Between()
+        self.reached: list[int] = []
         self.row = row
         self.fetched: list[tuple[int, tuple[Timeframe, ...]]] = []
         self.told: list[str] = []
@@ -43,7 +65,7 @@ class Rig:
         raiser = BoundaryRaiser(
             self.client,
             self.row,
-            SystemClock(),
+            self.clock,
             grace_ms=1500,
             by=by,
             settled=lambda boundary: (["A"], ["B"]),
@@ -51,6 +73,7 @@ class Rig:
             on_fallback=self.tell,
             on_failure=self.tell_failure,
             on_begun=self.begun.append,
+            on_raised=self.reached.append,
             on_handled=self.note_handled,
             leave=lambda boundary: self.few_left,
         )

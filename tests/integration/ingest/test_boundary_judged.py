@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import os
+import signal
 from collections.abc import AsyncIterator
 
 import pytest
 
 from livermore_dagster.ingest import boundary_raiser
 from livermore_dagster.market.timeframe import Timeframe
-from livermore_dagster.stores.redis import boundaries
+from livermore_dagster.stores.redis import boundaries, keys
 from livermore_dagster.stores.redis.client import connect_async
 from tests.integration.ingest.raising import MIDNIGHT, PATIENCE_S, STEP, Rig, until
 
@@ -26,13 +27,15 @@ async def test_a_run_that_begins_late_is_not_missed_and_its_boundary_not_kept_wa
     client, monkeypatch
 ) -> None:
     monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.1)
-    monkeypatch.setattr(boundary_raiser, "_MISSING_S", 1.0)
+    monkeypatch.setattr(boundary_raiser, "_MISSING_S", 0.2)
     rig = Rig(client)
+    # Between its judge's looks: the first sees none.
+    rig.clock.looks = lambda: rig.begun
+    rig.clock.meanwhile = lambda: boundaries.run_lives(client, rig.row.id, MIDNIGHT)
     await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
     rig.run(rig.raiser)
     rig.raiser.on_clock(MIDNIGHT + 2_000)
     await asyncio.wait_for(rig.done.wait(), PATIENCE_S)
-    await boundaries.run_lives(client, rig.row.id, MIDNIGHT)
     await until(lambda: rig.waited)
     assert rig.told == []
     assert "the run of the boundary of 2026-01-06 00:00 UTC began late" in rig.waited[0]
@@ -45,6 +48,7 @@ async def behind_an_older_run(client, monkeypatch, missing_s: float = 0.2) -> Ri
     monkeypatch.setattr(boundary_raiser, "_FALLBACK_S", 0.1)
     monkeypatch.setattr(boundary_raiser, "_MISSING_S", missing_s)
     rig = Rig(client)
+    rig.clock.looks = lambda: rig.begun
     await boundaries.raise_boundary(client, rig.row.id, MIDNIGHT - STEP, [Timeframe.M15], [], [], 1)
     await boundaries.run_lives(client, rig.row.id, MIDNIGHT - STEP)
     rig.run(rig.raiser)
@@ -63,7 +67,7 @@ async def behind_an_older_run(client, monkeypatch, missing_s: float = 0.2) -> Ri
 async def test_a_run_that_waits_for_another_is_not_missed(client, monkeypatch, run: int, why: str) -> None:
     """A fast market's boundaries overtake its runs; who waits behind one at work is no fault of Dagster's."""
     rig = await behind_an_older_run(client, monkeypatch)
-    await asyncio.sleep(0.5)  # some looks
+    await until(lambda: rig.clock.slept > 3)  # some looks
     assert rig.told == rig.waited == []
     await boundaries.run_lives(client, rig.row.id, run)
     await until(lambda: rig.waited)
@@ -76,9 +80,10 @@ async def test_a_run_that_waits_for_another_is_not_missed(client, monkeypatch, r
 
 async def test_a_run_that_never_comes_after_the_one_before_it_is_missed(client, monkeypatch) -> None:
     """Who starts the runs died with the one at work, or just after it."""
-    monkeypatch.setattr(boundaries, "STALE_MS", 1_000)
     rig = await behind_an_older_run(client, monkeypatch)
+    await until(lambda: rig.clock.slept)  # it has been seen at work
     assert rig.told == []
+    await client.pexpire(keys.boundary_run(rig.row.id), 1)
     await until(lambda: rig.told)
     why = "no run began the boundary of 2026-01-06 00:00 UTC after the one of 2026-01-05 23:45 UTC"
     assert [text.split(";")[0] for text in rig.told] == [f"coinbase: {why}"]
@@ -123,6 +128,7 @@ async def test_a_pause_or_an_end_hides_no_missing_run(client, monkeypatch) -> No
 
 
 async def test_at_a_pause_or_an_end_a_run_at_work_is_not_missed(client, monkeypatch) -> None:
+    monkeypatch.setattr(boundary_raiser, "_LAST_LOOK_S", PATIENCE_S)
     rig = await behind_an_older_run(client, monkeypatch, missing_s=30.0)
     await rig.raiser.close()
     assert rig.told == []
@@ -133,10 +139,13 @@ async def test_at_a_pause_or_an_end_a_run_at_work_is_not_missed(client, monkeypa
 async def test_an_end_waits_for_no_redis(client, monkeypatch) -> None:
     rig = await fetched_alone(client, monkeypatch)
     await until(lambda: rig.handled)
-    await client.client_pause(1_500)
-    begun = time.monotonic()
-    await rig.raiser.close()
-    assert time.monotonic() - begun < 1.2
+    server = int((await client.info("server"))["process_id"])
+    os.kill(server, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await rig.raiser.close()
+    finally:
+        os.kill(server, signal.SIGCONT)
     assert len(rig.told) == 1
     await rig.close()
 
