@@ -143,7 +143,7 @@ async def mark_routed(
 ) -> list[HeardAlert]:
     """Marks these alerts as judged; the caller judges what is returned, in the same transaction.
 
-    Left out is what is just being written to, or was: that is to be looked at again.
+    Left out is what is just being written to, or was since it was read: that is to be looked at again.
     """
     await connection.execute(_SOON)
     marking = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.ingest.outbox import HandedOver, Outbox
 from livermore_dagster.notify import service
+from livermore_dagster.notify.router import ExchangeClocks
 from livermore_dagster.stores.postgres.alerts import AlertRow, Withdrawal, insert_alerts, withdraw_alerts
 from tests.integration.notify.conftest import BEGIN, BINANCE, M5, NEVER_S, Told, alert, all_in, process
 
@@ -71,6 +73,28 @@ async def test_one_that_is_being_withdrawn_mutes_no_other(told: Told) -> None:
             rows = await told.until_rows(
                 lambda rows: len(rows) == 2 and all_in("sent", "withdrawn", "muted")(rows)
             )
+    assert [(row["alert_id"], row["state"]) for row in rows] == [(first, "withdrawn"), (second, "sent")]
+
+
+async def test_one_that_is_withdrawn_while_it_is_judged_mutes_no_other(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at it and its mark, which goes by what was seen."""
+    await told.user(channels=[told.channel("main")], cooldown_s=900)
+    gone = Withdrawal("AAAUSDT", M5, "level_150", BEGIN + M5.ms, BEGIN + 4 * M5.ms)
+    first, second = await told.raise_alerts(alert(1), alert(3), publish=False)
+    learn = ExchangeClocks.learn
+
+    async def withdrawn_meanwhile(clocks: ExchangeClocks, exchange_ids: Sequence[int]) -> None:
+        async with told.pool.connection() as connection:
+            await withdraw_alerts(connection, BINANCE, [gone])
+        await learn(clocks, exchange_ids)
+
+    monkeypatch.setattr(ExchangeClocks, "learn", withdrawn_meanwhile)
+    async with told.notifier():
+        rows = await told.until_rows(
+            lambda rows: len(rows) == 2 and all_in("sent", "withdrawn", "muted")(rows)
+        )
     assert [(row["alert_id"], row["state"]) for row in rows] == [(first, "withdrawn"), (second, "sent")]
 
 
