@@ -152,11 +152,6 @@ class Company:
             )
         ]
 
-    @property
-    def revisions(self) -> int:
-        """Sum of the settings' revisions it works under: who changed some can wait for that."""
-        return sum(user.revision for user in self._users.values())
-
     async def write_state(self, key: str, facts: Mapping[str, Any], ttl_s: int) -> None:
         await self._redis.set(key, json.dumps(facts), ex=ttl_s)
 

@@ -133,7 +133,7 @@ class Notifier:
                         self._clock,
                         simulated=self._simulated,
                     ),
-                    "state": lambda: self._beat(company),
+                    "state": lambda: self._beat(router, company),
                     "old": lambda: self._forget(company),
                 }
             )
@@ -168,7 +168,7 @@ class Notifier:
                     await self._clock.sleep(_HELD_S)
             await self._woken(self._route, _LOOK_S)
 
-    async def _beat(self, company: Company) -> None:
+    async def _beat(self, router: Router, company: Company) -> None:
         """Writes the state when it has changed, and from time to time."""
         while True:
             self._news.clear()
@@ -176,7 +176,8 @@ class Notifier:
                 "pid": os.getpid(),
                 "hostname": socket.gethostname(),
                 "at_ms": self._clock.now_ms(),
-                "revisions": company.revisions,
+                # Sum of the settings' revisions it judges by: who changed some can wait for that.
+                "revisions": sum(user.revision for user in router.users),
                 "channels": company.states(),
             }
             await company.write_state(keys.NOTIFIER, facts, _STATE_TTL_S)

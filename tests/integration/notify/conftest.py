@@ -25,6 +25,7 @@ from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.candle import Origin, Rank, StampedCandle
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.notify import painter
+from livermore_dagster.notify.illustrator import Illustrator
 from livermore_dagster.notify.service import Notifier
 from livermore_dagster.stores.postgres import deliveries
 from livermore_dagster.stores.postgres.alerts import AlertRow, insert_alerts
@@ -118,12 +119,12 @@ class Told:
         notifier = Notifier(where, clock)
         task = asyncio.create_task(notifier.run())
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await notifier.ready.wait()
             yield notifier
         finally:
             task.cancel()
-            await asyncio.wait({task}, timeout=10)
+            await asyncio.wait({task}, timeout=60)
 
     @asynccontextmanager
     async def standing_by(self) -> AsyncIterator[Notifier]:
@@ -134,14 +135,14 @@ class Told:
             yield notifier
         finally:
             task.cancel()
-            await asyncio.wait({task}, timeout=10)
+            await asyncio.wait({task}, timeout=60)
 
     async def until_settings_taken(self) -> None:
         """Until the notifier that listens works under the newest settings."""
         async with self.pool.connection() as connection:
             found = await connection.execute("SELECT sum(revision) FROM user_settings")
             (newest,) = await found.fetchone() or (0,)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 state = json.loads(await self.redis.get(keys.NOTIFIER) or "{}")
                 if state.get("revisions") == newest:
@@ -159,7 +160,7 @@ class Told:
             return [dict(zip(names, row, strict=True)) for row in await found.fetchall()]
 
     async def until_rows(
-        self, holds: Callable[[list[dict[str, Any]]], bool], timeout_s: float = 20.0
+        self, holds: Callable[[list[dict[str, Any]]], bool], timeout_s: float = 60.0
     ) -> list[dict[str, Any]]:
         async with asyncio.timeout(timeout_s):
             while not holds(rows := await self.rows()):  # noqa: ASYNC110 - the table has no event for it
@@ -170,7 +171,9 @@ class Told:
 @pytest.fixture
 async def told(redis_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Told]:
     monkeypatch.setitem(deliveries._HOLD, "hold_ms", 400)
-    monkeypatch.setattr(painter, "PATIENCE_S", 30.0)  # the machine may be busy with other tests
+    # The machine may be busy with other tests: a chart that comes late is none of what is tested.
+    monkeypatch.setattr(painter, "PATIENCE_S", 30.0)
+    monkeypatch.setitem(Illustrator.__init__.__kwdefaults__, "within_s", 30.0)
     client = connect_async(redis_url)
     pool = await open_pool(database_url, None, name="test")
     async with pool.connection() as connection:

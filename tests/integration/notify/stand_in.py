@@ -35,7 +35,8 @@ class StandIn:
 
     Steps: 'ok', '429:SECONDS', '429-global:SECONDS', 'last:SECONDS' (taken, the window then closed), '500',
     '401', '404', 'slow:SECONDS', 'hang', 'drop', 'take-and-drop' (it arrived, the answer is lost), 'garbled'
-    (it arrived, the answer cannot be unpacked). `default` is what a hook answers when its steps are used up.
+    (it arrived, the answer cannot be unpacked), 'held:STEP' (STEP, but not before `let_go` is set).
+    `default` is what a hook answers when its steps are used up.
     """
 
     port: int = 0
@@ -50,6 +51,9 @@ class StandIn:
     """What a message with this word is answered, always: '500', or '413:file' where a file comes with it."""
     posts: list[dict[str, Any]] = field(default_factory=list)
     """What the json:// service was sent."""
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
+    unanswered: list[int] = field(default_factory=list)
+    """Alerts that arrived and whose answer was lost."""
 
     def hook(self, name: str, *steps: str, default: str = "ok") -> str:
         """A webhook's address; what it answers."""
@@ -61,7 +65,7 @@ class StandIn:
         """Alerts told on a hook, in order, repetitions too."""
         return [alert for one in self.received if one.hook == hook for alert, _ in one.alerts]
 
-    async def until(self, holds: Any, timeout_s: float = 20.0) -> None:
+    async def until(self, holds: Any, timeout_s: float = 60.0) -> None:
         async with asyncio.timeout(timeout_s), self.arrived:
             await self.arrived.wait_for(holds)
 
@@ -74,6 +78,9 @@ class StandIn:
         self.requests.append((hook, step, asyncio.get_running_loop().time()))
         async with self.arrived:
             self.arrived.notify_all()
+        if kind == "held":
+            await self.let_go.wait()
+            kind, _, seconds = seconds.partition(":")
         match kind:
             case "429" | "429-global":
                 shared = kind == "429-global"
@@ -92,7 +99,7 @@ class StandIn:
             case "slow":
                 await asyncio.sleep(float(seconds))
             case "hang":
-                await asyncio.sleep(60)
+                await asyncio.sleep(3_600)
             case "drop":
                 assert request.transport is not None
                 request.transport.abort()
@@ -101,6 +108,7 @@ class StandIn:
         if refused is not None:
             return web.json_response({"message": "Invalid Form Body"}, status=refused)
         if kind == "take-and-drop":
+            self.unanswered += [alert for alert, _ in self.received[-1].alerts]
             assert request.transport is not None
             request.transport.abort()
         headers = {}

@@ -45,7 +45,7 @@ async def test_it_comes_back_when_its_servers_do_and_misses_nothing(told: Told) 
         await told.until_rows(all_in("sent"))
         await cut_connections(told)
         ids = await told.raise_alerts(alert(1, "BBBUSDT"), publish=False)
-        await told.until_rows(lambda rows: len(rows) == 2 and all_in("sent")(rows), 30)
+        await told.until_rows(lambda rows: len(rows) == 2 and all_in("sent")(rows))
     assert told.services.alerts("main")[-1:] == ids
 
 
@@ -94,10 +94,10 @@ async def test_what_routing_stored_before_it_failed_is_sent(
                 " SELECT %s, id, 'main', 'single', 'pending', %s, 1 FROM users",
                 [stored.id, SystemClock().now_ms()],
             )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await failed.wait()
         await told.redis.delete(keys.settled(BINANCE))
-        await told.services.until(lambda: told.services.alerts("main") == [stored.id], 8)
+        await told.services.until(lambda: told.services.alerts("main") == [stored.id])
 
 
 async def test_of_two_notifiers_one_works_and_the_other_takes_over(told: Told) -> None:
@@ -109,7 +109,7 @@ async def test_of_two_notifiers_one_works_and_the_other_takes_over(told: Told) -
             await told.until_rows(all_in("sent"))
             assert sorted(told.services.alerts("main")) == ids
             assert not other.ready.is_set()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await other.ready.wait()
         ids += await told.raise_alerts(alert(1, "CCCUSDT"))
         await told.until_rows(lambda rows: len(rows) == 3 and all_in("sent")(rows))
@@ -160,18 +160,18 @@ async def test_a_painter_that_hangs_or_dies_is_waited_for_within_bounds(
     for said in ("not painted within", "the painter was busy"):
         with pytest.raises(ChartFailed, match=said):
             await hanging.paint(request, 0.3)
-    assert time.monotonic() - begun < 15, "it hangs for a minute"
+    assert time.monotonic() - begun < 30, "it hangs for a minute"
     await hanging.close()
     dying = Painter((sys.executable, "-c", "import sys; sys.exit(3)"))
     with pytest.raises(ChartFailed, match="the painter died"):
-        await dying.paint(request, 20)
+        await dying.paint(request, 60)
     await dying.close()
 
 
 async def test_a_painter_that_cannot_be_started_gives_no_chart() -> None:
     painter = Painter(("/nowhere/at/all",))
     with pytest.raises(ChartFailed, match="could not be started: No such file"):
-        await painter.paint(request_of(heard(), walk(90), simulated=False), 20)
+        await painter.paint(request_of(heard(), walk(90), simulated=False), 60)
 
 
 async def test_whatever_fails_in_a_chart_the_alert_goes(told: Told) -> None:
@@ -189,8 +189,8 @@ async def test_a_painter_paints_on_after_one_it_could_not_paint() -> None:
     await painter.warm()
     request = request_of(heard(timeframe=Timeframe.M5), walk(90), simulated=False)
     with pytest.raises(ChartFailed, match="no bars"):
-        await painter.paint(type(request)(**{**_fields(request), **_EMPTY}), 20)
-    assert (await painter.paint(request, 20)).startswith(b"\x89PNG")
+        await painter.paint(type(request)(**{**_fields(request), **_EMPTY}), 60)
+    assert (await painter.paint(request, 60)).startswith(b"\x89PNG")
     await painter.close()
 
 
