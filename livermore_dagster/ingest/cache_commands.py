@@ -88,8 +88,10 @@ async def clear_cache(ctx: ExchangeContext, command: Command, progress: Progress
             removed += gone
             # What is on its way to PostgreSQL would be missed: a final candle is written once.
             newest_ms = kept[-1].candle.open_ms if kept else -1
-            kept += [one for one in finals if one.candle.open_ms > newest_ms]
-            back = [replace(one, origin=Origin.BACKFILL, proven_ms=one.end_ms) for one in kept]
+            waiting = [one for one in finals if one.candle.open_ms > newest_ms]
+            # As a warm-up fills: what had been confirmed is not asked for again (early.left_over).
+            back = [replace(one, origin=Origin.WARMUP, proven_ms=one.end_ms) for one in kept]
+            back += [replace(one, origin=Origin.BACKFILL, proven_ms=one.end_ms) for one in waiting]
             filled += await store_candles(ctx, back, kept=True)
         while max((await backlog(ctx.redis, ctx.row.id)).unacknowledged.values()) > _MOST_BEHIND:
             await ctx.clock.sleep(_LOOK_S)

@@ -217,7 +217,7 @@ def test_clearing_keeps_what_is_on_its_way_to_the_tables(market: Platform) -> No
     async def told(_: object) -> None:
         return None
 
-    async def run() -> list[int]:
+    async def run() -> list[tuple[int, Origin]]:
         async with open_context("binance", market) as ctx:
             await refresh_products(ctx)
             await ctx.table.upsert(BINANCE, [minute(number) for number in range(3)])
@@ -228,9 +228,11 @@ def test_clearing_keeps_what_is_on_its_way_to_the_tables(market: Platform) -> No
                 sub="ana", payload=payload,
             )  # fmt: skip
             await clear_cache(ctx, command, told, running=True)
-            return [one.candle.open_ms for one in await ctx.cache.read("BTCUSDT", M1)]
+            return [(one.candle.open_ms, one.origin) for one in await ctx.cache.read("BTCUSDT", M1)]
 
-    assert asyncio.run(run()) == [minute(number).candle.open_ms for number in range(6)]
+    origins = [Origin.WARMUP] * 3 + [Origin.BACKFILL] * 3
+    opens = [minute(number).candle.open_ms for number in range(6)]
+    assert asyncio.run(run()) == list(zip(opens, origins, strict=True))
 
 
 def test_what_is_cleared_while_idle_is_filled_from_the_tables_by_the_next_start(market: Platform) -> None:
