@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Final
 
 from livermore_dagster.audit.cell import Cell
 from livermore_dagster.audit.cells import instance_of
@@ -17,8 +17,8 @@ from livermore_dagster.market.moments import utc_text
 from livermore_dagster.market.series_macdv import columns_of
 from livermore_dagster.market.stages import stage_of
 from livermore_dagster.stores.postgres.indicators import StoredIndicator, read_indicators, stored_indicator
-from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.candle_cache import CACHE_SIZE
+from livermore_dagster.stores.redis.indicator_cache import IndicatorCache
 
 __all__ = ["live_equals_batch"]
 
@@ -152,18 +152,18 @@ def _row(symbol: str, name: str, live: StoredIndicator, again: StoredIndicator |
 
 
 async def _silent_symbol(cell: Cell, from_ms: int) -> str | None:
-    """One that was warm when bars closed in which it traded, of an instance that computes this timeframe."""
+    """One that was warm, and computed, when bars closed in which it traded, of an instance that computes this
+    timeframe."""
     ctx, timeframe = cell.ctx, cell.timeframe
     instance = await instance_of(ctx)
     if instance is None or not instance.flowing or timeframe not in await signal_timeframes(ctx):
         return None
-    warmed = await cast("Any", ctx.redis.hgetall(keys.warmed(ctx.row.id)))
+    series = [(symbol, timeframe) for symbol in cell.judged]
+    computed = await IndicatorCache(ctx.redis, ctx.row.id).news_from(series)
     # The newest may still be waited for.
     end_ms = timeframe.open_of(await settled_until(cell)) - timeframe.ms
-    for symbol in cell.judged:
-        if symbol not in warmed:
-            continue
-        begin_ms = max(from_ms, int(warmed[symbol]))
+    for (symbol, _), since_ms in computed.items():
+        begin_ms = max(from_ms, since_ms)
         candles = await ctx.table.read(ctx.row.id, symbol, timeframe, begin_ms, end_ms)
         if any(one.candle.observed for one in candles):
             return symbol

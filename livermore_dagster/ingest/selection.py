@@ -16,7 +16,15 @@ from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.desired import Desired
 
-__all__ = ["Selection", "forget_warmth", "select", "signal_timeframes", "tell_monitored", "tell_warm"]
+__all__ = [
+    "Selection",
+    "forget_warmth",
+    "select",
+    "signal_timeframes",
+    "tell_computed",
+    "tell_monitored",
+    "tell_warm",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,22 @@ async def tell_warm(ctx: ExchangeContext, symbols: Collection[str], now_ms: int 
             for symbol in symbols:
                 pipe.hsetnx(keys.warmed(ctx.row.id), symbol, str(now_ms))
         pipe.srem(keys.warming(ctx.row.id), *symbols)
+        await pipe.execute()
+
+
+async def tell_computed(ctx: ExchangeContext, timeframes: Collection[Timeframe], now_ms: int | None) -> None:
+    """Signals are computed of these, and no others; what is new among them is judged from `now_ms` on.
+
+    `now_ms`: exchange clock, where it is known; new ones are told another time where it is not.
+    """
+    key = keys.computed(ctx.row.id)
+    gone = [timeframe.value for timeframe in Timeframe if timeframe not in timeframes]
+    async with ctx.redis.pipeline(transaction=True) as pipe:
+        if gone:
+            pipe.hdel(key, *gone)
+        if now_ms is not None:
+            for timeframe in timeframes:
+                pipe.hsetnx(key, timeframe.value, str(now_ms))
         await pipe.execute()
 
 

@@ -7,11 +7,12 @@ How a close is taken:
   folded again, from a kept state or, further back, from the cache (series_rejudge), and alerts are added as
   revised, or withdrawn; what is older than all that was ever judged seeds the series anew, without alerts.
 
-Alerts are judged only for rows after the watermark. A new series gets it with its first close that is not
-history: the newest bar closed when its warm-up was through; where there was none, the bar before that
-close, or before the newest bar closed when that close was asked for. While a series is warming and the
-exchange has older bars, nothing is judged and the watermark stays, so that what closed meanwhile is judged
-when the older bars have come.
+Alerts are judged only for rows after the watermark. A new series gets it with its first close: the newest
+bar closed when its warm-up was through, or when its timeframe came to be computed, if that was later. Where
+that is not known yet it gets it with its first close that is not history: the bar before that close, or
+before the newest bar closed when that close was asked for. While a series is warming and the exchange has
+older bars, nothing is judged and the watermark stays, so that what closed meanwhile is judged when the older
+bars have come.
 """
 
 from __future__ import annotations
@@ -119,12 +120,13 @@ class SeriesFold:
         self._judge_from(max(open_ms, newest_closed))
         return True
 
-    def warmed_at(self, now_ms: int) -> None:
-        """Its history was there at `now_ms` (exchange clock): what closed since is news, however late the
-        first close that is not history comes, if the instance lives to see it at all. What of it was folded
-        unjudged, as the cache had it when the history was read, is folded again as its close comes.
+    def news_from(self, at_ms: int) -> None:
+        """Its history was there, and it was computed, at `at_ms` (exchange clock): what closed since is news,
+        however late the first close that is not history comes, if the instance lives to see it at all. What
+        of it was folded unjudged, as the cache had it when the history was read, is folded again as its close
+        comes.
         """
-        begin_ms = self.timeframe.open_of(now_ms)
+        begin_ms = self.timeframe.open_of(at_ms)
         self._judge_from(begin_ms)
         self.included_to = min(self.included_to, begin_ms)
 

@@ -189,7 +189,7 @@ class Session:
         return took[0] if took else None
 
     async def _warm_all(self) -> float:
-        """Seconds it took. What closes after it is news, of timeframes that are new since the last one too."""
+        """Seconds it took. What closes after it is news, of new timeframes too."""
         seconds = await self._warmth.warm(self._selection.symbols)
         await tell_computed(self._ctx, self._selection.timeframes, self.now())
         return seconds

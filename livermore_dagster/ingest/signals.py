@@ -88,6 +88,7 @@ class SignalsConsumer:
         self._queues: dict[SeriesKey, deque[Close]] = {}
         self._asked_history: dict[SeriesKey, float] = {}
         self._seeding: set[SeriesKey] = set()
+        self._unreadable: set[SeriesKey] = set()
         self._awaited.clear()
         self._recovering = False
 
@@ -138,7 +139,7 @@ class SignalsConsumer:
         work = Round()
         while active:
             # Each time: what was seeded just now may have closes behind its history already.
-            await self._learn_warmth(active)
+            await self._learn_news(active)
             heads = {key: head for key in active if (head := self._advance(key, work)) is not None}
             active = set()
             for some in in_parts(heads):
@@ -165,15 +166,17 @@ class SignalsConsumer:
         except FOLD_ERRORS as error:
             # It is seeded anew from the cache, and judged from the next live close on.
             _log.error("state_unreadable", symbol=key[0], timeframe=key[1].value, exc_info=error)
+            self._unreadable.add(key)
             return SeriesFold(*key)
 
-    async def _learn_warmth(self, series: Iterable[SeriesKey]) -> None:
-        """From when on closes of series are news of which only history has been folded so far."""
-        folds = [fold for key in series if (fold := self._folds[key]).watermark is None and fold.kept]
-        warmed = await self._indicators.warmed(fold.symbol for fold in folds)
-        for fold in folds:
-            if fold.symbol in warmed:
-                fold.warmed_at(warmed[fold.symbol])
+    async def _learn_news(self, series: Iterable[SeriesKey]) -> None:
+        """From when on closes of series are news of which nothing was judged so far."""
+        new = [key for key in series if self._folds[key].watermark is None and key not in self._unreadable]
+        for key, from_ms in (await self._indicators.news_from(new)).items():
+            fold, queue = self._folds[key], self._queues[key]
+            # A history that is still to come is folded first, and not judged.
+            if fold.kept or (queue and queue[0].candle.open_ms >= key[1].open_of(from_ms)):
+                fold.news_from(from_ms)
 
     async def _learn_history(self, series: Iterable[SeriesKey]) -> None:
         """Where warming series begin at the exchange, unless that is known or was asked just now."""

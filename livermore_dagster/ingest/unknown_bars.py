@@ -105,5 +105,7 @@ def _missing(fold: SeriesFold, close: Close, rows: Sequence[StampedCandle]) -> l
     before = fold.bars_before(open_ms)
     if fold.newest_ms is None:
         last = max(there, default=open_ms // tf_ms * tf_ms)
-        before = range((fold.watermark // tf_ms + 1) * tf_ms, last, tf_ms)
+        # Bars before a symbol's listing are not missing.
+        begin = max(fold.watermark + 1, fold.history_start or 0)
+        before = range(-(-begin // tf_ms) * tf_ms, last, tf_ms)
     return [bar for bar in before if bar not in there]

@@ -66,13 +66,16 @@ class IndicatorCache:
         """State texts of those series that have one."""
         return await self._get(series, keys.indicator_state)
 
-    async def warmed(self, symbols: Iterable[str]) -> dict[str, int]:
-        """Exchange ms when the history of those symbols first was there, of those where it was."""
-        wanted = sorted(set(symbols))
-        if not wanted:
+    async def news_from(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
+        """Exchange ms from when on closes of series are news, where that is known: when the symbol's history
+        first was there, or, if that was later, since when signals are computed of the timeframe."""
+        if not series:
             return {}
-        found = await cast("Any", self._client.hmget(keys.warmed(self._exchange_id), wanted))
-        return {symbol: int(at) for symbol, at in zip(wanted, found, strict=True) if at}
+        exchange_id, client = self._exchange_id, self._client
+        warmed = await cast("Any", client.hmget(keys.warmed(exchange_id), [symbol for symbol, _ in series]))
+        since = await cast("Any", client.hmget(keys.computed(exchange_id), [tf.value for _, tf in series]))
+        known = zip(series, warmed, since, strict=True)
+        return {key: max(int(warm), int(begun)) for key, warm, begun in known if warm and begun}
 
     async def read(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, dict[str, Any]]:
         """Newest indicator of those series that have one, as it was published."""

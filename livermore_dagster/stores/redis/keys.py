@@ -154,6 +154,11 @@ def warmed(exchange_id: int) -> str:
     return f"exchange:{exchange_id}:warmed"
 
 
+def computed(exchange_id: int) -> str:
+    """Hash: timeframe → exchange ms since when signals are computed of it."""
+    return f"exchange:{exchange_id}:computed"
+
+
 def monitored(exchange_id: int) -> str:
     """String (JSON list): symbols the running instance monitors, in rank order."""
     return f"exchange:{exchange_id}:monitored"

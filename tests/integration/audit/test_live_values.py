@@ -147,6 +147,10 @@ async def test_an_instance_that_computes_nothing_does_not_pass(
         for state in (InstanceState.STARTING, InstanceState.WARMING, InstanceState.ACTIVE):
             claim.advance(state)
         client.set(keys.settled(IDS["binance"]), END_MS)
+        client.hset(keys.computed(IDS["binance"]), "1m", END_MS - M1.ms)
+        client.hset(keys.warmed(IDS["binance"]), SYMBOL, END_MS - 10 * M1.ms)
+        assert (await live_equals_batch(cell(ctx), from_ms)).passed, "it is wanted only since then"
+        client.hset(keys.computed(IDS["binance"]), "1m", END_MS - 20 * M1.ms)
         client.hset(keys.warmed(IDS["binance"]), SYMBOL, END_MS - M1.ms)
         assert (await live_equals_batch(cell(ctx), from_ms)).passed, "it has only just begun"
         client.hset(keys.warmed(IDS["binance"]), SYMBOL, END_MS - 10 * M1.ms)

@@ -239,14 +239,17 @@ def test_symbols_come_and_go_while_it_runs(idle: Platform) -> None:
     # Signals only of the timeframes that somebody wants; candles of all.
     compute_only(idle, ["5m"])
     done(idle, "reload-settings")
-    minutes = keys.indicator(IDS["binance"], first[0], M1)
+    minutes, computed = keys.indicator(IDS["binance"], first[0], M1), keys.computed(IDS["binance"])
     with idle.redis() as client:
+        assert client.hkeys(computed) == ["5m"]
+        since = int(client.hget(computed, "5m") or 0)
         client.delete(minutes)
         stored = newest(idle, first[0])
         until(lambda: newest(idle, first[0]) >= stored + 2 * M1.ms, 60, "minutes close")
         assert not client.exists(minutes)
         compute_only(idle, ["1m"])
         until(lambda: bool(client.exists(minutes)), 60, "minutes are computed again")
+        assert int(client.hget(computed, "1m") or 0) >= stored + 2 * M1.ms > since
     idle.want("binance", "idle", top=3)
     becomes(idle, InstanceState.IDLE, SOON_S)
 

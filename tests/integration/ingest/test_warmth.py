@@ -18,7 +18,7 @@ from livermore_dagster.ingest import warmup
 from livermore_dagster.ingest.board import StatusBoard
 from livermore_dagster.ingest.context import ExchangeContext, open_context
 from livermore_dagster.ingest.patience import Patience
-from livermore_dagster.ingest.selection import tell_monitored
+from livermore_dagster.ingest.selection import tell_computed, tell_monitored
 from livermore_dagster.ingest.service import IngestService
 from livermore_dagster.ingest.stream_side import StreamSide
 from livermore_dagster.ingest.supervise import Supervisor
@@ -129,6 +129,19 @@ async def test_who_is_removed_while_it_is_warmed_up_is_not_warm_when_it_comes_ba
     await tell_monitored(ctx, SYMBOLS, SYMBOLS[1:], added=SYMBOLS[1:])
     assert list(await ctx.redis.hgetall(keys.warmed(ctx.row.id))) == monitored
     assert await ctx.redis.smembers(keys.warming(ctx.row.id)) == {SYMBOLS[1]}
+
+
+async def test_since_when_a_timeframe_is_computed_is_told_once_and_forgotten_with_it(
+    ctx: ExchangeContext,
+) -> None:
+    async def told() -> dict[str, str]:
+        return await ctx.redis.hgetall(keys.computed(ctx.row.id))
+
+    await tell_computed(ctx, [Timeframe.M1, Timeframe.M5], 1_000)
+    await tell_computed(ctx, [Timeframe.M5, Timeframe.H1], 2_000)
+    assert await told() == {"5m": "1000", "1h": "2000"}
+    await tell_computed(ctx, [Timeframe.H1, Timeframe.D1], None)
+    assert await told() == {"1h": "2000"}, "what is new waits for a clock"
 
 
 async def test_what_cannot_be_had_does_not_keep_its_symbol_warming_for_ever(

@@ -76,17 +76,22 @@ class Signals:
         ]  # fmt: skip
         await self.cache.write(batch, SystemClock().now_ms())
 
+    async def warm(self, at_ms: int, *, computed_ms: int = 0) -> None:
+        """AAAUSDT's warm-up was through at `at_ms`; 5m is computed since `computed_ms` (exchange clock)."""
+        await self.redis.hset(keys.warmed(self.row.id), "AAAUSDT", str(at_ms))
+        await self.redis.hset(keys.computed(self.row.id), "5m", str(computed_ms))
+
     @asynccontextmanager
     async def running(self, **options: Any) -> AsyncIterator[SignalsConsumer]:
         """Consumer and outbox at work; ended cleanly."""
         stop = asyncio.Event()
         outbox = Outbox(self.redis, self.pool, self.row)
+        options = {"patience_s": PATIENCE_S, **options}
         consumer = SignalsConsumer(self.redis, self.pool, self.row, outbox=outbox, block_ms=20, **options)
         tasks = [asyncio.create_task(consumer.run(stop)), asyncio.create_task(outbox.run(stop))]
         try:
             yield consumer
         finally:
-        options = {"patience_s": PATIENCE_S, **options}
             stop.set()
             await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
 

@@ -106,8 +106,7 @@ async def test_what_closes_after_the_warm_up_is_judged_though_its_instance_ended
     async with signals.running():
         await signals.close(candles[:300], origin=Origin.WARMUP)
         await signals.settle()
-    warm = keys.warmed(signals.row.id)
-    await signals.redis.hset(warm, "AAAUSDT", str(candles[299].open_ms + M5 + 1_000))
+    await signals.warm(candles[299].open_ms + M5 + 1_000)
     now = candles[-1].open_ms + M5
     async with signals.running():
         await signals.close(candles[300:], origin=Origin.WARMUP, proven_ms=now)

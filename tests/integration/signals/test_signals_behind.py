@@ -31,11 +31,6 @@ def market() -> list[Candle]:
     return found
 
 
-async def warm_in(signals: Signals, bar: Candle) -> None:
-    """The warm-up was through while `bar` was open."""
-    await signals.redis.hset(keys.warmed(signals.row.id), "AAAUSDT", str(bar.open_ms + 100_000))
-
-
 async def all_is_as_it_must_be(signals: Signals, candles: list[Candle], first: int) -> None:
     """Judged from `first` on, once and as news, and the values are those of the whole series."""
     wanted = expected(candles, candles[first].open_ms)
@@ -53,7 +48,7 @@ async def test_what_was_folded_with_the_history_before_its_close_came_is_judged(
 ) -> None:
     """Seeded from a cache that has bars already whose closes come rounds later."""
     candles = market()
-    await warm_in(signals, candles[FIRST])
+    await signals.warm(candles[FIRST].open_ms + 100_000)
     await signals.close(candles[:FIRST], origin=Origin.WARMUP)
     await signals.close(candles[FIRST : FIRST + closed], origin=Origin.BOUNDARY)
     async with signals.running(batch=100):
@@ -70,7 +65,7 @@ async def test_what_comes_in_one_round_with_its_history_is_judged_however_late_i
     signals: Signals,
 ) -> None:
     candles = market()
-    await warm_in(signals, candles[FIRST])
+    await signals.warm(candles[FIRST].open_ms + 100_000)
     await signals.close(candles[:FIRST], origin=Origin.WARMUP)
     fetched = candles[FIRST + 1].open_ms + M5 + 2_000
     late = [
@@ -91,7 +86,7 @@ async def test_what_comes_in_one_round_with_its_history_is_judged_however_late_i
 
 async def test_a_restart_and_a_crash_on_the_way_there_change_nothing(signals: Signals) -> None:
     candles = market()
-    await warm_in(signals, candles[FIRST])
+    await signals.warm(candles[FIRST].open_ms + 100_000)
     await signals.close(candles[:FIRST], origin=Origin.WARMUP)
     await signals.close(candles[FIRST : FIRST + 2], origin=Origin.BOUNDARY)
 
@@ -113,19 +108,3 @@ async def test_a_restart_and_a_crash_on_the_way_there_change_nothing(signals: Si
     await all_is_as_it_must_be(signals, candles, FIRST)
     counters = await read_counters(signals.redis, signals.row.id)
     assert counters["alerts_published"] == len(await signals.labels(standing=False))
-
-
-async def test_a_timeframe_wanted_later_is_judged_from_then_on_and_not_from_the_warm_up_on(
-    signals: Signals,
-) -> None:
-    candles = market()
-    await warm_in(signals, candles[FIRST - 100])
-    await signals.close(candles[: FIRST - 100], origin=Origin.WARMUP)
-    await signals.close(candles[FIRST - 100 : FIRST], origin=Origin.BOUNDARY)
-    async with signals.running(timeframes=[Timeframe.H1]):
-        await signals.settle()
-    async with signals.running():
-        for candle in candles[FIRST:]:
-            await signals.close([candle], origin=Origin.BOUNDARY)
-        await signals.settle()
-    await all_is_as_it_must_be(signals, candles, FIRST)

@@ -146,7 +146,7 @@ async def test_so_is_what_a_crashed_round_stored_of_the_first_bar_ever_judged(
         async with signals.running():
             await signals.settle()
     if known == "the next one":
-        await signals.redis.hset(keys.warmed(BINANCE.id), "AAAUSDT", str(flat.open_ms + 1_000))
+        await signals.warm(flat.open_ms + 1_000)
         await signals.close(candles[at + 1 : at + 2])
     await signals.close(candles[at : at + 1])
     ended = SignalsConsumer(signals.redis, signals.pool, BINANCE, block_ms=20, token=OTHER)
