@@ -13,7 +13,7 @@ from livermore_dagster.cli.store_session import Home, Json, StoreSession, User, 
 from livermore_dagster.market.cost_basis import HeldAs
 
 if TYPE_CHECKING:
-    from livermore_dagster.market.cost_basis import Position
+    from livermore_dagster.market.cost_basis import Position, PositionSum
     from livermore_dagster.trades.portfolio import HeldPosition, Portfolio
 
 __all__ = ["portfolio"]
@@ -75,7 +75,7 @@ def _show(found: Portfolio) -> None:
 
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.market.cost_basis import sums_of
-    from livermore_dagster.trades.fee_text import as_money, moment
+    from livermore_dagster.trades.fee_text import moment
 
     screen = console()
     if not found.positions:
@@ -104,10 +104,7 @@ def _show(found: Portfolio) -> None:
     table.add_section()
     totals = sums_of(held.position for held in found.positions)
     for total in totals:
-        cells = {name: as_money(getattr(total, name), total.quote) for name in MONEY}
-        if total.unpriced:
-            cells["value"], cells["unrealised"] = f"{cells['value']}*", f"{cells['unrealised']}*"
-        add("Total", total.quote, {"size": "", "price": "", **cells}, total.unrealised, "", "bold")
+        add("Total", total.quote, _total_cells(total), total.unrealised, "", "bold")
     screen.print(table)
     for line in _remarks(found, unpriced=any(total.unpriced for total in totals), narrow=narrow):
         screen.print(Text(line))
@@ -115,6 +112,17 @@ def _show(found: Portfolio) -> None:
 
 def _in(one: Position) -> str:
     return one.held_as.value if one.held_as is HeldAs.CASH else one.quote
+
+
+def _total_cells(total: PositionSum) -> dict[str, str]:
+    from livermore_dagster.trades.fee_text import as_money
+
+    cells = {"size": "", "price": ""} | {name: as_money(getattr(total, name), total.quote) for name in MONEY}
+    if total.unpriced:
+        for name in ("value", "unrealised"):
+            # Where nothing of it has a price, a zero would be a lie.
+            cells[name] = f"{cells[name]}*" if total.value else "–*"
+    return cells
 
 
 def _cells(held: HeldPosition) -> dict[str, str]:
