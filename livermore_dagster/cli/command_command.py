@@ -112,6 +112,7 @@ def _table(found: Sequence[CommandRecord]) -> PlainTable:
     table = plain_table(
         "Commands", ["when (UTC)", "exchange", "command", "outcome", "by"], ["took"], ["what", "why"]
     )
+    table.first = 4
     for one in found:
         took = "–" if one.duration_ms is None else f"{one.duration_ms:,} ms"
         what = json.dumps(dict(one.payload)) if one.payload else ""

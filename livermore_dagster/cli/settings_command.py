@@ -206,14 +206,14 @@ def history(
 
 
 def _changes_table(changes: Sequence[SettingsChange]) -> PlainTable:
-    """What was changed stands first: on a narrow terminal columns go from the right."""
+    """What was changed, and what it became, stand first: on a narrow terminal columns go from the right."""
     from livermore_dagster.cli.console import plain_table
     from livermore_dagster.market.moments import utc_text
 
-    table = plain_table("Changes of settings", ["when (UTC)", "path"], [], ["from", "to", "by", "revision"])
+    table = plain_table("Changes of settings", ["when (UTC)", "path"], [], ["to", "from", "by", "revision"])
     for one in changes:
         when = utc_text(int(one.at.timestamp() * 1000)) if one.at else "–"
-        table.add_row(when, one.path, one.before or "–", one.after or "–", one.by, str(one.revision))
+        table.add_row(when, one.path, one.after or "–", one.before or "–", one.by, str(one.revision))
     return table
 
 

@@ -16,8 +16,6 @@ ENDLESS = 10_000
 """Columns in which any table finds the width it would like to have."""
 WORDS_LEAST = 20
 """Columns in which sentences still read well."""
-FIRST = 3
-"""So many columns say what a row is about; they go last."""
 
 
 class PlainTable(Table):
@@ -26,6 +24,9 @@ class PlainTable(Table):
     Where the terminal is too narrow, columns move together, sentences wrap, and then whole columns are left
     out and named below, from the right, sentences last: half a number is worse than none.
     """
+
+    first: int = 3
+    """So many columns say what a row is about; they go last."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         endless = options.update(max_width=ENDLESS)
@@ -45,7 +46,9 @@ class PlainTable(Table):
             # Without a box nothing but the padding keeps columns apart.
             shown.padding = (0, 0) if shown.box is not None else (0, 1, 0, 0)
         while len(places) > 1 and too_narrow():
-            places.remove(max(places[1:], key=lambda place: (place >= FIRST, not spare.get(place), place)))
+            places.remove(
+                max(places[1:], key=lambda place: (place >= self.first, not spare.get(place), place))
+            )
             shown.columns = [self.columns[place] for place in places]
         yield from Table.__rich_console__(shown, console, options)
         gone = (str(column.header) for place, column in enumerate(self.columns) if place not in places)

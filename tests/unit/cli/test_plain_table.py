@@ -57,19 +57,23 @@ def test_sentences_wrap_before_a_column_goes() -> None:
     assert lines(table, 42)[-1] == "wider terminal: refused"
 
 
-def test_sent_commands_are_named_on_60_columns() -> None:
-    sent = CommandRecord("1", "local:ana", "pause", "binance", {"a": 1}, "normal", 1, 1, 2, 900, "done")
+def test_sent_commands_and_their_outcomes_are_told_on_60_columns() -> None:
+    payload = {"symbols": ["BTCUSDT", "ETHUSDT"]}
+    sent = CommandRecord(
+        "1", "local:ana", "bulk-add-symbols", "binance", payload, "normal", 1, 1, 2, 900, "done"
+    )
     assert lines(commands_table([sent]), 60)[-2:] == [
-        "1970-01-01 00:00 binance  pause   done    local:ana 898 ms",
-        "wider terminal: what, why",
+        "1970-01-01 00:00 binance  bulk-add-symbols done",
+        "wider terminal: by, took, what, why",
     ]
+    assert "ETHUSDT" in "\n".join(lines(commands_table([sent]), 120))
 
 
-@pytest.mark.parametrize(("width", "left_out"), [(60, "by, revision"), (120, "")])
+@pytest.mark.parametrize(("width", "left_out"), [(60, "from, by, revision"), (120, "")])
 def test_what_was_changed_is_told_on_60_columns(width: int, left_out: str) -> None:
-    mutes = json.dumps([{"exchange": "binance", "symbol": "DOGEUSDT"}])
+    mutes = [json.dumps([{"exchange": "binance", "symbol": name}]) for name in ("DOGEUSDT", "SOLUSDT")]
     at = datetime(2026, 1, 5, 12, 30, 5, tzinfo=UTC)
-    shown = lines(changes_table([SettingsChange(7, "alerts.mutes", "[]", mutes, "local:ana", at)]), width)
-    assert "alerts.mutes []" in " ".join(shown[3].split())
-    assert "DOGEUSDT" in "\n".join(shown)
+    shown = lines(changes_table([SettingsChange(7, "alerts.mutes", *mutes, "local:ana", at)]), width)
+    assert "alerts.mutes" in shown[3]
+    assert "SOLUSDT" in "\n".join(shown)
     assert (f"wider terminal: {left_out}" in shown[-1]) == bool(left_out)
