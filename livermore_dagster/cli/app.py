@@ -6,7 +6,9 @@ import importlib
 import inspect
 import io
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -213,10 +215,21 @@ def _server_trouble(error: Exception) -> LivermoreError | None:
 
 
 def show_error(error: LivermoreError) -> None:
-    """Message and advice, red where the terminal has colours."""
-    typer.secho(error.message, fg=typer.colors.RED, bold=True, err=True)
+    """Message and advice, red where the terminal has colours, between words where it ends."""
+    typer.secho(_broken(error.message), fg=typer.colors.RED, bold=True, err=True)
     if error.advice:
-        typer.secho(error.advice, fg=typer.colors.RED, err=True)
+        typer.secho(_broken(error.advice), fg=typer.colors.RED, err=True)
+
+
+def _broken(text: str) -> str:
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    lines = (
+        textwrap.wrap(line, width, break_on_hyphens=False, break_long_words=False)
+        for line in text.splitlines()
+    )
+    return "\n".join("\n".join(line) for line in lines)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from livermore_dagster.cli.app import COMMANDS, _load, main
+from livermore_dagster.cli.app import COMMANDS, _load, main, show_error
+from livermore_dagster.errors import BadSetting
 
 
 def test_a_terminal_without_unicode_gets_question_marks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +57,21 @@ def test_a_wrong_word_is_named_with_what_can_be_meant(
         main(list(arguments))
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("terminal", "lines"), [(True, 2), (False, 1)])
+def test_an_error_breaks_between_words_on_a_terminal_and_nowhere_else(
+    terminal: bool, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    show_error(
+        BadSetting("--since 'x' is no time.", "Write it like 2026-01-05T00:00:00Z, or livermore --help.")
+    )
+    told = screen.getvalue().splitlines()[1:]
+    assert len(told) == lines
+    assert " ".join(told).endswith(
+        "2026-01-05T00:00:00Z, or livermore --help.\x1b[0m" if terminal else "--help."
+    )
