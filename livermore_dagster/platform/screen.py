@@ -190,10 +190,9 @@ class LiveScreen:
 
     def _header(self, supervisor: Supervisor, fold: Fold) -> RenderableType:
         options, metrics = supervisor.options, getattr(supervisor, "metrics", None)
-        kind = Text.assemble(("  LIVE  ", "bold white on #1565c0"))
+        kind = Text("  LIVE  ", "bold white on #1565c0")
         if options.simulate:
-            words = f"  SIMULATED  seed {options.seed} · {options.speed:g}×  "
-            kind = Text.assemble((words, "bold black on #ffb300"))
+            kind = Text(f"  SIMULATED  seed {options.seed} · {options.speed:g}×  ", "bold black on #ffb300")
         web = next((c.spec.address for c in supervisor.children if c.spec.name == "web server"), "")
         dagster = Text.assemble(("Dagster ", "dim"), (web, "bold cyan")) if web else Text("")
         market = Text(clock_text(self.watch.market_time.now_ms()) if self.watch else "", "bold")
@@ -216,14 +215,17 @@ class LiveScreen:
         return content if fold.frames else _panel("", content, edge)
 
 
-def _pairs(*rows: tuple[Text, Text]) -> Table:
+def _pairs(*rows: tuple[Text, Text]) -> Group:
     """What stands at the left of a line, and yields to what stands at its right."""
-    table = Table.grid(expand=True, padding=(0, 1))
-    table.add_column(no_wrap=True, ratio=1)
-    table.add_column(justify="right", no_wrap=True)
+    lines = []
     for left, right in rows:
-        table.add_row(left, right)
-    return table
+        line = Table.grid(expand=True, padding=(0, 1))
+        line.add_column(no_wrap=True, ratio=1)
+        line.add_column(justify="right", no_wrap=True)
+        # Of an assembled text the background ends where the words do.
+        line.add_row(Text.assemble(left), right)
+        lines.append(line)
+    return Group(*lines)
 
 
 def _part(title: str, content: RenderableType, *, framed: bool) -> RenderableType:

@@ -75,14 +75,14 @@ def is_ready(child: Child) -> bool:
 
 
 def processes_line(children: Sequence[Child], memory: Mapping[str, int]) -> Text:
-    """'● 10 processes ready, 2,286 MB · restarted: valkey 1×'; one that is not ready has a row."""
+    """'● 10 processes ready · restarted: valkey 1× · 2,286 MB'; one that is not ready has a row."""
     ready = sum(map(is_ready, children))
     mark, style = ("●", "green") if ready == len(children) else ("▲", "bold yellow")
     count = str(ready) if ready == len(children) else f"{ready} of {len(children)}"
     line = Text.assemble((f"{mark} {count} processes ready", style), no_wrap=True, overflow="ellipsis")
-    line.append(f", {memory_text(sum(memory.values()))}" if memory else "", "dim")
     again = ", ".join(f"{child.spec.name} {child.restarts}×" for child in children if child.restarts)
-    return line.append(f" · restarted: {again}" if again else "", "bold yellow")
+    line.append(f" · restarted: {again}" if again else "", "bold yellow")
+    return line.append(f" · {memory_text(sum(memory.values()))}" if memory else "", "dim")
 
 
 def processes_table(children: Sequence[Child], memory: Mapping[str, int]) -> PlainTable:

@@ -66,6 +66,7 @@ def screen_of(
     ]
     for child in children:
         child.state = (states or {}).get(child.spec.name, ChildState.READY)
+        child.restarts = 2 if child.state is ChildState.FAILED else 0
     options = SimpleNamespace(simulate=True, seed=7, speed=60.0, home=home)
     metrics = SimpleNamespace(port=9464)
     screen.supervisor = cast("Any", SimpleNamespace(children=children, options=options, metrics=metrics))
@@ -136,6 +137,7 @@ def test_a_low_screen_folds_what_is_well_and_nothing_else(width: int) -> None:
     shown = "\n".join(screen_of(width, 24, views=QUIET, states=states))
     assert "▲ 8 of 10 processes ready" in shown
     assert "◐ restarting" in shown
+    assert "· restarted: notifier 2×" in shown or width < 80
     assert "✖ failed" in shown
     assert shown.count("reversal") >= 3
 
