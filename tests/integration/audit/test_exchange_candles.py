@@ -110,7 +110,7 @@ async def test_what_is_repaired_long_after_is_stored_and_no_news(market: Platfor
         try:
             numbers = (await matches_exchange(cell, cell.bars_before(250))).numbers
             assert (numbers["candles that differed"], numbers["now repaired"]) == (2, 2)
-            until(lambda: bool(news.messages), 10, "the candle of the last hour is news")
+            until(lambda: bool(news.messages), 60, "the candle of the last hour is news")
             assert [one["open_ms"] for one in news.messages] == [new]
         finally:
             news.close()

@@ -24,6 +24,7 @@ from livermore_dagster.market.candle import canonical
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.postgres.exchanges import upsert_rows
 from livermore_dagster.stores.redis import keys
+from livermore_dagster.stores.redis.closes import backlog_sync
 from livermore_dagster.stores.redis.desired import (
     Desired,
     SymbolChoice,
@@ -168,6 +169,21 @@ class Platform:
                 ]
         return wrong
 
+    def until_true(
+        self, exchange: str, timeframes: list[Timeframe], start_ms: int, end_ms: int, seconds: float = 60
+    ) -> None:
+        """Waits until PostgreSQL is the truth of [start, end): what is settled has yet to come into it."""
+
+        def wrong() -> list[str]:
+            return self.differences(exchange, timeframes, start_ms, end_ms)
+
+        until(lambda: wrong() == [], seconds, lambda: str(wrong()[:5]))
+
+    def idle_consumers(self, exchange: str) -> bool:
+        """Whether every close there is was stored and judged."""
+        with self.redis() as client:
+            return not any(backlog_sync(client, IDS[exchange]).unacknowledged.values())
+
 
 class Subscriber:
     """Remembers every JSON message of a channel, from its making on."""
@@ -177,6 +193,7 @@ class Subscriber:
         self._client = platform.redis()
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         self._pubsub.subscribe(**{channel: lambda message: self.messages.append(json.loads(message["data"]))})
+        self._pubsub.get_message(timeout=60)  # the server's word that it has subscribed
         self._thread = self._pubsub.run_in_thread(sleep_time=0.05, daemon=True)
 
     def close(self) -> None:
