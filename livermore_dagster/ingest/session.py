@@ -189,10 +189,15 @@ class Session:
         return took[0] if took else None
 
     async def _warm_all(self) -> float:
-        """Seconds it took. What closes after it is news, of new timeframes too."""
+        """Seconds it took. What closes from its beginning on is news, of timeframes that are new too."""
+        await self._tell_computed(self._selection)
         seconds = await self._warmth.warm(self._selection.symbols)
-        await tell_computed(self._ctx, self._selection.timeframes, self.now())
+        # The exchange's time may be known only now.
+        await self._tell_computed(self._selection)
         return seconds
+
+    async def _tell_computed(self, selection: Selection) -> None:
+        await tell_computed(self._ctx, selection.timeframes, self._ctx.known_now())
 
     async def _first_time(self) -> None:
         """Waits a little for the stream to tell the exchange's time; REST is asked where it does not."""
@@ -342,7 +347,7 @@ class Session:
         if selection.timeframes != self._selection.timeframes and not removed:
             await machinery.compute(selection.timeframes)
         cleaned = await machinery.forget(removed, selection.timeframes)
-        await tell_computed(self._ctx, selection.timeframes, self._ctx.known_now())
+        await self._tell_computed(selection)
         self._selection = selection
         return cleaned
 
