@@ -120,7 +120,7 @@ async def _show(
         else:
             found = await read()
             if not found:
-                _say_empty(stage)
+                _say_empty(stage, exchanges)
                 return
             print_boards(found, timeframes)
 
@@ -144,9 +144,14 @@ def _narrow(row: dict[str, Any], timeframes: tuple[Timeframe, ...] | None) -> di
     return row
 
 
-def _say_empty(stage: str | None) -> None:
-    why = f"No symbol is {stage} now." if stage else "No exchange monitors symbols."
-    typer.echo(f"{why} See: livermore status", err=True)
+def _say_empty(stage: str | None, exchanges: Sequence[str]) -> None:
+    """`exchanges`: as they were named; none where all were meant."""
+    why = f"No symbol is {stage} now. See: livermore status"
+    if stage is None:
+        named = " and ".join(exchanges)
+        why = f"Nothing is monitored on {named or 'any exchange'}. "
+        why += f"Start it: livermore start {exchanges[0] if exchanges else 'EXCHANGE'}"
+    typer.echo(why, err=True)
 
 
 async def _rows(stores: Stores, exchanges: list[str]) -> list[ExchangeRow]:

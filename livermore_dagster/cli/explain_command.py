@@ -27,7 +27,7 @@ def explain(
 ) -> None:
     """Say why a series has, or has not, a value or an alert: candles, gaps, MACD-V, rules, what comes next.
 
-    ✓ is as it should be, … comes by itself, ✖ needs somebody.
+    ✓ is as it should be, … comes by itself, ✖ needs somebody; · only tells.
 
     Example: livermore explain binance BTCUSDT 1h
     """

@@ -75,6 +75,8 @@ def unmute(
         found, before = await _mutes(session)
         if everything:
             return await _write(session, found, []), before
+        if (exchange in (None, ANY)) and symbol is None and timeframe is None:
+            raise BadSetting("Which mute shall end?", "Name it as livermore mutes shows it, or give --all.")
         wanted = await _named(session, exchange, symbol, timeframe)
         await session.connection.commit()
         ended = [one for one in before if _key(one) == _key(wanted)]

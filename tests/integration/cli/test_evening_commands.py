@@ -221,6 +221,12 @@ def test_a_mistake_is_named(command: Command, arguments: tuple[str, ...], told: 
     assert done.out == ""
 
 
+def test_a_board_of_what_is_not_monitored_says_how_to_begin(command: Command) -> None:
+    done = command("board", "binance_us")
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "Nothing is monitored on binance_us. Start it: livermore start binance_us\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("board",), ("near-alerts",), ("alerts",), ("candles", "binance", "BTCUSDT", "5m"), ("status",)],

@@ -174,3 +174,9 @@ def test_a_mute_that_cannot_be_is_refused_in_words(
 ) -> None:
     done = command("mute", *arguments)
     assert (done.code, said in done.err) == (2, True), done.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("any",)])
+def test_ending_a_mute_asks_which(ann: None, command: Command, arguments: tuple[str, ...]) -> None:
+    done = command("unmute", *arguments)
+    assert (done.code, "Which mute shall end?" in done.err, "--all" in done.err) == (2, True, True)
