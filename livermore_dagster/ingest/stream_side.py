@@ -218,6 +218,7 @@ class StreamSide:
         self.hub.drop(leaving)
         if leaving:
             await self._supervisor.stop(*(line.name for line in leaving))
+        self.tickers.forget(set(before) - set(wanted))
         self.closer.monitor(wanted)
         self._tell_capacity()
         self._tell_connections()

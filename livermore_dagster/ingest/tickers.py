@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from livermore_dagster.clock import Clock
 from livermore_dagster.exchanges.contract import TickerFrame
@@ -30,6 +30,11 @@ class TickerSink:
         if held is None or ticker.event_ms >= held.event_ms:
             self._newest[ticker.symbol] = ticker
             self._something.set()
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """What waits of them is not written: it would come back after all else of them has been removed."""
+        for symbol in symbols:
+            self._newest.pop(symbol, None)
 
     async def run(self) -> None:
         """Until cancelled."""
