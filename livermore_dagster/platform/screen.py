@@ -42,6 +42,7 @@ TITLE_LINES = 1
 TROUBLE_LINES = 3
 EVENTS_BOXED = 5
 EVENTS_BARE = 2
+EVENT_LINES = 2
 ALERTS_MOST = 20
 ALERTS_LEAST = 3
 """Alerts that are always seen: processes that are ready, idle exchanges, then frames make room for them."""
@@ -111,7 +112,7 @@ class LiveScreen:
     def tell(self, line: str) -> None:
         stamp = f"{time.monotonic() - self._begun:6.1f} s  "
         style = "bold red" if line.startswith("ERROR ") or " died " in line else ""
-        self._lines.append(Text.assemble((stamp, "dim"), (line, style), no_wrap=True, overflow="ellipsis"))
+        self._lines.append(Text.assemble((stamp, "dim"), (line, style)))
         self._drawn = 0.0
 
     def refresh(self) -> None:
@@ -182,8 +183,19 @@ class LiveScreen:
         )
 
     def _events(self, lines: int, *, framed: bool) -> RenderableType:
-        """The newest that fit."""
-        shown = list(self._lines)[-lines:] if lines > 0 else []
+        """The newest that fit. Each may take two lines; where these end it is cut."""
+        width = self.console.size.width - (FRAME_COLUMNS if framed else 0)
+        shown: list[Text] = []
+        for event in reversed(self._lines):
+            wrapped = list(event.wrap(self.console, width))
+            told = wrapped[:EVENT_LINES] if shown else wrapped[: min(EVENT_LINES, lines)]
+            if not told or len(shown) + len(told) > lines:
+                break
+            if len(told) < len(wrapped):
+                told[-1].rstrip()
+                told[-1].truncate(width - 1)
+                told[-1].append("…")
+            shown = [*told, *shown]
         if framed:
             return _part("events", Group(*shown) if shown else Text("nothing yet", "dim"), framed=True)
         return Group(*shown)

@@ -124,6 +124,7 @@ def test_alerts_and_events_are_seen_on_every_terminal(
     shown = "\n".join(screen_of(width, height, views=views))
     assert shown.count("reversal oversold") >= least
     assert "8: Unknown symbol" in shown, "the newest event"
+    assert "SOLUSDT" in shown.partition("8: Unknown symbol")[2], "on two lines where one is too short"
     assert shown.count("✖") == 2 * sum(view.state == "offline" for view in views) + (views is VIEWS)
 
 
