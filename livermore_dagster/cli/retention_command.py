@@ -27,6 +27,8 @@ def show(as_json: Json = False, home: Home = None) -> None:
 
     Example: livermore retention show
     """
+    from rich.text import Text
+
     from livermore_dagster.cli.console import console, plain_table
     from livermore_dagster.market.retention import DEFAULT_DAYS, least_days
     from livermore_dagster.stores.postgres.retention import read_retention
@@ -40,11 +42,11 @@ def show(as_json: Json = False, home: Home = None) -> None:
         own = "" if days == DEFAULT_DAYS[what] else f"(default {_words(DEFAULT_DAYS[what])})"
         table.add_row(_title(what), _words(days), f"{least_days(what):,}", own)
     console().print(table)
-    typer.secho(
+    told = (
         "What is older leaves at the end of each UTC day, by the exchange's clock. Alerts, trades and the "
-        "history of settings are kept for good.",
-        dim=True,
+        "history of settings are kept for good."
     )
+    console().print(Text(told, "dim"))
 
 
 @app.command("set")
