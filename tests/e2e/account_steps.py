@@ -30,7 +30,7 @@ def shell_variables(home: Path) -> dict[str, str]:
 
 def fills_shown(dagster: str) -> int:
     """How many fills the newest fees/by_month speaks of; 0 before there is one."""
-    reply = httpx.post(f"{dagster}/graphql", json={"query": _NEWEST}, timeout=30).raise_for_status().json()
+    reply = httpx.post(f"{dagster}/graphql", json={"query": _NEWEST}, timeout=60).raise_for_status().json()
     made = reply["data"]["assetNodeOrError"]["assetMaterializations"]
     entries = {one["label"]: one.get("intValue") for one in made[0]["metadataEntries"]} if made else {}
     return int(entries.get("fills") or 0)

@@ -71,7 +71,7 @@ def requests_of(status: dict) -> dict[str, list[dict]]:
     found: dict[str, list[dict]] = {}
     for exchange in STARTED:
         door = status["simulator"][exchange]["control_url"]
-        reply = httpx.get(f"{door}/requests", timeout=30).raise_for_status().json()
+        reply = httpx.get(f"{door}/requests", timeout=60).raise_for_status().json()
         assert reply["total"] == len(reply["requests"]) > 0
         found[exchange] = reply["requests"]
     return found

@@ -98,8 +98,10 @@ def test_a_machine_dies_and_the_other_is_cut_off(network: Network) -> None:
         be_cut_off(network)
         assert network.machines[ONE].address in encrypted(network)
         assert homes.wrong() == []
+        story = homes.story()
+        homes.end()
     assert set(heard) == {number for (number,) in homes.query("SELECT id FROM alert_history")}
-    told = [(event.event, event.home) for event in homes.story()]
+    told = [(event.event, event.home) for event in story]
     one, two = f"one:{ONE}", f"two:{TWO}"
     assert [event for event in told if event[0] not in ("transition", "error")] == [
         ("standby", two), ("offline", one), ("taken over", two), ("back", two),

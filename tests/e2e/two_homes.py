@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,7 +132,9 @@ class TwoHomes:
 
     def pass_market_time(self, minutes: int) -> None:
         until = self.market_ms() + minutes * 60_000
-        wait_for(lambda: self.market_ms() >= until, minutes * 60 / SPEED + 5, "market time stands still")
+        wait_for(
+            lambda: self.market_ms() >= until, minutes * 60 / SPEED + ENDED_S, "market time stands still"
+        )
 
     def hand_over(self) -> Answer:
         user, _ = local_user(self.settings)
@@ -206,6 +209,7 @@ class TwoHomes:
         return found + alert_differences(place, self.truth, self.exchange, self.monitored, start, end)
 
     def end(self) -> None:
+        """Of all that still runs; what was stored is published then."""
         for process in self.processes:
             if process.poll() is None:
                 self.signal(process, signal.SIGCONT)
@@ -216,25 +220,30 @@ class TwoHomes:
 
 @contextmanager
 def listening(url: str, exchange_id: int) -> Iterator[dict[int, list[int]]]:
-    """The attempts of each alert published meanwhile, by its id."""
+    """The attempts of each alert published meanwhile, by its id: of all that were, once this has ended."""
     heard: dict[int, list[int]] = defaultdict(list)
-    end, ready = threading.Event(), threading.Event()
+    ready, last = threading.Event(), f"test:{uuid.uuid4().hex}"
 
     def listen() -> None:
-        with redis.Redis.from_url(url, decode_responses=True) as client, client.pubsub() as channel:
-            channel.subscribe(keys.channel_alerts(exchange_id))
-            while not end.is_set():
-                message = channel.get_message(timeout=0.2)
-                ready.set()
-                if message is not None and message["type"] == "message":
+        # Silence is no failure here.
+        made = redis.Redis.from_url(url, decode_responses=True, socket_timeout=None)
+        with made as client, client.pubsub() as channel:
+            channel.subscribe(keys.channel_alerts(exchange_id), last)
+            for message in channel.listen():
+                if message["type"] == "subscribe" and message["channel"] == last:
+                    ready.set()
+                elif message["channel"] == last:
+                    return
+                elif message["type"] == "message":
                     alert = json.loads(message["data"])
                     heard[int(alert["id"])].append(int(alert["attempt"]))
 
-    thread = threading.Thread(target=listen)
+    thread = threading.Thread(target=listen, daemon=True)
     thread.start()
     try:
         assert ready.wait(ENDED_S)
         yield heard
     finally:
-        end.set()
-        thread.join()
+        with redis.Redis.from_url(url) as client:
+            client.publish(last, "")  # behind whatever was published before
+        thread.join(ENDED_S)
