@@ -63,7 +63,7 @@ def streamed(platform: Platform) -> Counter[str]:
     return Counter(f"{symbol.upper()} {timeframe}" for symbol, kline, timeframe in found if kline)
 
 
-def agree(platform: Platform, seconds: float = 40) -> list[str]:
+def agree(platform: Platform, seconds: float = 60) -> list[str]:
     """Waits until stream, instance and list are one and the same; that list."""
     rows = platform.query("SELECT streamed_timeframes FROM exchanges WHERE name = %s", EXCHANGE)
 
@@ -95,5 +95,5 @@ def running(
             assert service.wait_for_state(InstanceState.ACTIVE, seconds), service.error
         yield service
     finally:
-        assert service.stop(30)
+        assert service.stop(60)
     assert service.error is None

@@ -58,7 +58,7 @@ def status(market: Platform) -> dict[str, Any]:
         return json.loads(str(client.get(keys.status(IDS["binance"]))))
 
 
-def becomes(market: Platform, state: InstanceState, seconds: float = 60) -> None:
+def becomes(market: Platform, state: InstanceState, seconds: float = 120) -> None:
     until(lambda: market.state("binance") == state.value, seconds, lambda: f"{state}, is {status(market)}")
 
 

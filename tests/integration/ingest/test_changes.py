@@ -63,17 +63,18 @@ def test_an_exchange_that_takes_no_connection_leaves_all_as_it_was(market: Platf
     with running(market, TOP3, patience=SHORT):
         first = agree(market)
         other = spare(market, first)
-        market.fault("binance", kind="refuse_connection", duration_s=5)
+        market.fault("binance", kind="refuse_connection", duration_s=8)
         failed = order(market, "add-symbol", {"symbol": other}, sub="ana")
         assert (failed.verdict, "as they were" in failed.words) == (Verdict.FAILED, True), failed.words
         assert own_symbols(market) == []
         assert agree(market) == first
-        assert keys_of(market, other) == []
+        until(lambda: keys_of(market, other) == [], 60, "cleaned")
         # What is wanted by settings is said, and tried again by itself.
+        market.fault("binance", kind="refuse_connection", duration_s=8)
         asyncio.run(set_symbols(market, {"ana": [other]}))
-        until(lambda: "brought nothing" in (status(market)["lastError"] or ""), 20, "the trouble is told")
+        until(lambda: "brought nothing" in (status(market)["lastError"] or ""), 60, "the trouble is told")
         assert market.symbols("binance") == first
-        assert agree(market, 30) == [*first, other]
+        assert agree(market) == [*first, other]
 
 
 @pytest.mark.soak  # over 10 s
@@ -83,11 +84,11 @@ def test_a_pause_amid_a_change_of_connections_closes_all_at_once(market: Platfor
         other = spare(market, first)
         market.fault("binance", kind="hang_connection", delay_s=6, duration_s=4)
         adding = others.submit(order, market, "add-symbol", {"symbol": other}, "ana")
-        until(lambda: "add-symbol" in (status(market)["command"] or ""), 10, "it is under way")
-        until(lambda: own_symbols(market) == [other], 10, "it connects")
+        until(lambda: "add-symbol" in (status(market)["command"] or ""), 30, "it is under way")
+        until(lambda: own_symbols(market) == [other], 30, "it connects")
         assert done(market, "pause", sub="ana") == {"state": "active", "paused": True}
         until(lambda: sockets(market) == 0, 5, "no socket")
-        added = adding.result(20)
+        added = adding.result(60)
         assert added.verdict is Verdict.DONE, added.words
         assert "when it is resumed" in added.reply.result["note"]
         assert market.symbols("binance") == [*first, other]
@@ -111,7 +112,7 @@ def test_what_is_held_is_monitored_in_its_mode_and_followed(
         assert 0 < len(monitored) == held["symbols"]
         listed = asyncio.run(by_the_stores(market)).symbols
         assert all(one.held for one in listed)
-        assert status(market)["mode"] == "position-monitor"
+        until(lambda: status(market)["mode"] == "position-monitor", 30, "the mode is shown")
         # One more is bought, and read: the instance hears of it by itself.
         bought = next(
             symbol for symbol in ranked(market) if symbol not in monitored and symbol.endswith("USDT")
@@ -147,9 +148,9 @@ def test_a_change_that_redis_broke_off_is_taken_back_or_made_again(market: Platf
         assert agree(market) == first
         with forbidden(market, "sadd"):
             write_desired_sync(client, BINANCE, replace(TOP3, symbols=SymbolChoice(listed=(*first, new))))
-            until(client.acl_log, 10, "it was tried")
+            until(client.acl_log, 60, "it was tried")
         assert new in agree(market)
-        until(lambda: new in client.hkeys(keys.warmed(BINANCE)), 20, "what was connected late is warmed up")
+        until(lambda: new in client.hkeys(keys.warmed(BINANCE)), 60, "what was connected late is warmed up")
         assert client.smembers(keys.warming(BINANCE)) == set()
 
 
@@ -168,12 +169,21 @@ def beside(market: Platform) -> dict[str, str]:
         return {name: client.get(name) if name.endswith(":macd-v") else "" for name in names}
 
 
+def keep_tickers(market: Platform) -> None:
+    """Those there are: after a minute without news they would go by themselves."""
+    with market.redis() as client:
+        for name in client.scan_iter("ticker:*"):
+            client.persist(name)
+
+
 def test_each_scope_of_clearing_takes_its_keys_and_no_others(market: Platform) -> None:
     with running(market, TOP3):
         symbols = agree(market)
-        until(lambda: all(len(keys_of(market, one)) > 3 * len(Timeframe) for one in symbols), 20, "computed")
+        until(lambda: all(len(keys_of(market, one)) > 3 * len(Timeframe) for one in symbols), 60, "computed")
         done(market, "pause", sub="ana")
-        until(lambda: stored_all(market), 20, "all is stored")
+        until(lambda: stored_all(market), 60, "all is stored")
+        until(lambda: market.idle_consumers("binance"), 60, "all is computed")
+        keep_tickers(market)
         before, others = cached(market), beside(market)
         asked = market.ask("binance", "counters")["requests_by_endpoint"]["candles"]
         with market.redis() as client:
@@ -238,9 +248,10 @@ def test_clearing_keeps_what_is_on_its_way_to_the_tables(market: Platform) -> No
 def test_what_is_cleared_while_idle_is_filled_from_the_tables_by_the_next_start(market: Platform) -> None:
     with running(market, TOP3):
         first = agree(market)
-        until(lambda: stored_all(market), 20, "all is stored")
+        until(lambda: stored_all(market), 60, "all is stored")
         done(market, "stop", sub="ana")
         becomes(market, InstanceState.IDLE)
+        keep_tickers(market)
         names = sorted(cached(market))
         # What no exchange says, so that it is told where it came from.
         at_ms = market.market_now("binance") // M1.ms * M1.ms - 100 * M1.ms
@@ -287,7 +298,7 @@ def test_who_still_brings_candles_of_a_removed_symbol_brings_none_of_its_keys_ba
         assert len(stored) >= 650
         done(market, "add-symbol", {"symbol": other}, sub="ana")
         assert agree(market) == [*first, other]
-        until(lambda: len(keys_of(market, other)) >= 2 * len(Timeframe), 20, "kept again")
+        until(lambda: len(keys_of(market, other)) >= 2 * len(Timeframe), 60, "kept again")
 
 
 def test_what_is_no_longer_wanted_at_a_start_leaves_the_cache(market: Platform) -> None:
@@ -296,5 +307,5 @@ def test_what_is_no_longer_wanted_at_a_start_leaves_the_cache(market: Platform) 
     assert keys_of(market, gone)
     with running(market, Desired("running", SymbolChoice(top=2), "ana")):
         assert agree(market) == kept
-        until(lambda: keys_of(market, gone) == [], 20, "cleaned")
+        until(lambda: keys_of(market, gone) == [], 60, "cleaned")
         assert all(keys_of(market, symbol) for symbol in kept)

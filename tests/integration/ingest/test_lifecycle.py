@@ -23,7 +23,6 @@ from livermore_dagster.logs import LEVEL
 from livermore_dagster.market.timeframe import Timeframe
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.client import connect_async
-from livermore_dagster.stores.redis.closes import backlog_sync
 from livermore_dagster.stores.redis.desired import read_desired_sync
 from tests.integration.ingest.commanding import add_users, becomes, done, newest, order, sockets, status
 from tests.integration.ingest.played import IDS, Platform, played, until
@@ -52,7 +51,7 @@ def idle(market: Platform) -> Iterator[Platform]:
     try:
         yield market
     finally:
-        stopped = service.stop(10.0)
+        stopped = service.stop(60.0)
     assert stopped
     assert service.error is None
     assert market.state("binance") == "none"
@@ -108,9 +107,9 @@ def test_a_start_is_wanted_though_the_exchange_cannot_be_asked(
     try:
         becomes(market, InstanceState.IDLE, SOON_S)
         assert done(market, "start", payload) == {"state": "starting"}
-        until(lambda: service.error is not None, 30, "the start failed")
+        until(lambda: service.error is not None, 60, "the start failed")
     finally:
-        service.stop(10.0)
+        service.stop(60.0)
     with market.redis() as client:
         desired = read_desired_sync(client, IDS["binance"])
         view = read_instance(client, IDS["binance"], "binance")
@@ -168,18 +167,19 @@ def test_pause_closes_everything_and_resume_repairs_first(idle: Platform) -> Non
     until(lambda: status(idle)["paused"], SOON_S, "paused is shown")
     assert done(idle, "pause")["note"] == "binance was paused already."
     # Desired survives; and whatever closes now is nobody's.
-    until(lambda: idle.market_now("binance") > paused + 4 * M1.ms, 30, "time passes")
+    until(lambda: idle.market_now("binance") > paused + 4 * M1.ms, 60, "time passes")
     assert newest(idle, "BTCUSDT") < paused + M1.ms
     assert "repaired" in done(idle, "resume")
-    until(lambda: not status(idle)["paused"], 30, "no longer paused")
+    until(lambda: not status(idle)["paused"], 60, "no longer paused")
     assert "was not paused" in done(idle, "resume")["note"]
     target = idle.market_now("binance") + 2 * M1.ms
     until(lambda: idle.settled("binance") >= target, 60, "settled again")
-    assert idle.differences("binance", [M1, M5], begun - 10 * M5.ms, target) == []
+    idle.until_true("binance", [M1, M5], begun - 10 * M5.ms, target)
     assert idle.counters("binance").get("http_429", 0) == 0
 
-    # During a repair, and during a warm-up.
+    # During a repair, and during a warm-up: both last until they are broken off.
     done(idle, "stop")
+    idle.fault("binance", kind="slow_reply", endpoint="candles", delay_s=2.0, duration_s=600)
     done(idle, "start", {"top": 20})
     becomes(idle, InstanceState.WARMING)
     assert done(idle, "pause")["paused"] is True
@@ -188,7 +188,7 @@ def test_pause_closes_everything_and_resume_repairs_first(idle: Platform) -> Non
     assert done(idle, "resume")["repaired"] is False
     assert done(idle, "pause")["paused"] is True
     until(lambda: sockets(idle) == 0, SOON_S, "no socket")
-    assert status(idle)["paused"]
+    until(lambda: status(idle)["paused"], SOON_S, "paused is shown")
     assert "is resumed" in done(idle, "start")["note"]
     until(lambda: sockets(idle) == 1, SOON_S, "a socket again")
 
@@ -213,9 +213,10 @@ def test_symbols_come_and_go_while_it_runs(idle: Platform) -> None:
     until(lambda: idle.settled("binance") >= target, 60, "settled")
     until(lambda: newest(idle, other) >= target - M1.ms, SOON_S, "the new one closes")
     # No hole anywhere: not in what stayed, not in what came.
-    assert idle.differences("binance", [M1, M5], begun - 10 * M5.ms, target) == []
+    idle.until_true("binance", [M1, M5], begun - 10 * M5.ms, target)
     with idle.redis() as client:
-        assert client.exists(keys.indicator(IDS["binance"], other, M1))
+        values = keys.indicator(IDS["binance"], other, M1)
+        until(lambda: bool(client.exists(values)), SOON_S, "the new one is computed")
     assert "removed_symbols" not in done(idle, "remove-symbol", {"symbol": other})  # ana wants it
     assert idle.symbols("binance") == [*first, other]
     gone = done(idle, "remove-symbol", {"symbol": other}, sub="ana")
@@ -228,12 +229,12 @@ def test_symbols_come_and_go_while_it_runs(idle: Platform) -> None:
 
     # What the command line wishes is taken up as well.
     idle.want("binance", top=4)
-    until(lambda: len(idle.symbols("binance")) == 4, 30, "four symbols")
+    until(lambda: len(idle.symbols("binance")) == 4, 60, "four symbols")
     idle.want("binance", top=3)
-    until(lambda: len(idle.symbols("binance")) == 3, 30, "three symbols")
+    until(lambda: len(idle.symbols("binance")) == 3, 60, "three symbols")
     switched = done(idle, "switch-mode", {"mode": "position-monitor"})
     assert switched["symbols"] == 0
-    assert status(idle)["mode"] == "position-monitor"
+    until(lambda: status(idle)["mode"] == "position-monitor", SOON_S, "the mode is shown")
     assert done(idle, "switch-mode", {"mode": "scalper-macdv"})["symbols"] == 3
     assert done(idle, "reload-settings") == {"symbols": 3}
     # Signals only of the timeframes that somebody wants; candles of all.
@@ -294,8 +295,8 @@ def test_backfill_and_clearing_the_cache(idle: Platform) -> None:
     refused = order(idle, "clear-cache", {"scope": "all"})
     assert (refused.verdict, "confirm" in refused.words) == (Verdict.REFUSED, True)
     done(idle, "pause")  # nothing else is asked meanwhile
-    with idle.redis() as client:  # closes of before the pause may still raise alerts
-        until(lambda: not any(backlog_sync(client, IDS["binance"]).unacknowledged.values()), 20, "consumed")
+    # Closes of before the pause may still raise alerts.
+    until(lambda: idle.idle_consumers("binance"), 60, "consumed")
     asked = idle.ask("binance", "counters")["requests_by_endpoint"]["candles"]
     alerts = idle.query("SELECT id FROM alert_history ORDER BY id")
     other = keys.candles(IDS["binance"], idle.symbols("binance")[1], M5)
@@ -307,7 +308,7 @@ def test_backfill_and_clearing_the_cache(idle: Platform) -> None:
     with idle.redis() as client:
         assert client.zcard(keys.candles(IDS["binance"], symbol, M5)) >= 299
         assert client.zrange(other, 0, -1) == kept
-        until(lambda: not any(backlog_sync(client, IDS["binance"]).unacknowledged.values()), 20, "consumed")
+    until(lambda: idle.idle_consumers("binance"), 60, "consumed")
     # Filled from PostgreSQL, and nothing was raised by it.
     assert idle.ask("binance", "counters")["requests_by_endpoint"]["candles"] == asked
     assert idle.query("SELECT id FROM alert_history ORDER BY id") == alerts

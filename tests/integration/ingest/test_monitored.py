@@ -54,7 +54,7 @@ def test_five_users_and_the_most_traded_are_streamed_once_each_and_changes_are_f
         assert owned(market) == {symbol for symbol in second if cached(market, symbol)}
         gone = set(first) - set(changed)
         assert gone, "what only ed wanted has gone"
-        until(lambda: not any(cached(market, symbol) for symbol in gone), 30, "their candles are cleaned")
+        until(lambda: not any(cached(market, symbol) for symbol in gone), 60, "their candles are cleaned")
     with running(market, Desired("running", SymbolChoice(top=6), "bo")):
         assert agree(market) == changed, "a restart monitors the same"
     asyncio.run(set_top(market, "bo", 3))
@@ -105,9 +105,9 @@ def test_listed_halted_and_delisted_symbols_change_a_running_instance(market: Pl
             {"event": "delisting", "symbol": before[1]},
             {"event": "halt", "symbol": names[12], "minutes": 600},
         ):
-            httpx.post(door, json=event, timeout=10).raise_for_status()
+            httpx.post(door, json=event, timeout=30).raise_for_status()
         at = max(one["at_ms"] for one in market.ask(EXCHANGE, "market"))
-        until(lambda: market.market_now(EXCHANGE) > at, 70, "the events' minute")
+        until(lambda: market.market_now(EXCHANGE) > at, 120, "the events' minute")
 
         async def refresh() -> list[str]:
             async with open_context(EXCHANGE, market) as ctx:

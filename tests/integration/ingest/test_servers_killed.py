@@ -66,7 +66,7 @@ def test_valkey_killed_and_back(valkey: Valkey, database_url: str) -> None:
         service = IngestService(platform, "binance", provenance=platform.provenance)
         service.start()
         try:
-            assert service.wait_for_state(InstanceState.ACTIVE, 60)
+            assert service.wait_for_state(InstanceState.ACTIVE, 120)
             begun = platform.market_now("binance")
             until(lambda: platform.settled("binance") >= begun + 3 * 60_000, 60, "flow")
             valkey.kill(platform)
@@ -74,11 +74,10 @@ def test_valkey_killed_and_back(valkey: Valkey, database_url: str) -> None:
             valkey.start()
             target = platform.market_now("binance") + 6 * 60_000
             until(lambda: platform.settled("binance") >= target, 90, "flow again")
-            until(lambda: platform.state("binance") == "active", 20, "active")
+            until(lambda: platform.state("binance") == "active", 60, "active")
+            frames = [Timeframe.M1, Timeframe.M5, Timeframe.M15]
+            platform.until_true("binance", frames, begun - 30 * 60_000, target)
         finally:
-            assert service.stop(20.0)
+            assert service.stop(60.0)
         assert service.error is None
-        wrong = platform.differences(
-            "binance", [Timeframe.M1, Timeframe.M5, Timeframe.M15], begun - 30 * 60_000, target
-        )
-        assert wrong == []
+        assert platform.differences("binance", frames, begun - 30 * 60_000, target) == []
