@@ -44,9 +44,9 @@ async def test_a_patch_is_stored_audited_and_told(connection: AsyncConnection, c
     await person(connection)
     async with client.pubsub() as heard:
         await heard.subscribe(keys.CHANNEL_SETTINGS)
-        await heard.get_message(timeout=5)
+        await heard.get_message(timeout=60)
         written = await settings.patch(connection, client, "ana", "alerts.cooldown_s", 900, by="local:root")
-        message = await heard.get_message(timeout=5)
+        message = await heard.get_message(timeout=60)
     assert written.revision == 1
     assert json.loads(message["data"]) == {"user_id": written.user_id, "sub": "ana", "revision": 1}
     assert (await settings.load(connection, "ana")).document.alerts.cooldown_s == 900

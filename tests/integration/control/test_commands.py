@@ -102,7 +102,7 @@ async def publish(
     """Publishes raw text as root and returns the first reply of one of these kinds."""
     async with client.pubsub(ignore_subscribe_messages=True) as channel:
         await channel.subscribe(keys.channel_responses("root"))
-        await channel.get_message(timeout=1)
+        await channel.get_message(timeout=60)
         await client.publish(keys.channel_commands("root"), text)
         async with asyncio.timeout(60):
             while True:
@@ -160,7 +160,7 @@ async def test_of_many_that_wait_none_is_lost(redis_url, database, client, gate,
         async def all_ran() -> bool:
             return len(await ran(client)) == many
 
-        await eventually(all_ran)
+        await eventually(all_ran, 300)
 
 
 async def test_steering_overtakes_and_what_waits_too_long_expires(redis_url, database, client, gate) -> None:

@@ -139,7 +139,7 @@ async def hearing(
     async with client.pubsub(ignore_subscribe_messages=True) as channel:
         for sub in subs:
             await channel.subscribe(keys.channel_responses(sub))
-            await channel.get_message(timeout=1)
+            await channel.get_message(timeout=60)
 
         async def said() -> list[Said]:
             found = []
@@ -175,7 +175,12 @@ async def test_what_comes_again_leaves_what_runs_as_it_is(redis_url, database, c
             return await server_ms(client) > now + 1_100
 
         await eventually(is_old)
-        await said()
+
+        async def begun() -> bool:
+            kinds.extend(kind for _, told, kind in await said() if told == name)
+            return "progress" in kinds
+
+        await eventually(begun)  # nothing more is said of it until the gate opens
         await sent(client, text)
         heard: list[Said] = []
 

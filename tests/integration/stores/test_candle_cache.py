@@ -133,10 +133,10 @@ async def test_closes_are_published_with_their_source_unless_they_are_history(
     cache = CandleCache(client, 2, exchange_name="binance")
     async with client.pubsub() as listener:
         await listener.psubscribe("channel:exchange:*")
-        await listener.get_message(timeout=5)
+        await listener.get_message(timeout=60)
         history = [minute(bar, origin=origin) for bar, origin in enumerate(Origin) if origin.is_history]
         await cache.write([*history, minute(9, Rank.OPEN), minute(10)], 5)
-        message = await listener.get_message(timeout=5)
+        message = await listener.get_message(timeout=60)
         rest = await listener.get_message(timeout=0.2)
     assert message is not None
     assert message["channel"] == keys.channel_close(2, "BTCUSDT", Timeframe.M1)

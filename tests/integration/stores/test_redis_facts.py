@@ -85,9 +85,9 @@ async def test_tickers_live_for_a_minute_and_name_their_source(client: redis.asy
     ticker = Ticker("BTCUSDT", "67000.5", "67000", None, "-1.25", None, None, "12", None, 1_767_225_600_000)
     async with client.pubsub() as listener:
         await listener.subscribe(keys.channel_ticker(2, "BTCUSDT"))
-        await listener.get_message(timeout=5)
+        await listener.get_message(timeout=60)
         await write_tickers(client, 2, "binance", [ticker])
-        message = await listener.get_message(timeout=5)
+        message = await listener.get_message(timeout=60)
     assert message is not None
     told = json.loads(message["data"])
     assert (told["exchange_id"], told["exchange"], told["price"]) == (2, "binance", "67000.5")
