@@ -107,6 +107,22 @@ async def test_nothing_of_a_split_bundle_is_sent_into_a_closed_window(told: Told
     assert at[1] - at[0] >= 0.59
 
 
+async def test_what_is_put_off_keeps_the_words_of_its_last_attempt(told: Told) -> None:
+    """As at an end of the notifier, or where the window has closed."""
+    await told.user(channels=[told.channel("main", default="500")])
+    async with told.notifier():
+        ids = await told.raise_alerts(alert(1))
+        await told.until_rows(lambda rows: bool(rows) and rows[0]["last_error"] is not None)
+    async with told.pool.connection() as connection:
+        found = await connection.execute("SELECT user_id FROM alert_deliveries")
+        (user_id,) = await found.fetchone() or (0,)
+        place = deliveries.Place(user_id, "main")
+        await deliveries.begin_deliveries(connection, place, ids)
+        await deliveries.settle_deliveries(connection, place, ids, "pending", unmade=True)
+    (row,) = await told.rows()
+    assert (row["state"], "500" in (row["last_error"] or "")) == ("pending", True)
+
+
 async def test_no_digest_is_sent_into_a_closed_window(told: Told) -> None:
     await told.user(channels=[told.channel("main", "last:0.6")])
     for exchange_id in (BINANCE, COINBASE):
