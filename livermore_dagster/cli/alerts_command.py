@@ -210,6 +210,8 @@ class _Follower:
                     pubsub = stores.redis.pubsub()
                     try:
                         await pubsub.psubscribe(keys.CHANNEL_ALERTS_ALL)
+                        # Sent is not yet heard: what is published before Redis has taken it comes to nobody.
+                        await pubsub.get_message(ignore_subscribe_messages=True, timeout=LOOK_S)
                         await self._catch_up(stores.pool)
                         if waiting:
                             typer.echo("Back: nothing was missed.", err=True)
