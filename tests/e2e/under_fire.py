@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +20,6 @@ import redis
 
 from livermore_dagster.control.claim import read_claim
 from livermore_dagster.control.status import ClaimFacts
-from livermore_dagster.errors import NotRunning
 from livermore_dagster.exchanges.factory import row_named
 from livermore_dagster.exchanges.rows import ROWS
 from livermore_dagster.market.candle import Rank
@@ -35,6 +33,7 @@ from livermore_dagster.platform.watch import MarketTime
 from livermore_dagster.stores.redis import keys
 from livermore_dagster.stores.redis.metrics import read_counters_sync
 from tests.e2e.comparison import IDS, alert_differences, differences
+from tests.e2e.listener import Listener
 from tests.e2e.platform_run import ENDED_S, STARTED_S, STEP_MS, Place, Running, Truth, wait_for
 
 NOT_IN_TIME = "Runs did not end in time"
@@ -42,39 +41,6 @@ BACK_S = 75.0
 """A platform flows again this long after a kill; §4 promises that ingest beats again within 60 s."""
 STREAMED = {row.name: row.streamed_timeframes for row in ROWS}
 UNFINISHED = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
-
-
-class Listener:
-    """Every alert heard on the exchanges' channels; subscribes anew whenever Valkey went away."""
-
-    def __init__(self, home: Path, exchanges: Sequence[str]) -> None:
-        self.heard: dict[int, list[int]] = defaultdict(list)
-        """Attempts by alert id, in the order they came."""
-        self._home = home
-        self._channels = [keys.channel_alerts(IDS[name]) for name in exchanges]
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._end.is_set():
-            with suppress(NotRunning, redis.RedisError):
-                self._listen(Settings.discover(self._home).redis_url)
-            self._end.wait(0.005)
-
-    def _listen(self, url: str) -> None:
-        with redis.Redis.from_url(url, decode_responses=True, socket_timeout=None) as client:
-            pubsub = client.pubsub(ignore_subscribe_messages=True)
-            pubsub.subscribe(*self._channels)
-            while not self._end.is_set():
-                message = pubsub.get_message(timeout=0.2)
-                if message is not None:
-                    alert = json.loads(message["data"])
-                    self.heard[int(alert["id"])].append(int(alert["attempt"]))
-
-    def close(self) -> None:
-        self._end.set()
-        self._thread.join(5)
 
 
 @dataclass(frozen=True)
@@ -129,11 +95,14 @@ class Aftermath:
     claimed: list[str]
     """Exchanges that are still claimed."""
     stored: set[int]
+    """Alerts that somebody could hear: ids."""
     heard: dict[int, list[int]]
     """Attempts heard, by alert id."""
     stopped_ms: int
     """Market time."""
     coverage: Coverage
+    audited: dict[str, dict[str, int]]
+    """Open of the newest candle that an audit has compared, by exchange and timeframe."""
 
 
 class Fire:
@@ -304,10 +273,12 @@ class Fire:
             cut_off = [one[0] for one in unfinished] if NOT_IN_TIME in self._told() else []
             with redis.Redis.from_url(redis_url, decode_responses=True) as client:
                 claimed = [name for name in self.exchanges if read_claim(client, IDS[name]) is not None]
-            stored = {int(row[0]) for row in place.query("SELECT id FROM alert_history")}
+                marks = {name: client.hgetall(keys.audited(IDS[name])) for name in self.exchanges}
+            alerts = place.query("SELECT id, published_ms FROM alert_history")
             coverage = Coverage.of(place)
         self.listener.close()
         heard = dict(self.listener.heard)
+        stored = {number for number, at_ms in alerts if number in heard or not self.listener.was_deaf(at_ms)}
         return Aftermath(
             place.home,
             self.recovered,
@@ -320,6 +291,7 @@ class Fire:
             heard,
             stopped,
             coverage,
+            {name: {timeframe: int(at) for timeframe, at in found.items()} for name, found in marks.items()},
         )
 
     def close(self) -> None:
