@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -142,7 +143,10 @@ def lag() -> dict[str, float]:
 
 # --- what it costs ----------------------------------------------------------------------------------------
 def cost() -> dict[str, float]:
-    """Share of a core and MB of the ingest process in its steady state."""
+    """Share of a core and MB of the ingest process in its steady state; `slower`: by what factor the same
+    work took more of the processor meanwhile than alone. Two cores may share their silicon, with strangers
+    too, and a share of a core then says as much of them as of the process."""
+    alone = min(_fixed_work_s() for _ in range(50))
     with (
         servers() as (redis_url, database_url),
         played(redis_url, database_url, ["binance"], 1.0, NOON + 20_000, symbols=MANY + 40,
@@ -155,15 +159,17 @@ def cost() -> dict[str, float]:
             until(lambda: market.market_now("binance") % 60_000 < 5_000, 70, "a minute begins")
             before = market.counters("binance")
             began, spent = time.perf_counter(), sum(process.cpu_times()[:2])
-            most = 0
+            most, paces = 0, []
             while time.perf_counter() - began < WATCHED_S:
                 time.sleep(1)
                 most = max(most, process.memory_info().rss)
+                paces.append(_fixed_work_s())
             took, spent = time.perf_counter() - began, sum(process.cpu_times()[:2]) - spent
             after = market.counters("binance")
         return {
             "symbols": len(market.symbols("binance")),
             "core_share": spent / took,
+            "slower": statistics.median(paces) / alone,
             "rss_mb": most / 1e6,
             "rss_warm_mb": warm / 1e6,
             "frames_per_s": (after.get("frames", 0) - before.get("frames", 0)) / took,
@@ -171,6 +177,13 @@ def cost() -> dict[str, float]:
             "imports_mb": _imports_mb("livermore_dagster.ingest.service"),
             "dagster_mb": _imports_mb("livermore_dagster.definitions"),
         }
+
+
+def _fixed_work_s() -> float:
+    """Seconds of the processor."""
+    began = time.process_time()
+    sum(number * number for number in range(20_000))
+    return time.process_time() - began
 
 
 def _imports_mb(module: str) -> float:

@@ -122,7 +122,8 @@ def cost() -> Iterator[Row]:
     found = live.cost()
     what = f"ingest process, {found['symbols']:.0f} symbols × 3 timeframes"
     flow = f"{found['closes']:.0f} closes, {found['frames_per_s']:,.0f} frames/s"
-    note = f"at 1×, {live.WATCHED_S:.0f} s with {flow}"
+    pace = f"the same work took {found['slower']:.2f} × the processor time it takes alone"
+    note = f"at 1×, {live.WATCHED_S:.0f} s with {flow}; meanwhile {pace}"
     yield most(f"{what}, core", found["core_share"] * 100, 25, "%", note)
     imports = f"imports alone {found['imports_mb']:.0f}, with Dagster's {found['dagster_mb']:.0f}"
     note = f"the service as a process of its own; {imports}"
