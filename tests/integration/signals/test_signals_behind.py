@@ -42,6 +42,16 @@ async def all_is_as_it_must_be(signals: Signals, candles: list[Candle], first: i
     assert [row.n_eff for row in rows][first - len(candles) :] == list(range(first + 1, len(candles) + 1))
 
 
+async def the_rest_closes(signals: Signals, candles: list[Candle]) -> None:
+    """What waits is taken, then all after the second close; in the end all is as it must be."""
+    async with signals.running():
+        await signals.settle()
+        for candle in candles[FIRST + 2 :]:
+            await signals.close([candle], origin=Origin.BOUNDARY)
+        await signals.settle()
+    await all_is_as_it_must_be(signals, candles, FIRST)
+
+
 @pytest.mark.parametrize("closed", [1, 2, 10])
 async def test_what_was_folded_with_the_history_before_its_close_came_is_judged(
     signals: Signals, closed: int
@@ -75,12 +85,7 @@ async def test_what_comes_in_one_round_with_its_history_is_judged_however_late_i
         for candle in candles[FIRST : FIRST + 2]
     ]
     await signals.cache.write(late, SystemClock().now_ms())
-    async with signals.running():
-        await signals.settle()
-        for candle in candles[FIRST + 2 :]:
-            await signals.close([candle], origin=Origin.BOUNDARY)
-        await signals.settle()
-    await all_is_as_it_must_be(signals, candles, FIRST)
+    await the_rest_closes(signals, candles)
     assert {one.alert.open_ms for one in await signals.alerts() if one.alert.late} == {candles[FIRST].open_ms}
 
 
@@ -100,11 +105,6 @@ async def test_a_restart_and_a_crash_on_the_way_there_change_nothing(signals: Si
     ended = SignalsConsumer(signals.redis, signals.pool, signals.row, block_ms=20, token=OTHER)
     await asyncio.wait_for(ended.run(asyncio.Event()), PATIENCE_S)
     assert sorted(await signals.labels()) == expected(candles[: FIRST + 2], candles[FIRST].open_ms)
-    async with signals.running():
-        await signals.settle()
-        for candle in candles[FIRST + 2 :]:
-            await signals.close([candle], origin=Origin.BOUNDARY)
-        await signals.settle()
-    await all_is_as_it_must_be(signals, candles, FIRST)
+    await the_rest_closes(signals, candles)
     counters = await read_counters(signals.redis, signals.row.id)
     assert counters["alerts_published"] == len(await signals.labels(standing=False))
