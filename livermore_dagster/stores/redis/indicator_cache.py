@@ -71,10 +71,13 @@ class IndicatorCache:
         first was there, or, if that was later, since when signals are computed of the timeframe."""
         if not series:
             return {}
-        exchange_id, client = self._exchange_id, self._client
-        warmed = await cast("Any", client.hmget(keys.warmed(exchange_id), [symbol for symbol, _ in series]))
-        since = await cast("Any", client.hmget(keys.computed(exchange_id), [tf.value for _, tf in series]))
-        known = zip(series, warmed, since, strict=True)
+        symbols = sorted({symbol for symbol, _ in series})
+        async with self._client.pipeline(transaction=False) as pipe:
+            cast("Any", pipe).hmget(keys.warmed(self._exchange_id), symbols)
+            cast("Any", pipe).hgetall(keys.computed(self._exchange_id))
+            found, since = await pipe.execute()
+        warmed = dict(zip(symbols, found, strict=True))
+        known = ((key, warmed[key[0]], since.get(key[1].value)) for key in series)
         return {key: max(int(warm), int(begun)) for key, warm, begun in known if warm and begun}
 
     async def read(self, series: Sequence[SeriesKey]) -> dict[SeriesKey, dict[str, Any]]:
