@@ -249,7 +249,11 @@ class InstanceCommands:
         session = self._host.session
         if session is None:
             return {"state": "idle", "note": "It holds from the next start on."}
-        change = await session.during(session.reload(await self._wanted(), before))
+        change = await session.during(session.reload(await self._wanted()))
+        if before is not None:
+            now = session.symbols
+            added = tuple(one for one in now if one not in set(before))
+            change = replace(change, added=added, removed=tuple(one for one in before if one not in set(now)))
         if not change.added or change.at_resume:
             return _facts(change)
         await progress({"streaming": len(change.added)})

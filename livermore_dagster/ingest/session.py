@@ -308,12 +308,9 @@ class Session:
         return True
 
     # --- what is monitored --------------------------------------------------------------------------------
-    async def reload(self, desired: Desired, since: Sequence[str] | None = None) -> Change:
+    async def reload(self, desired: Desired) -> Change:
         """Chooses anew by `desired` and the users' settings, and makes that true: new symbols stream at once
-        and are warmed behind that, those gone are cleaned. Raises what choosing and connecting raise.
-
-        The change told is that from `since`, which another reload may have made true already.
-        """
+        and are warmed behind that, those gone are cleaned. Raises what choosing and connecting raise."""
         machinery = await self._built()
         async with self._choosing:
             selection = await select(self._ctx, desired)
@@ -331,11 +328,7 @@ class Session:
         if added and not self._paused:
             self._warmups += 1
             machinery.supervisor.start(f"{_WARM} {self._warmups}", lambda: self._warm_added(added))
-        return Change(
-            added if since is None else tuple(one for one in selection.symbols if one not in set(since)),
-            removed if since is None else tuple(one for one in since if one not in set(selection.symbols)),
-            len(selection.symbols), cleaned, at_resume=self._paused,
-        )  # fmt: skip
+        return Change(added, removed, len(selection.symbols), cleaned, at_resume=self._paused)
 
     async def _make_true(
         self, machinery: Machinery, selection: Selection, added: Sequence[str], removed: Sequence[str]
